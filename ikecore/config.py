@@ -1,0 +1,225 @@
+"""What the user decides: connections, credentials, children, transports, and the limits of an endpoint.
+
+Everything here is frozen and checked when it is made: a mistake raises `LocalProtocolError` with the field, the value
+and what is allowed, before the first octet is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Literal, TypeAlias
+
+import attrs
+
+from .crypto import DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, Identity, PrivateKey
+from .errors import LocalProtocolError
+from .framing import Framing
+from .limits import Limits
+from .transport import BySize, Local, Policy
+from .wire import Proposal, TrafficSelector
+from .wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, SEPARATE_TRANSPORTS_DEFAULT
+
+__all__ = [
+    "CertificateCredential",
+    "ChildConfig",
+    "Config",
+    "Connection",
+    "Listen",
+    "LocalCredential",
+    "PinnedKeys",
+    "PskCredential",
+    "RemoteCredential",
+    "Transports",
+    "TrustedCertificates",
+]
+
+
+@attrs.frozen
+class PskCredential:
+    """A pre-shared key: octets as they are, no terminator added (RFC 7296 section 2.15)."""
+
+    secret: bytes = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.secret:
+            raise LocalProtocolError("secret: a pre-shared key has at least one octet")
+
+
+@attrs.frozen
+class CertificateCredential:
+    """Our private key and its certificate chain, in DER, the leaf first. Anchors need not be in it.
+
+    An empty *chain* means a raw key: the peer has it pinned, and no CERT payload is sent.
+    """
+
+    chain: tuple[bytes, ...] = attrs.field(converter=tuple)
+    key: PrivateKey = attrs.field(repr=False)
+
+
+LocalCredential: TypeAlias = PskCredential | CertificateCredential
+
+
+@attrs.frozen
+class TrustedCertificates:
+    """The peer proves itself with a chain to one of *anchors*; *intermediates* helps peers that send none. All DER."""
+
+    anchors: tuple[bytes, ...] = attrs.field(converter=tuple)
+    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
+
+
+@attrs.frozen
+class PinnedKeys:
+    """The peer proves itself with one of these keys: SubjectPublicKeyInfo in DER. No chain, dates or names are looked at."""
+
+    keys: tuple[bytes, ...] = attrs.field(converter=tuple)
+
+
+RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
+
+
+@attrs.frozen(kw_only=True)
+class ChildConfig:
+    """One Child SA: proposals in order of preference, and traffic selectors of each side.
+
+    *local_ts* None means our own address as the peer sees it, *remote_ts* None the peer's (one host each).
+    """
+
+    name: str = "child"
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=tuple)
+    local_ts: tuple[TrafficSelector, ...] | None = None
+    remote_ts: tuple[TrafficSelector, ...] | None = None
+    mode: Literal["tunnel", "transport"] = "tunnel"
+
+
+@attrs.frozen(kw_only=True)
+class Transports:
+    """How messages travel to this peer.
+
+    *policy* chooses per request. The ports are the peer's: *udp_port* without the non-ESP marker, *udp_nat_port* with
+    it; *udp_start* "nat" begins on the latter (RFC 7296 section 2.23 allows it). *tcp_port* is configured knowledge that
+    the peer accepts IKE over TCP there, and beats what it announces; None leaves it to the announcement. *announce_tcp*
+    is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where we are the
+    responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any other number
+    is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port outside
+    *allowed_ports* is not used. *half_close* sends FIN after the last request known. *tcp_response_size* is the size in
+    octets that an IKE_AUTH response with certificates is expected to have.
+    """
+
+    policy: Policy = BySize()
+    udp_port: int = 500
+    udp_nat_port: int = 4500
+    udp_start: Literal["ike", "nat"] = "ike"
+    tcp_port: int | None = None
+    announce_tcp: int | None = None
+    allowed_ports: tuple[range, ...] = (range(500, 501), range(4500, 4501), range(1024, 65536))
+    half_close: bool = False
+    certificate_response: int = 4000
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("udp_port", "udp_nat_port", "tcp_port", "announce_tcp"):
+            port = getattr(self, name)
+            lowest = 0 if name == "announce_tcp" else 1
+            if port is not None and not lowest <= port <= 65535:
+                raise LocalProtocolError(f"{name}: {port} is not a port; allowed are {lowest} to 65535")
+
+
+@attrs.frozen(kw_only=True)
+class Connection:
+    """One peering: who we are and how we prove it, who they may be and how they must, and what is set up.
+
+    *remote_identity* None admits any identity that proves itself; a pattern as `Identity.matches` reads it narrows that.
+    *remote_addresses* are addresses or networks ("192.0.2.0/24") of peers that may use this connection as responder;
+    empty means any. *authorize* asks the application (`AuthorizationNeeded`) after the peer has proved its identity.
+    *children* empty makes a childless IKE SA (RFC 6023) as initiator, and grants none as responder.
+    """
+
+    name: str
+    local_identity: Identity
+    local: LocalCredential
+    remote: RemoteCredential
+    remote_identity: Identity | None = None
+    remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=tuple)
+    children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=tuple)
+    transports: Transports = Transports()
+    authorize: bool = False
+    send_certificates: Literal["always", "asked", "never"] = "always"
+
+    def __attrs_post_init__(self) -> None:
+        if not self.proposals:
+            raise LocalProtocolError("proposals: at least one IKE proposal is needed")
+        for text in self.remote_addresses:
+            try:
+                ip_network(text, strict=False)
+            except ValueError:
+                raise LocalProtocolError(f"remote_addresses: {text!r} is no address or network") from None
+
+    def admits(self, address: str) -> bool:
+        """Tell whether a peer at *address* (an IP literal) may use this connection."""
+        if not self.remote_addresses:
+            return True
+        parsed = ip_address(address)
+        return any(parsed in ip_network(text, strict=False) for text in self.remote_addresses)
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """An endpoint: the connections that it answers for (in order), its limits, and what is said about it.
+
+    *trace* adds one event per message and key derivation. *tcp_notify* and *separate_notify* are the numbers of
+    IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS, which were never assigned; the defaults are private, so a peer's are
+    believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them (TCP-52).
+    """
+
+    connections: tuple[Connection, ...] = attrs.field(default=(), converter=tuple)
+    limits: Limits = Limits()
+    trace: bool = False
+    tcp_notify: int = IKE_TCP_SUPPORTED_DEFAULT
+    separate_notify: int = SEPARATE_TRANSPORTS_DEFAULT
+    notify_numbers_agreed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        names = [connection.name for connection in self.connections]
+        for name in names:
+            if names.count(name) > 1:
+                raise LocalProtocolError(f"connections: the name {name!r} is used twice")
+        for field in ("tcp_notify", "separate_notify"):
+            number = getattr(self, field)
+            if not 16384 <= number <= 65535:
+                raise LocalProtocolError(f"{field}: {number} is no status notification; allowed are 16384 to 65535")
+        if self.tcp_notify == self.separate_notify:
+            raise LocalProtocolError("tcp_notify: IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS need different numbers")
+
+
+@attrs.frozen(kw_only=True)
+class Listen:
+    """Sockets for an adapter to bind: a UDP port without marker, one with, and a TCP port, on each of *hosts*.
+
+    Port 0 takes a free one, None binds none. *hosts* are exact addresses of this machine (NAT detection hashes them).
+    *tcp_encapsulated* is for RFC 9329; a port given both ways admits both framings.
+    """
+
+    hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=tuple)
+    udp: int | None = 500
+    udp_nat: int | None = 4500
+    tcp: int | None = None
+    tcp_encapsulated: int | None = None
+
+    def locals(self) -> Sequence[Local]:
+        """Return the sockets to bind, with the ports as configured (0 where the host picks one)."""
+        wanted: list[Local] = []
+        raw, encapsulated = frozenset({Framing.IKE_TCP}), frozenset({Framing.ENCAPSULATED})
+        for host in self.hosts:
+            if self.udp is not None:
+                wanted.append(Local((host, self.udp)))
+            if self.udp_nat is not None:
+                wanted.append(Local((host, self.udp_nat), marker=True))
+            if self.tcp is not None and self.tcp == self.tcp_encapsulated != 0:
+                wanted.append(Local((host, self.tcp), "tcp", framings=raw | encapsulated))
+                continue
+            if self.tcp is not None:
+                wanted.append(Local((host, self.tcp), "tcp", framings=raw))
+            if self.tcp_encapsulated is not None:
+                wanted.append(Local((host, self.tcp_encapsulated), "tcp", framings=encapsulated))
+        return wanted

@@ -1,0 +1,378 @@
+"""What the core tells the application: facts in past tense, and questions that end in `Needed`.
+
+The set is open: ignore what you do not know. Every value is small, has a readable repr and `to_dict()`, and shows no
+secret; keys leave the core only through `export_keys()`.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import attrs
+
+from .outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
+from .record import record
+
+A = TypeVar("A")
+
+Role: TypeAlias = Literal["initiator", "responder"]
+"""The original role of an endpoint in an IKE SA (it outlives the exchanges, RFC 7296 section 2.2)."""
+Transport: TypeAlias = Literal["udp", "tcp"]
+
+
+
+@record
+class IkeKeyMaterial:
+    """The keys of an IKE SA (RFC 7296 section 2.14), named as there, with what a dissector needs to use them.
+
+    *encryption* and *integrity* are IANA names ("AES_GCM_16-256", "HMAC_SHA2_256_128" or "NONE").
+    """
+
+    spi_i: bytes
+    spi_r: bytes
+    encryption: str
+    integrity: str
+    sk_d: bytes = attrs.field(repr=False)
+    sk_ai: bytes = attrs.field(repr=False)
+    sk_ar: bytes = attrs.field(repr=False)
+    sk_ei: bytes = attrs.field(repr=False)
+    sk_er: bytes = attrs.field(repr=False)
+    sk_pi: bytes = attrs.field(repr=False)
+    sk_pr: bytes = attrs.field(repr=False)
+
+
+@record
+class ChildKeyMaterial:
+    """KEYMAT of a Child SA (RFC 7296 section 2.17), by our direction: *in* protects what we receive."""
+
+    encr_in: bytes = attrs.field(repr=False)
+    integ_in: bytes = attrs.field(repr=False)
+    encr_out: bytes = attrs.field(repr=False)
+    integ_out: bytes = attrs.field(repr=False)
+
+
+class Event(Output):
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+# --- the IKE SA and its Child SAs ---------------------------------------------------------------------------------
+
+
+@record
+class IkeSaEstablished(Event):
+    """Both sides are authenticated. *suite* is in words; *transport* says what carried IKE_AUTH, *reason* why."""
+
+    sa: SaId
+    connection: str
+    role: Role
+    local_identity: str
+    peer_identity: str
+    spi_i: bytes
+    spi_r: bytes
+    suite: str
+    transport: Transport
+    reason: str
+    remote: Address
+
+
+@record
+class IkeSaFailed(Event):
+    """An IKE SA ended before it was established, in *step* (an exchange by name). *error* is the typed error."""
+
+    sa: SaId
+    connection: str
+    role: Role
+    step: str
+    error: Exception
+    remote: Address | None
+
+
+@record
+class IkeSaClosed(Event):
+    """An established IKE SA is gone, with all its Child SAs. *by* tells who ended it."""
+
+    sa: SaId
+    reason: str
+    by: Literal["us", "peer", "silence", "error"]
+
+
+@record
+class ChildSaEstablished(Event):
+    """A Child SA is ready: install the inbound half before you carry out the next output.
+
+    *spi_in* is what the peer puts into packets to us, *spi_out* what we put into packets to it (4 octets each).
+    *local_ts* and *remote_ts* are selectors in words ("10.0.0.0/24", "10.0.0.1-10.0.0.9 udp/53").
+    *udp_encapsulation* is true where a NAT was found, so that ESP has to travel in UDP (RFC 3948).
+    """
+
+    sa: SaId
+    child: ChildId
+    name: str
+    protocol: Literal["esp", "ah"]
+    mode: Literal["tunnel", "transport"]
+    spi_in: bytes
+    spi_out: bytes
+    suite: str
+    local_ts: tuple[str, ...]
+    remote_ts: tuple[str, ...]
+    udp_encapsulation: bool
+    keys: ChildKeyMaterial = attrs.field(repr=False, eq=False, metadata={"secret": True})
+
+    def export_keys(self) -> ChildKeyMaterial:
+        """Return the Child SA's keys."""
+        return self.keys
+
+
+@record
+class ChildSaFailed(Event):
+    """A Child SA could not be made; the IKE SA lives (RFC 7296 section 1.2)."""
+
+    sa: SaId
+    name: str
+    error: Exception
+
+
+@record
+class ChildSaClosed(Event):
+    """A Child SA is gone: remove both halves."""
+
+    sa: SaId
+    child: ChildId
+    spi_in: bytes
+    spi_out: bytes
+    reason: str
+    by: Literal["us", "peer", "silence", "error"]
+
+
+@record
+class RequestCompleted(Event):
+    """The wish *request* was fulfilled."""
+
+    sa: SaId
+    request: RequestId
+    what: str
+
+
+@record
+class RequestFailed(Event):
+    """The wish *request* came to nothing, because of *error*."""
+
+    sa: SaId
+    request: RequestId
+    what: str
+    error: Exception
+
+
+# --- decisions a user would ask about ------------------------------------------------------------------------------
+
+
+@record
+class TransportChosen(Event):
+    """The request goes by *transport*, because of *reason*. *octets* is its size, *expected* that of the response."""
+
+    sa: SaId
+    exchange: str
+    message_id: int
+    octets: int
+    expected: int
+    transport: Transport
+    reason: str
+
+
+@record
+class TransportSwitched(Event):
+    """A request in flight moved to another transport."""
+
+    sa: SaId
+    exchange: str
+    message_id: int
+    before: Transport
+    after: Transport
+    reason: str
+
+
+@record
+class NatDetected(Event):
+    """IKE_SA_INIT showed a NAT (RFC 7296 section 2.23): in front of us, of the peer, or both."""
+
+    sa: SaId
+    local_behind_nat: bool
+    peer_behind_nat: bool
+
+
+@record
+class PathChanged(Event):
+    """Datagrams of this SA go between other addresses from now on, because of *reason*."""
+
+    sa: SaId
+    local: Address
+    remote: Address
+    reason: str
+
+
+@record
+class SpisChanged(Event):
+    """The SA is known by other SPIs, because its IKE_SA_INIT began anew or was answered, or it was rekeyed."""
+
+    sa: SaId
+    spi_i: bytes
+    spi_r: bytes
+    reason: str
+
+
+@record
+class TcpAnnounced(Event):
+    """The peer announced IKE over TCP at *port*. *usable* is false where our rules forbid that port; see *reason*."""
+
+    sa: SaId
+    port: int
+    usable: bool
+    reason: str
+
+
+@record
+class CookieReceived(Event):
+    """The responder is under load and demanded a cookie; the request is repeated on the same transport."""
+
+    sa: SaId
+    transport: Transport
+
+
+@record
+class CookiesDemanded(Event):
+    """So many half-open SAs are waiting that IKE_SA_INIT requests over UDP need a cookie (or, *active* false, no more)."""
+
+    active: bool
+    half_open: int
+
+
+@record
+class KeyExchangeRetried(Event):
+    """The responder wants key exchange method *wanted* instead of *offered* (INVALID_KE_PAYLOAD)."""
+
+    sa: SaId
+    offered: str
+    wanted: str
+
+
+@record
+class Refused(Event):
+    """Something from *source* was turned away for *reason*; *count* so often since the last such event (rate-limited)."""
+
+    what: str
+    source: Address
+    reason: str
+    count: int
+
+
+@record
+class StreamChanged(Event):
+    """A stream changed its state (see `ikecore.transport.StreamState`), because of *reason*."""
+
+    stream: StreamId
+    remote: Address
+    state: str
+    reason: str
+
+
+@record
+class InternalError(Event):
+    """A bug of ours. The one SA concerned, if any, is gone; all others live. Please report *detail*."""
+
+    sa: SaId | None
+    detail: str
+
+
+# --- messages, only with Config.trace --------------------------------------------------------------------------------
+
+
+@record
+class MessageSent(Event):
+    """One message left: *octets* of IKE (without marker or prefix) by *transport*. *reason* says why that one."""
+
+    sa: SaId | None
+    exchange: str
+    message_id: int
+    is_response: bool
+    octets: int
+    transport: Transport
+    local: Address
+    remote: Address
+    repeat: bool
+    reason: str
+    payloads: tuple[str, ...]
+
+
+@record
+class MessageReceived(Event):
+    """One message came in and was accepted; *payloads* by name, those inside SK included."""
+
+    sa: SaId | None
+    exchange: str
+    message_id: int
+    is_response: bool
+    octets: int
+    transport: Transport
+    local: Address
+    remote: Address
+    repeat: bool
+    payloads: tuple[str, ...]
+
+
+@record
+class MessageDropped(Event):
+    """Octets came in that have no effect, because of *reason*."""
+
+    octets: int
+    transport: Transport
+    remote: Address
+    reason: str
+
+
+@record
+class IkeKeysDerived(Event):
+    """The SA has keys now (not yet authenticated): what a Wireshark key table needs."""
+
+    sa: SaId
+    keys: IkeKeyMaterial = attrs.field(repr=False, eq=False, metadata={"secret": True})
+
+    def export_keys(self) -> IkeKeyMaterial:
+        """Return the IKE SA's keys."""
+        return self.keys
+
+
+# --- questions --------------------------------------------------------------------------------------------------------
+
+
+class Question(Event, Generic[A]):
+    """Something the application owns and the core needs: answer with `Endpoint.answer(question, value)`.
+
+    Unanswered by *deadline* (monotonic seconds), the answer is a refusal.
+    """
+
+    __slots__ = ()
+    question: QuestionId
+    sa: SaId
+    deadline: float
+
+
+@record
+class AuthorizationNeeded(Question[bool]):
+    """The peer proved *peer_identity*; may it have this SA? Asked only where the connection says so."""
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    peer_identity: str
+    remote: Address
+
+
+@record
+class QuestionClosed(Event):
+    """The question is no longer open: answered, out of time, or its SA died."""
+
+    question: QuestionId
+    sa: SaId

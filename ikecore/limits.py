@@ -1,0 +1,89 @@
+"""Every bound of the engine, with its default and the reason for it (design: nothing grows without one)."""
+
+from __future__ import annotations
+
+import attrs
+from attrs.validators import ge, gt
+
+
+def _count(default: int) -> int:
+    return attrs.field(default=default, validator=ge(0))  # type: ignore[no-any-return]
+
+
+def _seconds(default: float) -> float:
+    return attrs.field(default=default, validator=gt(0.0))  # type: ignore[no-any-return]
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Bounds of one endpoint. Counts are of things, sizes of octets, times of seconds.
+
+    A *source* is an IPv4 address or an IPv6 /64: whoever has one address there has them all.
+    """
+
+    # Half-open SAs: a responder's memory for strangers.
+    half_open_udp: int = _count(1000)
+    """IKE_SA_INIT answered over UDP and waiting for IKE_AUTH. Beyond it, even a good cookie is refused."""
+    half_open_tcp: int = _count(1000)
+    """The same over TCP, counted apart: TCP skips the cookie but costs a handshake, so neither may starve the other."""
+    half_open_per_source: int = _count(50)
+    """A carrier-grade NAT has many users behind one address; a flood has more."""
+    cookie_threshold: int = _count(100)
+    """From so many half-open SAs over UDP on, requests need a cookie (RFC 7296 section 2.6)."""
+    cookie_lifetime: float = _seconds(30.0)
+    """A cookie's secret is changed this often; the one before is accepted as long again."""
+    half_open_lifetime: float = _seconds(30.0)
+    """A responder waits so long for IKE_AUTH."""
+    establish_timeout: float = _seconds(165.0)
+    """An initiator tries so long in all to establish an SA."""
+    sas: int = _count(1_000_000)
+    """IKE SAs of the endpoint in total."""
+
+    # Messages.
+    message_init: int = _count(16_384)
+    """Largest IKE_SA_INIT on a stream: room for a large key exchange, no more for someone unknown."""
+    message_known: int = _count(65_535 + 28)
+    """Largest message on a stream for SPIs we know: one SK payload and the header (TCP-04)."""
+    queued_requests: int = _count(64)
+    """Requests of one SA that wait for its window."""
+
+    # Retransmission over UDP (RFC 7296 section 2.4: a dozen over several minutes).
+    retransmit_first: float = _seconds(1.0)
+    retransmit_factor: float = attrs.field(default=1.8, validator=ge(1.0))
+    retransmit_cap: float = _seconds(30.0)
+    retransmit_tries: int = _count(12)
+    """Transmissions of one request before the SA is given up."""
+    response_resends_per_second: float = _seconds(2.0)
+    """A stored response is sent again at most this often per path: a repeat proves no address."""
+    init_error_wait: float = _seconds(10.0)
+    """An unprotected error in IKE_SA_INIT over UDP may be forged: so long we wait for a better answer."""
+    cookie_rounds: int = _count(4)
+    """Cookies and corrected groups followed in one IKE_SA_INIT."""
+
+    # Streams.
+    streams: int = _count(4096)
+    streams_per_source: int = _count(64)
+    stream_connect_timeout: float = _seconds(5.0)
+    """A connection attempt is given up after this, and the request falls back."""
+    stream_first_message: float = _seconds(5.0)
+    """An accepted stream has to bring a first whole message in this time."""
+    stream_message: float = _seconds(10.0)
+    """A begun message has to be whole in this time."""
+    stream_idle: float = _seconds(5.0)
+    """A stream with nothing owed on it is closed after this: "a few seconds" (the draft, section 2.2)."""
+    stream_answer_timeout: float = _seconds(20.0)
+    """A request on a stream unanswered for so long is tried another way; the stream is reset."""
+    stream_linger: float = _seconds(2.0)
+    """After our FIN, input is read and dropped until EOF or this; closing with unread input would lose our last words."""
+    stream_unsent: int = _count(262_144)
+    """Octets queued to a peer that does not read, before its stream is reset."""
+    stream_attempts: int = _count(2)
+    """Connections opened for one request before it goes by UDP."""
+
+    # Questions and refusals.
+    question_timeout: float = _seconds(30.0)
+    questions: int = _count(10_000)
+    refused_event_interval: float = _seconds(1.0)
+    """`Refused` is said at most so often per reason."""
+    delete_timeout: float = _seconds(20.0)
+    """An SA whose Delete is not answered is gone after this anyway."""

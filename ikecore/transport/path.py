@@ -1,0 +1,57 @@
+"""Where octets come from and go to: our sockets, as the host described them, and paths to a peer."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+from ..framing import Framing
+from ..outputs import Address, StreamId
+from ..record import record
+
+__all__ = ["DatagramPath", "Local", "Path", "StreamPath"]
+
+
+@attrs.frozen
+class Local:
+    """One socket of the host: a UDP socket, or a TCP listener.
+
+    *address* is exact, since NAT detection hashes it: bind one socket per local address, never to the wildcard. *marker*
+    says whether IKE on this UDP socket carries the non-ESP marker (RFC 3948): a property of the socket, by convention of
+    port 4500, never inferred. *framings* is what a TCP listener admits.
+    """
+
+    address: Address
+    kind: Literal["udp", "tcp"] = "udp"
+    marker: bool = False
+    framings: frozenset[Framing] = frozenset({Framing.IKE_TCP})
+
+
+@record
+class DatagramPath:
+    """A pair of UDP addresses; with the non-ESP marker or without."""
+
+    local: Address
+    remote: Address
+    marker: bool
+
+    @property
+    def transport(self) -> Literal["udp"]:
+        return "udp"
+
+
+@record
+class StreamPath:
+    """A TCP connection, with the addresses that NAT detection needs."""
+
+    stream: StreamId
+    local: Address
+    remote: Address
+
+    @property
+    def transport(self) -> Literal["tcp"]:
+        return "tcp"
+
+
+Path: TypeAlias = DatagramPath | StreamPath
