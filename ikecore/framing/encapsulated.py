@@ -41,66 +41,75 @@ _unpack_head = struct.Struct("!HI").unpack_from
 class EncapsulatedRules:
     """Cuts IKE messages and ESP packets out of an encapsulated stream, after the prefix if there is one."""
 
-    __slots__ = ("_bound", "_esp_bound", "wanted")
+    __slots__ = ("_admitted", "_bound", "_esp_bound", "wanted")
     framing: ClassVar[Framing] = Framing.ENCAPSULATED
 
     def __init__(self, bound: Bound, esp_bound: int = MAX_ESP) -> None:
+        self.wanted = LENGTH_SIZE
         self._bound = bound
         self._esp_bound = esp_bound
-        self.wanted = LENGTH_SIZE
+        self._admitted = False  # whether the IKE message that is waited for has passed its bound
 
-    def cut(self, data: bytes, pos: int, frames: list[Frame]) -> int:
-        bound = self._bound
+    def cut(self, data: bytes, frames: list[Frame]) -> int:
+        pos = 0
+        if self._admitted:
+            self._admitted = False
+            pos = self.wanted
+            frames.append(data[_HEAD:pos])
         append = frames.append
         end = len(data)
         last = end - _HEAD
         while pos <= last:
             length, marker = _unpack_head(data, pos)
             stop = pos + length
-            if stop > end or length < _HEAD:
+            if stop > end:
                 break
-            if marker:
+            if not marker and length >= _FULL:
+                start = pos + _HEAD
+                if length - _HEAD > self._bound(unpack_header(data, start)):
+                    raise _refused("a message", length - _HEAD, pos)
+                append(data[start:stop])
+            elif marker and length >= _HEAD:
                 if length - LENGTH_SIZE > self._esp_bound:
                     raise _refused("an ESP packet", length - LENGTH_SIZE, pos)
                 append(EspPacket(data[pos + LENGTH_SIZE : stop]))
-            elif length >= _FULL:
-                if length - _HEAD > bound(unpack_header(data, pos + _HEAD)):
-                    raise _refused("a message", length - _HEAD, pos)
-                append(data[pos + _HEAD : stop])
+            elif length < LENGTH_SIZE:
+                raise _impossible(length, pos)
             pos = stop
+        return self._wait(data, pos, end)
+
+    def _wait(self, data: bytes, pos: int, end: int) -> int:
+        """Say what the unit at *pos* wants, which is not whole, unless it is one of those too short to give a frame."""
+        while end - pos >= LENGTH_SIZE:
+            length = data[pos] << 8 | data[pos + 1]
+            if length < LENGTH_SIZE:
+                raise _impossible(length, pos)
+            if pos + length > end:
+                self.wanted = self._examine(data, pos, end - pos, length)
+                return pos
+            pos += length
+        self.wanted = LENGTH_SIZE
         return pos
 
-    def examine(self, held: bytearray, frames: list[Frame]) -> int:
-        size = len(held)
-        length = held[0] << 8 | held[1]
-        if size == LENGTH_SIZE:
-            if length < LENGTH_SIZE:
-                raise FramingError(f"length {length} does not cover itself", 0)
-            return 0 if length == size else min(length, _HEAD)
-        if size < _HEAD:
-            return 0
-        if held.startswith(MARKER, LENGTH_SIZE):
-            return self._examine_ike(held, size, length, frames)
-        if size == _HEAD and length - LENGTH_SIZE > self._esp_bound:
-            raise _refused("an ESP packet", length - LENGTH_SIZE, 0)
-        if size < length:
-            return length
-        frames.append(EspPacket(bytes(held[LENGTH_SIZE:])))
-        return 0
-
-    def _examine_ike(self, held: bytearray, size: int, length: int, frames: list[Frame]) -> int:
-        """What `examine` does behind the non-ESP marker."""
-        if length < _FULL:
-            return length if size < length else 0
-        if size == _HEAD:
-            return _FULL
-        if size == _FULL and length - _HEAD > self._bound(unpack_header(held, _HEAD)):
-            raise _refused("a message", length - _HEAD, 0)
-        if size < length:
-            return length
-        frames.append(bytes(held[_HEAD:]))
-        return 0
+    def _examine(self, data: bytes, pos: int, size: int, length: int) -> int:
+        """How many octets a unit of *length* wants, of which *size* are there, fewer than all."""
+        if length < _HEAD or size < _HEAD:
+            return min(length, _HEAD)
+        if not data.startswith(MARKER, pos + LENGTH_SIZE):
+            if length - LENGTH_SIZE > self._esp_bound:
+                raise _refused("an ESP packet", length - LENGTH_SIZE, pos)
+        elif length >= _FULL:
+            if size < _FULL:
+                return _FULL
+            if length - _HEAD > self._bound(unpack_header(data, pos + _HEAD)):
+                raise _refused("a message", length - _HEAD, pos)
+            self._admitted = True
+        return length
 
 
-def _refused(what: str, octets: int, start: int) -> FramingError:
-    return FramingError(f"{what} of {octets} octets is refused", start)
+def _impossible(length: int, octet: int) -> FramingError:
+    return FramingError(f"a length of {length} does not count itself", octet)
+
+
+def _refused(what: str, octets: int, octet: int) -> FramingError:
+    return FramingError(f"{what} of {octets} octets is refused", octet)

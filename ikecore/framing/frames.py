@@ -50,23 +50,15 @@ unpack_header: Callable[[bytes | bytearray, int], RawHeader] = _HEADER.unpack_fr
 
 
 class Rules(Protocol):
-    """How one framing is cut apart. The octets of a unit that is not whole are kept by `Receiver`, not here.
-
-    Both methods raise `FramingError` with an offset into what they were given.
-    """
+    """How one framing is cut apart. The octets of a unit that is not whole are kept by `Receiver`, not here."""
 
     framing: ClassVar[Framing]
     wanted: int
-    """How many octets of a new unit are needed before `examine` can say anything about it."""
+    """How many octets of the next unit are needed before there is anything more to decide about it."""
 
-    def cut(self, data: bytes, pos: int, frames: list[Frame]) -> int:
-        """Append the frame of each whole unit of *data* from *pos* on; return where the first that is not whole begins.
+    def cut(self, data: bytes, frames: list[Frame]) -> int:
+        """Append the frame of each whole unit of *data*; set `wanted`; return where the first that is not whole begins.
 
-        It may stop before any unit that it leaves to `examine`.
-        """
-
-    def examine(self, held: bytearray, frames: list[Frame]) -> int:
-        """Look at the beginning of a unit, as many octets as were wanted; return how many are wanted next.
-
-        Zero says that the unit is whole and its frame, if it gives one, appended.
+        *data* begins with a unit: the one where the call before stopped, with at least as many octets as it wanted.
+        Raises `FramingError` with an offset into *data*.
         """

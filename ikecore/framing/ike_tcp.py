@@ -25,16 +25,23 @@ _LENGTH = 24
 class IkeTcpRules:
     """Cuts IKE messages out of a raw stream."""
 
-    __slots__ = ("_bound", "wanted")
+    __slots__ = ("_admitted", "_bound", "_fresh", "wanted")
     framing: ClassVar[Framing] = Framing.IKE_TCP
 
     def __init__(self, bound: Bound) -> None:
-        self._bound = bound
         self.wanted = _SPI_END
+        self._bound = bound
+        self._admitted = False  # whether the message that is waited for has passed its bound
+        self._fresh = True
 
-    def cut(self, data: bytes, pos: int, frames: list[Frame]) -> int:
-        if self.wanted != HEADER_SIZE:
-            return pos
+    def cut(self, data: bytes, frames: list[Frame]) -> int:
+        if self._fresh and not self._check_first(data):
+            return 0
+        pos = 0
+        if self._admitted:
+            self._admitted = False
+            pos = self.wanted
+            frames.append(data[:pos])
         bound = self._bound
         append = frames.append
         end = len(data)
@@ -42,42 +49,31 @@ class IkeTcpRules:
         while pos <= last:
             header = unpack_header(data, pos)
             length = header[7]
-            stop = pos + length
-            if stop > end or length < HEADER_SIZE:
-                break
+            if length < HEADER_SIZE:
+                raise FramingError(f"a message of {length} octets is shorter than its header", pos + _LENGTH)
             if length > bound(header):
-                raise _refused(length, pos)
+                raise FramingError(f"a message of {length} octets is refused", pos + _LENGTH)
+            stop = pos + length
+            if stop > end:
+                self._admitted = True
+                self.wanted = length
+                return pos
             append(data[pos:stop])
             pos = stop
+        self.wanted = HEADER_SIZE
         return pos
 
-    def examine(self, held: bytearray, frames: list[Frame]) -> int:
-        size = len(held)
-        if size < HEADER_SIZE:
-            return self._examine_first(held, size)
-        if size == HEADER_SIZE:
-            header = unpack_header(held, 0)
-            length = header[7]
-            if length < HEADER_SIZE:
-                raise FramingError(f"a message of {length} octets is shorter than its header", _LENGTH)
-            if length > self._bound(header):
-                raise _refused(length, 0)
-            if length > size:
-                return length
+    def _check_first(self, data: bytes) -> bool:
+        """Check what is there of the stream's first header; say whether all of it is."""
+        if len(data) < _SPI_END:
+            return False
+        if not any(data[:_SPI_END]):
+            raise FramingError("the initiator's SPI is zero", 0)
+        if len(data) <= _VERSION:
+            self.wanted = _VERSION + 1
+            return False
+        if data[_VERSION] >> 4 != 2:
+            raise FramingError(f"the stream begins with major version {data[_VERSION] >> 4}", _VERSION)
         self.wanted = HEADER_SIZE
-        frames.append(bytes(held))
-        return 0
-
-    def _examine_first(self, held: bytearray, size: int) -> int:
-        """Check what is there of the stream's first header."""
-        if size == _SPI_END:
-            if not any(held):
-                raise FramingError("the initiator's SPI is zero", 0)
-            return _VERSION + 1
-        if held[_VERSION] >> 4 != 2:
-            raise FramingError(f"the stream begins with major version {held[_VERSION] >> 4}", _VERSION)
-        return HEADER_SIZE
-
-
-def _refused(length: int, start: int) -> FramingError:
-    return FramingError(f"a message of {length} octets is refused", start + _LENGTH)
+        self._fresh = len(data) < HEADER_SIZE
+        return not self._fresh

@@ -81,6 +81,9 @@ class Receiver:
             return []
         frames: list[Frame] = []
         if self.fault is None:
+            if held:
+                data = b"".join((held, data))
+                held.clear()
             self._advance(data, frames)
         return frames
 
@@ -105,56 +108,33 @@ class Receiver:
         return not self._held and self.fault is None
 
     def _advance(self, data: bytes, frames: list[Frame]) -> None:
-        """Cut *data* behind what is held, where there is something to decide."""
-        held = self._held
-        pos = 0
-        origin = self._start + len(held)  # offset in the stream of data[0]
-        base = self._start  # offset in the stream that an error's octet counts from
+        """Cut *data*, which begins with what was held, now that there is something to decide."""
         try:
             rules = self._rules
             if rules is None:
-                pos = self._decide(data)
-                rules = self._rules
-                if rules is None:
+                framing = self._decide(data)
+                if framing is None:
+                    self._wanted = len(data) + 1
+                    self._held += data
                     return
-            end = len(data)
-            while True:
-                if not held:
-                    base = origin
-                    pos = rules.cut(data, pos, frames)
-                    base = self._start = origin + pos
-                    self._wanted = rules.wanted
-                missing = self._wanted - len(held)
-                if end - pos < missing:
-                    held += data[pos:]
-                    return
-                held += data[pos : pos + missing]
-                pos += missing
-                self._wanted = rules.examine(held, frames)
-                if not self._wanted:
-                    held.clear()
+                rules = self._rules = self._rules_for(framing)
+                if framing is Framing.ENCAPSULATED:
+                    self._start = len(PREFIX)
+                    data = data[len(PREFIX) :]
+            pos = rules.cut(data, frames)
         except FramingError as error:
-            self._fail(FramingError(error.message, None if error.octet is None else base + error.octet))
+            self._fail(FramingError(error.message, None if error.octet is None else self._start + error.octet))
+        else:
+            self._start += pos
+            self._wanted = rules.wanted
+            self._held += data[pos:]
 
-    def _decide(self, data: bytes) -> int:
-        """Settle the framing of a stream that the peer opened; return where in *data* cutting begins."""
-        held = self._held
-        rest = len(PREFIX) - len(held)
-        head = bytes(held) + data[:rest]
+    def _decide(self, head: bytes) -> Framing | None:
+        """The framing of a stream that the peer opened with *head*; None while that is not settled."""
         framing = sniff(head)
-        if framing is None:
-            held += data
-            self._wanted = len(held) + 1
-            return len(data)
-        if framing not in self._admitted:
-            raise FramingError(f"the framing {framing.value} is not admitted here", 0)
-        self._rules = self._rules_for(framing)
-        self._wanted = self._rules.wanted
-        if framing is Framing.IKE_TCP:
-            return 0
-        held.clear()
-        self._start = len(PREFIX)
-        return rest
+        if framing is None or framing in self._admitted:
+            return framing
+        raise FramingError(f"the {framing.value} framing is not admitted here", 0)
 
     def _rules_for(self, framing: Framing) -> Rules:
         if framing is Framing.IKE_TCP:
