@@ -9,9 +9,9 @@ from __future__ import annotations
 from .encapsulated import MAX_ESP, MAX_IKE
 from .frames import Bound, EspPacket, Frame, Framing, RawHeader
 from .marker import KEEPALIVE, MARKER, DatagramKind, add_marker, classify
-from .receiver import Receiver, receiver
 from .sending import frame_esp, frame_ike
 from .sniff import PREFIX, sniff, starts_like_prefix
+from .stream import Receiver, receiver
 
 __all__ = [
     "KEEPALIVE",
