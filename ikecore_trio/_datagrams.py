@@ -1,0 +1,76 @@
+"""UDP: wait for readiness once, take what is there, let the core see it all, answer at once."""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ikecore import Address, Local
+
+from ._sockets import close, readable, reduce, writable
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+
+DRAIN = 64
+"""Datagrams taken from one socket before the others get their turn."""
+WAITING = 256
+"""Datagrams that wait for the kernel's buffer; what comes when it is full is lost, as datagrams may be."""
+LARGEST = 65535
+
+
+class DatagramSocket:
+    """One bound UDP socket."""
+
+    def __init__(self, driver: Driver, sock: socket.socket, local: Local) -> None:
+        self.local = local
+        self._driver = driver
+        self._sock = sock
+        self._waiting: deque[tuple[bytes, Address]] = deque()
+
+    def send(self, data: bytes, remote: Address) -> None:
+        """Send now, or, while the kernel's buffer is full, as soon as it is not. Never waits."""
+        if self._waiting:
+            if len(self._waiting) < WAITING:
+                self._waiting.append((data, remote))
+        elif not self._try(data, remote):
+            self._waiting.append((data, remote))
+            self._driver.spawn(self._write)
+
+    def _try(self, data: bytes, remote: Address) -> bool:
+        """Hand one datagram to the kernel; false means that its buffer is full."""
+        try:
+            self._sock.sendto(data, remote)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._driver.endpoint.datagram_failed(
+                local=self.local.address, remote=remote, error=error.strerror or str(error), now=self._driver.now()
+            )
+        return True
+
+    async def _write(self) -> None:
+        """Send what waits, and end."""
+        while self._waiting and await writable(self._sock):
+            while self._waiting and self._try(*self._waiting[0]):
+                self._waiting.popleft()
+            self._driver.flush()
+
+    async def read(self) -> None:
+        """Feed the core until the socket is closed."""
+        endpoint, local = self._driver.endpoint, self.local.address
+        while await readable(self._sock):
+            now = self._driver.now()
+            for _ in range(DRAIN):
+                try:
+                    data, remote = self._sock.recvfrom(LARGEST)
+                except OSError:  # nothing more, or an error of something sent earlier: no datagram's here
+                    break
+                endpoint.datagram_received(data, local=local, remote=reduce(remote), now=now)
+            self._driver.flush()
+
+    def close(self) -> None:
+        """Close the socket, which ends its tasks."""
+        self._waiting.clear()
+        close(self._sock)
