@@ -1,0 +1,81 @@
+"""The IKEv2 codec: octets to values and back. No state, no time, no cryptography.
+
+Decoding takes ``(data, pos, end)`` and gives values, or raises a `RemoteProtocolError` with the offset at fault; values
+encode to octets. `numbers` has the registries, `payloads` the chains, `message` whole messages, `shapes` what a message
+of each exchange may carry.
+"""
+
+from __future__ import annotations
+
+from .configuration import Configuration, ConfigurationAttribute, Eap
+from .header import HEADER, HEADER_LENGTH, Header, decode_header, triage
+from .identity import (
+    Authentication,
+    Certificate,
+    CertificateRequest,
+    IdentificationInitiator,
+    IdentificationResponder,
+)
+from .message import Envelope, decode_envelope, decode_message, encode_message
+from .notify import FIRST_STATUS, Delete, Notification
+from .payloads import (
+    MAX_PAYLOADS,
+    Encrypted,
+    EncryptedFragment,
+    KeyExchange,
+    Nonce,
+    Payload,
+    UnknownPayload,
+    VendorId,
+    decode_payloads,
+    encode_payloads,
+)
+from .proposal import Attribute, Proposal, SecurityAssociation, Transform
+from .selectors import TrafficSelector, TrafficSelectorsInitiator, TrafficSelectorsResponder, UnknownSelector
+from .shapes import ANY_ERROR, SHAPES, Contents, Shape, match
+
+__all__ = [
+    "ANY_ERROR",
+    "FIRST_STATUS",
+    "HEADER",
+    "HEADER_LENGTH",
+    "MAX_PAYLOADS",
+    "SHAPES",
+    "Attribute",
+    "Authentication",
+    "Certificate",
+    "CertificateRequest",
+    "Configuration",
+    "ConfigurationAttribute",
+    "Contents",
+    "Delete",
+    "Eap",
+    "Encrypted",
+    "EncryptedFragment",
+    "Envelope",
+    "Header",
+    "IdentificationInitiator",
+    "IdentificationResponder",
+    "KeyExchange",
+    "Nonce",
+    "Notification",
+    "Payload",
+    "Proposal",
+    "SecurityAssociation",
+    "Shape",
+    "TrafficSelector",
+    "TrafficSelectorsInitiator",
+    "TrafficSelectorsResponder",
+    "Transform",
+    "UnknownPayload",
+    "UnknownSelector",
+    "VendorId",
+    "decode_envelope",
+    "decode_header",
+    "decode_message",
+    "decode_payloads",
+    "encode_message",
+    "encode_payloads",
+    "match",
+    "triage",
+]

@@ -1,0 +1,169 @@
+"""Who the peer is and how it proves it: IDi, IDr, CERT, CERTREQ, AUTH (RFC 7296 sections 3.5 to 3.8)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from ..errors import InvalidSyntax, LocalProtocolError
+from ..record import record
+from .numbers import AuthMethod, CertEncoding, IdType, members
+
+__all__ = [
+    "Authentication",
+    "Certificate",
+    "CertificateRequest",
+    "IdentificationInitiator",
+    "IdentificationResponder",
+    "decode_authentication",
+    "decode_certificate",
+    "decode_certificate_request",
+    "decode_identification_initiator",
+    "decode_identification_responder",
+]
+
+_ID_TYPES = members(IdType)
+_ENCODINGS = members(CertEncoding)
+_METHODS = members(AuthMethod)
+_ID_LENGTHS: Final[dict[int, int]] = {IdType.ID_IPV4_ADDR: 4, IdType.ID_IPV6_ADDR: 16, IdType.ID_NULL: 0}
+_ID_TEXT: Final = (IdType.ID_FQDN, IdType.ID_RFC822_ADDR)
+_HASHED: Final = (CertEncoding.X509_SIGNATURE, CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
+_AUTHORITY: Final = 20
+
+
+def _octet(value: int, what: str) -> bytes:
+    if not 0 <= value < 256:
+        raise LocalProtocolError(f"{what} {value} does not fit one octet")
+    return bytes((value,))
+
+
+@record
+class IdentificationInitiator:
+    """Identification payload of the initiator, IDi (RFC 7296 section 3.5).
+
+    `reserved` are the three octets after the type: without meaning, but AUTH signs them as they were sent.
+    """
+
+    TYPE: ClassVar[int] = 35
+    id_type: int
+    data: bytes
+    reserved: bytes = b"\0\0\0"
+
+    @property
+    def body(self) -> bytes:
+        """The payload without its generic header, as AUTH signs it (RFC 7296 section 2.15)."""
+        return _octet(self.id_type, "identification type") + self.reserved + self.data
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.body
+
+
+@record
+class IdentificationResponder:
+    """Identification payload of the responder, IDr (RFC 7296 section 3.5); see IdentificationInitiator."""
+
+    TYPE: ClassVar[int] = 36
+    id_type: int
+    data: bytes
+    reserved: bytes = b"\0\0\0"
+
+    @property
+    def body(self) -> bytes:
+        """The payload without its generic header, as AUTH signs it (RFC 7296 section 2.15)."""
+        return _octet(self.id_type, "identification type") + self.reserved + self.data
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.body
+
+
+@record
+class Certificate:
+    """Certificate payload (RFC 7296 section 3.6); `data` stays octets, whatever the encoding."""
+
+    TYPE: ClassVar[int] = 37
+    encoding: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _octet(self.encoding, "certificate encoding") + self.data
+
+
+@record
+class CertificateRequest:
+    """Certificate Request payload (RFC 7296 section 3.7)."""
+
+    TYPE: ClassVar[int] = 38
+    encoding: int
+    data: bytes
+
+    @property
+    def authorities(self) -> tuple[bytes, ...]:
+        """SHA-1 hashes of the public keys (SubjectPublicKeyInfo) of trusted authorities, 20 octets each.
+
+        Empty for an encoding that has none, and where the length is no multiple of 20: the payload is a hint.
+        """
+        if self.encoding not in _HASHED or len(self.data) % _AUTHORITY:
+            return ()
+        return tuple([self.data[pos : pos + _AUTHORITY] for pos in range(0, len(self.data), _AUTHORITY)])
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _octet(self.encoding, "certificate encoding") + self.data
+
+
+@record
+class Authentication:
+    """Authentication payload (RFC 7296 section 3.8)."""
+
+    TYPE: ClassVar[int] = 39
+    method: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _octet(self.method, "authentication method") + b"\0\0\0" + self.data
+
+
+def decode_identification_initiator(data: bytes, pos: int, end: int) -> IdentificationInitiator:
+    """Read an IDi payload body; raises InvalidSyntax for data that its type cannot have."""
+    return IdentificationInitiator(*_identification(data, pos, end))
+
+
+def decode_identification_responder(data: bytes, pos: int, end: int) -> IdentificationResponder:
+    """Read an IDr payload body; raises InvalidSyntax for data that its type cannot have."""
+    return IdentificationResponder(*_identification(data, pos, end))
+
+
+def _identification(data: bytes, pos: int, end: int) -> tuple[int, bytes, bytes]:
+    if end - pos < 4:
+        raise InvalidSyntax("identification payload too short", pos)
+    kind = _ID_TYPES.get(data[pos], data[pos])
+    value = data[pos + 4 : end]
+    if len(value) != _ID_LENGTHS.get(kind, len(value)):
+        raise InvalidSyntax(f"identification of type {kind} with {len(value)} octets", pos + 4)
+    if kind in _ID_TEXT and (b"\0" in value or b"\r" in value or b"\n" in value):
+        raise InvalidSyntax("identification with a terminator in its text", pos + 4)
+    return kind, value, data[pos + 1 : pos + 4]
+
+
+def decode_certificate(data: bytes, pos: int, end: int) -> Certificate:
+    """Read a CERT payload body; raises InvalidSyntax if it is empty."""
+    if end - pos < 1:
+        raise InvalidSyntax("certificate payload too short", pos)
+    return Certificate(_ENCODINGS.get(data[pos], data[pos]), data[pos + 1 : end])
+
+
+def decode_certificate_request(data: bytes, pos: int, end: int) -> CertificateRequest:
+    """Read a CERTREQ payload body; raises InvalidSyntax if it is empty."""
+    if end - pos < 1:
+        raise InvalidSyntax("certificate request payload too short", pos)
+    return CertificateRequest(_ENCODINGS.get(data[pos], data[pos]), data[pos + 1 : end])
+
+
+def decode_authentication(data: bytes, pos: int, end: int) -> Authentication:
+    """Read an AUTH payload body; raises InvalidSyntax if it has fewer than 4 octets."""
+    if end - pos < 4:
+        raise InvalidSyntax("authentication payload too short", pos)
+    return Authentication(_METHODS.get(data[pos], data[pos]), data[pos + 4 : end])

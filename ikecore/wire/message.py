@@ -1,0 +1,74 @@
+"""Whole messages: header and chain. An `Envelope` is what can be said of a protected message before it is opened."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from ..errors import LocalProtocolError
+from ..record import record
+from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, triage
+from .numbers import RESPONSE, Exchange, members
+from .payloads import MAX_PAYLOADS, Encrypted, EncryptedFragment, Payload, decode_payloads, encode_chain
+
+__all__ = ["Envelope", "decode_envelope", "decode_message", "encode_message"]
+
+_EXCHANGES = members(Exchange)
+
+
+@record
+class Envelope:
+    """A message as it came: what lies outside of the encryption, and what is encrypted.
+
+    `payloads` are those before the encrypted one. `body` is the offset in `data`, the whole message, where the content
+    of the encrypted payload begins, the IV; ``data[:body]`` is the associated data of an AEAD (RFC 5282 section 5.1).
+    """
+
+    header: Header
+    payloads: list[Payload]
+    encrypted: Encrypted | EncryptedFragment | None
+    body: int
+    data: bytes
+
+
+def decode_envelope(data: bytes, *, most: int = MAX_PAYLOADS) -> Envelope:
+    """Read a message up to what is encrypted in it.
+
+    Raises InvalidSyntax where it is malformed or Length is not its length, InvalidMajorVersion for another version.
+    """
+    header = _header(data)
+    payloads = decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most, outer=True)
+    last = payloads[-1] if payloads else None
+    if not isinstance(last, (Encrypted, EncryptedFragment)):
+        return Envelope(header, payloads, None, len(data), data)
+    payloads.pop()
+    return Envelope(header, payloads, last, len(data) - len(last.data), data)
+
+
+def decode_message(data: bytes, *, most: int = MAX_PAYLOADS) -> tuple[Header, list[Payload]]:
+    """Read a message that is not encrypted. Raises as `decode_envelope` does, and InvalidSyntax if it is encrypted."""
+    header = _header(data)
+    return header, decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most)
+
+
+def _header(data: bytes) -> Header:
+    spi_i, spi_r, first, version, exchange, flags, message_id, length = triage(data)
+    return Header(spi_i, spi_r, first, version, _EXCHANGES.get(exchange, exchange), flags, message_id, length)
+
+
+def encode_message(
+    *, spi_i: bytes, spi_r: bytes, exchange: int, flags: int, message_id: int, payloads: Iterable[Payload]
+) -> bytes:
+    """Return the octets of a message that is not encrypted.
+
+    Raises LocalProtocolError where something does not fit its field.
+    """
+    first, parts = encode_chain(payloads, is_response=bool(flags & RESPONSE))
+    length = HEADER_LENGTH + sum(map(len, parts))
+    if len(spi_i) != 8 or len(spi_r) != 8:
+        raise LocalProtocolError("an IKE SPI has 8 octets")
+    try:
+        header = HEADER.pack(spi_i, spi_r, first, MAJOR_VERSION, exchange, flags, message_id, length)
+    except struct.error as error:
+        raise LocalProtocolError(f"header: {error}") from None
+    return b"".join((header, *parts))

@@ -1,0 +1,303 @@
+"""Payload chains: the generic header, handled here once, and one decode function per payload type.
+
+A payload is a record with its number as `TYPE`, `encode_body()`, and a function that reads its body from
+``(data, pos, end)``. A new payload type is such a pair in a module of its own, one line in `DECODERS` and one in
+`Payload`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Final, TypeAlias
+
+from ..errors import InvalidSyntax, LocalProtocolError
+from ..record import record
+from .configuration import Configuration, Eap, decode_configuration, decode_eap
+from .identity import (
+    Authentication,
+    Certificate,
+    CertificateRequest,
+    IdentificationInitiator,
+    IdentificationResponder,
+    decode_authentication,
+    decode_certificate,
+    decode_certificate_request,
+    decode_identification_initiator,
+    decode_identification_responder,
+)
+from .notify import Delete, Notification, decode_delete, decode_notification
+from .numbers import Ke, PayloadType, members
+from .proposal import SecurityAssociation, decode_security_association
+from .selectors import (
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+    decode_traffic_selectors_initiator,
+    decode_traffic_selectors_responder,
+)
+
+__all__ = [
+    "DECODERS",
+    "MAX_PAYLOADS",
+    "Encrypted",
+    "EncryptedFragment",
+    "KeyExchange",
+    "Nonce",
+    "Payload",
+    "UnknownPayload",
+    "VendorId",
+    "decode_encrypted",
+    "decode_encrypted_fragment",
+    "decode_key_exchange",
+    "decode_nonce",
+    "decode_payloads",
+    "decode_vendor_id",
+    "encode_chain",
+    "encode_payloads",
+]
+
+MAX_PAYLOADS: Final = 256
+"""Payloads in one chain, by default. Real messages have up to a few dozen."""
+
+GENERIC: Final = struct.Struct("!BBH")
+"""The generic payload header (RFC 7296 section 3.2): next payload, critical bit, length with this header."""
+CRITICAL: Final = 0x80
+_KE = struct.Struct("!H2x")  # key exchange method, reserved
+_FRAGMENT = struct.Struct("!HH")  # fragment number, total fragments
+_NONCE_LENGTHS: Final = range(16, 257)
+_METHODS = members(Ke)
+_SEALED: Final = (PayloadType.SK, PayloadType.SKF)
+
+
+@record
+class KeyExchange:
+    """Key Exchange payload (RFC 7296 section 3.4)."""
+
+    TYPE: ClassVar[int] = 34
+    group: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _KE.pack(self.group) + self.data
+
+
+@record
+class Nonce:
+    """Nonce payload (RFC 7296 section 3.9): 16 to 256 octets."""
+
+    TYPE: ClassVar[int] = 40
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.data
+
+
+@record
+class VendorId:
+    """Vendor ID payload (RFC 7296 section 3.12)."""
+
+    TYPE: ClassVar[int] = 43
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.data
+
+
+@record
+class Encrypted:
+    """Encrypted and Authenticated payload, SK (RFC 7296 section 3.14), always the last of its message.
+
+    `inner_first` is the type of the first payload inside, `data` everything from the IV to the ICV.
+    """
+
+    TYPE: ClassVar[int] = 46
+    inner_first: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.data
+
+
+@record
+class EncryptedFragment:
+    """Encrypted and Authenticated Fragment payload, SKF (RFC 7383 section 2.5), always the last of its message.
+
+    `inner_first` is 0 but in fragment number 1; `data` is everything from the IV to the ICV.
+    """
+
+    TYPE: ClassVar[int] = 53
+    inner_first: int
+    number: int
+    total: int
+    data: bytes
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _FRAGMENT.pack(self.number, self.total) + self.data
+
+
+@record
+class UnknownPayload:
+    """A payload of a type that has no class here, kept as it came."""
+
+    payload_type: int
+    critical: bool
+    data: bytes
+
+    @property
+    def TYPE(self) -> int:  # noqa: N802
+        """The payload type, by the name that it has in all payloads."""
+        return self.payload_type
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return self.data
+
+
+Payload: TypeAlias = (
+    SecurityAssociation
+    | KeyExchange
+    | IdentificationInitiator
+    | IdentificationResponder
+    | Certificate
+    | CertificateRequest
+    | Authentication
+    | Nonce
+    | Notification
+    | Delete
+    | VendorId
+    | TrafficSelectorsInitiator
+    | TrafficSelectorsResponder
+    | Encrypted
+    | EncryptedFragment
+    | Configuration
+    | Eap
+    | UnknownPayload
+)
+
+
+def decode_key_exchange(data: bytes, pos: int, end: int) -> KeyExchange:
+    """Read a KE payload body; raises InvalidSyntax if it has fewer than 4 octets."""
+    if end - pos < 4:
+        raise InvalidSyntax("key exchange payload too short", pos)
+    (group,) = _KE.unpack_from(data, pos)
+    return KeyExchange(_METHODS.get(group, group), data[pos + 4 : end])
+
+
+def decode_nonce(data: bytes, pos: int, end: int) -> Nonce:
+    """Read a nonce payload body; raises InvalidSyntax unless it has 16 to 256 octets."""
+    if end - pos not in _NONCE_LENGTHS:
+        raise InvalidSyntax(f"nonce of {end - pos} octets", pos)
+    return Nonce(data[pos:end])
+
+
+def decode_vendor_id(data: bytes, pos: int, end: int) -> VendorId:
+    """Read a V payload body: any octets."""
+    return VendorId(data[pos:end])
+
+
+def decode_encrypted(data: bytes, pos: int, end: int, inner_first: int) -> Encrypted:
+    """Read an SK payload body; *inner_first* is the next payload field of its generic header."""
+    return Encrypted(inner_first, data[pos:end])
+
+
+def decode_encrypted_fragment(data: bytes, pos: int, end: int, inner_first: int) -> EncryptedFragment:
+    """Read an SKF payload body; raises InvalidSyntax for fragment numbers that cannot be (RFC 7383 section 2.6)."""
+    if end - pos < 4:
+        raise InvalidSyntax("encrypted fragment payload too short", pos)
+    number, total = _FRAGMENT.unpack_from(data, pos)
+    if not 0 < number <= total:
+        raise InvalidSyntax(f"fragment {number} of {total}", pos)
+    return EncryptedFragment(inner_first, number, total, data[pos + 4 : end])
+
+
+DECODERS: Final[Mapping[int, Callable[[bytes, int, int], Payload]]] = {
+    33: decode_security_association,
+    34: decode_key_exchange,
+    35: decode_identification_initiator,
+    36: decode_identification_responder,
+    37: decode_certificate,
+    38: decode_certificate_request,
+    39: decode_authentication,
+    40: decode_nonce,
+    41: decode_notification,
+    42: decode_delete,
+    43: decode_vendor_id,
+    44: decode_traffic_selectors_initiator,
+    45: decode_traffic_selectors_responder,
+    47: decode_configuration,
+    48: decode_eap,
+}
+"""What reads the body of a payload, by payload type. SK and SKF are read where a whole message is."""
+
+
+def decode_payloads(
+    first: int, data: bytes, pos: int, end: int, *, most: int = MAX_PAYLOADS, outer: bool = False
+) -> list[Payload]:
+    """Read the chain of payloads that fills *pos* to *end* and begins with one of type *first*.
+
+    With *outer*, the chain of a message, an SK or SKF payload may end it; in the chain inside of one it may not
+    (RFC 7296 section 3.14). Payloads of unknown type are kept, critical or not; `shapes.match` decides about them.
+
+    Raises InvalidSyntax, with the offset in *data*, where the octets are no such chain of at most *most* payloads.
+    """
+    payloads: list[Payload] = []
+    kind = first
+    while kind:
+        if end - pos < 4:
+            raise InvalidSyntax(f"header of payload {kind} cut off", pos)
+        following, flags, length = GENERIC.unpack_from(data, pos)
+        stop = pos + length
+        if length < 4 or stop > end:
+            raise InvalidSyntax(f"payload {kind} says it is {length} octets long", pos + 2)
+        if len(payloads) >= most:
+            raise InvalidSyntax(f"more than {most} payloads", pos)
+        decode = DECODERS.get(kind)
+        if decode is not None:
+            payloads.append(decode(data, pos + 4, stop))
+        elif kind in _SEALED:
+            if not outer or stop != end:
+                raise InvalidSyntax("encrypted payload that is not the last of its message", pos)
+            decode_sealed = decode_encrypted if kind == PayloadType.SK else decode_encrypted_fragment
+            payloads.append(decode_sealed(data, pos + 4, stop, following))
+            return payloads
+        else:
+            payloads.append(UnknownPayload(kind, flags & CRITICAL != 0, data[pos + 4 : stop]))
+        kind, pos = following, stop
+    if pos != end:
+        raise InvalidSyntax(f"{end - pos} octets after the last payload", pos)
+    return payloads
+
+
+def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, list[bytes]]:
+    """Return the type of the first payload, and the octets of the chain in parts for one join.
+
+    The critical bit is set for unknown payloads that have it, but never in a response (RFC 7296 section 2.5).
+    Raises LocalProtocolError where something does not fit its field.
+    """
+    chain = list(payloads)
+    if not chain:
+        return 0, []
+    parts: list[bytes] = []
+    try:
+        final = chain[-1]
+        following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
+        for payload in reversed(chain):
+            body = payload.encode_body()
+            flags = CRITICAL if isinstance(payload, UnknownPayload) and payload.critical and not is_response else 0
+            parts += (body, GENERIC.pack(following, flags, 4 + len(body)))
+            following = payload.TYPE
+    except struct.error as error:
+        raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None
+    parts.reverse()
+    return following, parts
+
+
+def encode_payloads(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, bytes]:
+    """Return the type of the first payload and the octets of the chain; see `encode_chain`."""
+    first, parts = encode_chain(payloads, is_response=is_response)
+    return first, b"".join(parts)

@@ -1,0 +1,143 @@
+"""Traffic Selector payloads (RFC 7296 section 3.13)."""
+
+from __future__ import annotations
+
+import struct
+from typing import ClassVar, Final
+
+from ..errors import InvalidSyntax, LocalProtocolError
+from ..record import record
+from .numbers import TsType, members
+
+__all__ = [
+    "Selector",
+    "TrafficSelector",
+    "TrafficSelectorsInitiator",
+    "TrafficSelectorsResponder",
+    "UnknownSelector",
+    "decode_traffic_selectors_initiator",
+    "decode_traffic_selectors_responder",
+]
+
+_SELECTOR = struct.Struct("!BBHHH")  # type, protocol, length, start port, end port
+_UNKNOWN = struct.Struct("!BBH")  # type, protocol, length
+_ADDRESS_LENGTHS: Final[dict[int, int]] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 16}
+_TYPES = members(TsType)
+
+
+@record
+class TrafficSelector:
+    """A range of addresses, of ports and a protocol (RFC 7296 section 3.13.1), all ends inclusive.
+
+    Protocol 0 is any; ports 0-65535 are any, 65535-0 is OPAQUE. For ICMP a port is type * 256 + code.
+    `start` and `end` are addresses of 4 or 16 octets.
+    """
+
+    ts_type: int
+    protocol: int
+    start_port: int
+    end_port: int
+    start: bytes
+    end: bytes
+
+    def encode(self) -> bytes:
+        """Return the octets."""
+        size = _ADDRESS_LENGTHS.get(self.ts_type)
+        if len(self.start) != size or len(self.end) != size:
+            raise LocalProtocolError(f"{self}: the addresses do not have the length of the type")
+        fixed = _SELECTOR.pack(self.ts_type, self.protocol, 8 + 2 * size, self.start_port, self.end_port)
+        return fixed + self.start + self.end
+
+
+@record
+class UnknownSelector:
+    """A selector of a type that is not an address range. `data` is what follows its length field."""
+
+    ts_type: int
+    protocol: int
+    data: bytes
+
+    def encode(self) -> bytes:
+        """Return the octets."""
+        return _UNKNOWN.pack(self.ts_type, self.protocol, 4 + len(self.data)) + self.data
+
+
+Selector = TrafficSelector | UnknownSelector
+
+
+def _encode_selectors(selectors: tuple[Selector, ...]) -> bytes:
+    if not 0 < len(selectors) < 256:
+        raise LocalProtocolError(f"{len(selectors)} traffic selectors: a payload has 1 to 255")
+    return b"".join([bytes((len(selectors), 0, 0, 0)), *[selector.encode() for selector in selectors]])
+
+
+@record
+class TrafficSelectorsInitiator:
+    """Traffic Selector payload of the initiator, TSi (RFC 7296 section 3.13)."""
+
+    TYPE: ClassVar[int] = 44
+    selectors: tuple[Selector, ...]
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _encode_selectors(self.selectors)
+
+
+@record
+class TrafficSelectorsResponder:
+    """Traffic Selector payload of the responder, TSr (RFC 7296 section 3.13)."""
+
+    TYPE: ClassVar[int] = 45
+    selectors: tuple[Selector, ...]
+
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _encode_selectors(self.selectors)
+
+
+def decode_traffic_selectors_initiator(data: bytes, pos: int, end: int) -> TrafficSelectorsInitiator:
+    """Read a TSi payload body; raises InvalidSyntax for bad counts, lengths or ranges that go downwards."""
+    return TrafficSelectorsInitiator(_selectors(data, pos, end))
+
+
+def decode_traffic_selectors_responder(data: bytes, pos: int, end: int) -> TrafficSelectorsResponder:
+    """Read a TSr payload body; raises InvalidSyntax for bad counts, lengths or ranges that go downwards."""
+    return TrafficSelectorsResponder(_selectors(data, pos, end))
+
+
+def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
+    if end - pos < 4:
+        raise InvalidSyntax("traffic selector payload too short", pos)
+    count = data[pos]
+    if not count:
+        raise InvalidSyntax("traffic selector payload without a selector", pos)
+    pos += 4
+    selectors: list[Selector] = []
+    for _ in range(count):
+        if end - pos < 4:
+            raise InvalidSyntax("traffic selector cut off", pos)
+        kind, protocol, length = _UNKNOWN.unpack_from(data, pos)
+        stop = pos + length
+        if length < 4 or stop > end:
+            raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
+        size = _ADDRESS_LENGTHS.get(kind)
+        if size is None:
+            selectors.append(UnknownSelector(_TYPES.get(kind, kind), protocol, data[pos + 4 : stop]))
+        else:
+            selectors.append(_address_range(data, pos, stop, size))
+        pos = stop
+    if pos != end:
+        raise InvalidSyntax(f"{end - pos} octets after the last traffic selector", pos)
+    return tuple(selectors)
+
+
+def _address_range(data: bytes, pos: int, end: int, size: int) -> TrafficSelector:
+    if end - pos != 8 + 2 * size:
+        raise InvalidSyntax(f"traffic selector says it is {end - pos} octets long", pos + 2)
+    kind, protocol, _, start_port, end_port = _SELECTOR.unpack_from(data, pos)
+    start, last = data[pos + 8 : pos + 8 + size], data[pos + 8 + size : end]
+    if start > last:
+        raise InvalidSyntax("traffic selector whose addresses go downwards", pos + 8)
+    if start_port > end_port and (start_port, end_port) != (65535, 0):
+        raise InvalidSyntax("traffic selector whose ports go downwards", pos + 4)
+    return TrafficSelector(_TYPES[kind], protocol, start_port, end_port, start, last)

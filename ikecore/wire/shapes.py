@@ -1,0 +1,189 @@
+"""Which payloads a message of each exchange and direction may carry, and how many (RFC 7296 section 1, appendix C).
+
+A message has a shape before it has a handler: `match` finds the first shape of the table that fits, and its name tells
+the handler which of the forms in the RFC's figures came. Where a shape says ``(1, 1)`` the payload is there. The order
+of payloads never matters (RFC 7296 section 2.5); payloads of unknown type are skipped unless critical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeVar
+
+import attrs
+
+from ..errors import InvalidSyntax, LocalProtocolError, UnsupportedCriticalPayload
+from ..record import record
+from .notify import FIRST_STATUS, Notification
+from .numbers import Exchange, Notify, PayloadType, name_of
+from .payloads import Payload, UnknownPayload
+
+__all__ = ["ANY_ERROR", "SHAPES", "Contents", "Shape", "match"]
+
+P = TypeVar("P")
+
+ANY_ERROR: Final = -1
+"""In `Shape.notify`: some notification in the range of errors."""
+
+
+@attrs.frozen
+class Shape:
+    """One form of a message: the least and most payloads of each type, and a notification that it has to carry."""
+
+    name: str
+    payloads: Mapping[int, tuple[int, int]]
+    notify: int | None = None
+
+    def objection(self, found: Mapping[int, Sequence[object]]) -> str | None:
+        """Say why payloads, by type, do not fit, or None where they do. Notifications are looked at last."""
+        for kind, (least, most) in self.payloads.items():
+            if len(found.get(kind, ())) < least:
+                return f"lacks {name_of(PayloadType, kind)}"
+            if len(found.get(kind, ())) > most:
+                return f"has too many {name_of(PayloadType, kind)}"
+        for kind in found:
+            if kind not in self.payloads:
+                return f"has no place for {name_of(PayloadType, kind)}"
+        if self.notify is not None and not _carries(found.get(PayloadType.NOTIFY, ()), self.notify):
+            return "lacks an error" if self.notify == ANY_ERROR else f"lacks {name_of(Notify, self.notify)}"
+        return None
+
+
+def _carries(notifications: Sequence[object], wanted: int) -> bool:
+    for item in notifications:
+        if isinstance(item, Notification):
+            kind = item.notify_type
+            if kind == wanted or (wanted == ANY_ERROR and kind < FIRST_STATUS):
+                return True
+    return False
+
+
+_T = PayloadType
+_Counts = dict[int, tuple[int, int]]
+_ONE, _MAYBE, _ANY = (1, 1), (0, 1), (0, 256)
+_FREE: _Counts = {_T.NOTIFY: _ANY, _T.VENDOR: _ANY}
+_NOTIFIED: _Counts = {_T.NOTIFY: (1, 256), _T.VENDOR: _ANY}
+_INIT: _Counts = {_T.SA: _ONE, _T.KE: _ONE, _T.NONCE: _ONE, _T.CERTREQ: _ANY, **_FREE}
+_CREDENTIALS: _Counts = {_T.CERT: _ANY, _T.CERTREQ: _ANY, _T.CP: _MAYBE, **_FREE}
+_CHILD: _Counts = {_T.SA: _ONE, _T.TSi: _ONE, _T.TSr: _ONE}
+_CHILD_MAYBE: _Counts = {_T.SA: _MAYBE, _T.TSi: _MAYBE, _T.TSr: _MAYBE}
+_NEW_CHILD: _Counts = {**_CHILD, _T.NONCE: _ONE, _T.KE: _MAYBE, _T.CP: _MAYBE, **_FREE}
+_NEW_IKE: _Counts = {_T.SA: _ONE, _T.NONCE: _ONE, _T.KE: _ONE, **_FREE}
+
+SHAPES: Final[Mapping[tuple[int, bool], tuple[Shape, ...]]] = {
+    (Exchange.IKE_SA_INIT, False): (Shape("initiate", _INIT),),
+    (Exchange.IKE_SA_INIT, True): (
+        Shape("cookie wanted", _NOTIFIED, Notify.COOKIE),
+        Shape("another group wanted", _NOTIFIED, Notify.INVALID_KE_PAYLOAD),
+        # An error beside an SA payload: an error in a response means that the request failed (section 3.10.1).
+        Shape(
+            "refused",
+            {_T.SA: _MAYBE, _T.KE: _MAYBE, _T.NONCE: _MAYBE, _T.CERTREQ: _ANY, **_NOTIFIED},
+            ANY_ERROR,
+        ),
+        Shape("accepted", _INIT),
+    ),
+    (Exchange.IKE_INTERMEDIATE, False): (Shape("intermediate", {_T.KE: _MAYBE, **_FREE}),),
+    (Exchange.IKE_INTERMEDIATE, True): (
+        Shape("refused", {_T.KE: _MAYBE, **_NOTIFIED}, ANY_ERROR),
+        Shape("intermediate", {_T.KE: _MAYBE, **_FREE}),
+    ),
+    (Exchange.IKE_AUTH, False): (
+        Shape("authenticate", {_T.IDi: _ONE, _T.IDr: _MAYBE, _T.AUTH: _ONE, **_CHILD, **_CREDENTIALS}),
+        Shape("authenticate childless", {_T.IDi: _ONE, _T.IDr: _MAYBE, _T.AUTH: _ONE, **_CREDENTIALS}),
+        Shape("eap wanted", {_T.IDi: _ONE, _T.IDr: _MAYBE, **_CHILD_MAYBE, **_CREDENTIALS}),
+        Shape("eap", {_T.EAP: _ONE, **_FREE}),
+        # After EAP, each side sends the AUTH payload that closes it, without its identity (section 2.16).
+        Shape("eap finished", {_T.AUTH: _ONE, **_FREE}),
+    ),
+    (Exchange.IKE_AUTH, True): (
+        Shape("established", {_T.IDr: _ONE, _T.AUTH: _ONE, **_CHILD, **_CREDENTIALS}),
+        Shape("established without child", {_T.IDr: _ONE, _T.AUTH: _ONE, **_CREDENTIALS}),
+        Shape("eap", {_T.EAP: _ONE, _T.IDr: _MAYBE, _T.AUTH: _MAYBE, **_CREDENTIALS}),
+        Shape("eap established", {_T.AUTH: _ONE, **_CHILD_MAYBE, **_CREDENTIALS}),
+        Shape("refused", {_T.IDr: _MAYBE, **_CREDENTIALS, **_NOTIFIED}, ANY_ERROR),
+    ),
+    (Exchange.CREATE_CHILD_SA, False): (Shape("rekey ike", _NEW_IKE), Shape("child", _NEW_CHILD)),
+    (Exchange.CREATE_CHILD_SA, True): (
+        Shape("refused", {_T.NONCE: _MAYBE, _T.KE: _MAYBE, _T.CP: _MAYBE, **_CHILD_MAYBE, **_NOTIFIED}, ANY_ERROR),
+        Shape("rekey ike", _NEW_IKE),
+        Shape("child", _NEW_CHILD),
+    ),
+    (Exchange.IKE_FOLLOWUP_KE, False): (Shape("follow-up", {_T.KE: _ONE, **_NOTIFIED}),),
+    (Exchange.IKE_FOLLOWUP_KE, True): (
+        Shape("refused", {_T.KE: _MAYBE, **_NOTIFIED}, ANY_ERROR),
+        Shape("follow-up", {_T.KE: _ONE, **_FREE}),
+    ),
+    (Exchange.INFORMATIONAL, False): (Shape("any", {_T.DELETE: _ANY, _T.CP: _MAYBE, **_FREE}),),
+    (Exchange.INFORMATIONAL, True): (Shape("any", {_T.DELETE: _ANY, _T.CP: _MAYBE, **_FREE}),),
+}
+"""The shapes of each (exchange, is response), tried in their order."""
+
+
+@record
+class Contents:
+    """The payloads of a message whose shape is known."""
+
+    shape: str
+    payloads: Sequence[Payload]
+    by_type: dict[int, list[Payload]]
+    """The payloads of known types by their type, each list in the order they came."""
+
+    def one(self, kind: type[P]) -> P:
+        """Return the payload of a class that the shape guarantees; LocalProtocolError where it does not."""
+        payload = self.maybe(kind)
+        if payload is None:
+            raise LocalProtocolError(f"a message of shape {self.shape!r} need not have a {kind.__name__}")
+        return payload
+
+    def maybe(self, kind: type[P]) -> P | None:
+        """Return the first payload of a class, None if there is none."""
+        found = self.by_type.get(kind.TYPE)  # type: ignore[attr-defined]
+        return found[0] if found else None  # type: ignore[return-value]
+
+    def all(self, kind: type[P]) -> list[P]:
+        """Return the payloads of a class in the order they came."""
+        return list(self.by_type.get(kind.TYPE, ()))  # type: ignore[attr-defined,arg-type]
+
+    def notify(self, notify_type: int) -> Notification | None:
+        """Return the first notification of a type, None if there is none."""
+        for item in self.by_type.get(Notification.TYPE, ()):
+            if item.notify_type == notify_type:  # type: ignore[union-attr]
+                return item  # type: ignore[return-value]
+        return None
+
+    def notifies(self, notify_type: int) -> list[Notification]:
+        """Return the notifications of a type in the order they came."""
+        return [item for item in self.all(Notification) if item.notify_type == notify_type]
+
+    def error(self) -> Notification | None:
+        """Return the first notification in the range of errors, known or not, None if there is none."""
+        for item in self.all(Notification):
+            if item.notify_type < FIRST_STATUS:
+                return item
+        return None
+
+
+def match(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> Contents:
+    """Find the shape of a message's payloads (the inner ones, if it was encrypted).
+
+    Raises UnsupportedCriticalPayload for a critical payload of unknown type, InvalidSyntax where no shape fits or the
+    exchange type is unknown.
+    """
+    found: dict[int, list[Payload]] = {}
+    for payload in payloads:
+        if type(payload) is UnknownPayload:
+            if payload.critical:
+                raise UnsupportedCriticalPayload(payload.payload_type)
+        elif payload.TYPE in found:
+            found[payload.TYPE].append(payload)
+        else:
+            found[payload.TYPE] = [payload]
+    objections = []
+    for shape in SHAPES.get((exchange, is_response), ()):
+        objection = shape.objection(found)
+        if objection is None:
+            return Contents(shape.name, payloads, found)
+        objections.append(f"{shape.name}: {objection}")
+    what = f"{name_of(Exchange, exchange)} {'response' if is_response else 'request'}"
+    raise InvalidSyntax(f"{what} of no known shape ({'; '.join(objections) or 'unknown exchange'})")
