@@ -2,7 +2,7 @@
 
 Decoding takes ``(data, pos, end)`` and gives values, or raises a `RemoteProtocolError` with the offset at fault; values
 encode to octets. `numbers` has the registries, `payloads` the chains, `message` whole messages, `shapes` what a message
-of each exchange may carry.
+of each exchange may carry, `notify_data` what notifications say.
 """
 
 from __future__ import annotations
