@@ -56,6 +56,7 @@ class EncapsulatedRules:
             self._admitted = False
             pos = self.wanted
             frames.append(data[_HEAD:pos])
+        bound = self._bound
         append = frames.append
         end = len(data)
         last = end - _HEAD
@@ -66,7 +67,7 @@ class EncapsulatedRules:
                 break
             if not marker and length >= _FULL:
                 start = pos + _HEAD
-                if length - _HEAD > self._bound(unpack_header(data, start)):
+                if length - _HEAD > bound(unpack_header(data, start)):
                     raise _refused("a message", length - _HEAD, pos)
                 append(data[start:stop])
             elif marker and length >= _HEAD:
