@@ -19,16 +19,16 @@ from __future__ import annotations
 import struct
 from typing import ClassVar
 
-from ikecore.errors import FramingError
-
-from .frames import HEADER_SIZE, Bound, EspPacket, Frame, Framing, unpack_header
+from ..errors import FramingError
+from ..wire.header import HEADER_LENGTH
+from .frames import Bound, EspPacket, Frame, Framing, unpack_header
 
 __all__ = ["LENGTH_SIZE", "MARKER", "MAX_ESP", "MAX_IKE", "EncapsulatedRules"]
 
 LENGTH_SIZE = 2
 MARKER = b"\0\0\0\0"
 _HEAD = LENGTH_SIZE + len(MARKER)
-_FULL = _HEAD + HEADER_SIZE
+_FULL = _HEAD + HEADER_LENGTH
 
 MAX_ESP = 0xFFFF - LENGTH_SIZE
 """The largest ESP packet that the length can express, in octets."""

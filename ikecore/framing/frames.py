@@ -7,13 +7,13 @@ what it covers in the encapsulated one. A *frame* is what is handed up from a un
 from __future__ import annotations
 
 import enum
-import struct
 from collections.abc import Callable
 from typing import ClassVar, Protocol
 
-from ikecore.record import record
+from ..record import record
+from ..wire.header import HEADER
 
-__all__ = ["HEADER_SIZE", "Bound", "EspPacket", "Frame", "Framing", "RawHeader", "Rules", "unpack_header"]
+__all__ = ["Bound", "EspPacket", "Frame", "Framing", "RawHeader", "Rules", "unpack_header"]
 
 
 class Framing(enum.Enum):
@@ -44,9 +44,7 @@ RawHeader = tuple[bytes, bytes, int, int, int, int, int, int]
 Bound = Callable[[RawHeader], int]
 """How many octets the message with this header may have; 0 refuses it. Asked once per message; raises nothing."""
 
-_HEADER = struct.Struct("!8s8s4B2I")
-HEADER_SIZE = _HEADER.size
-unpack_header: Callable[[bytes | bytearray, int], RawHeader] = _HEADER.unpack_from
+unpack_header: Callable[[bytes, int], RawHeader] = HEADER.unpack_from
 
 
 class Rules(Protocol):

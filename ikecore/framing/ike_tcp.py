@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ikecore.errors import FramingError
-
-from .frames import HEADER_SIZE, Bound, Frame, Framing, unpack_header
+from ..errors import FramingError
+from ..wire.header import HEADER_LENGTH
+from .frames import Bound, Frame, Framing, unpack_header
 
 __all__ = ["IkeTcpRules"]
 
@@ -45,11 +45,11 @@ class IkeTcpRules:
         bound = self._bound
         append = frames.append
         end = len(data)
-        last = end - HEADER_SIZE
+        last = end - HEADER_LENGTH
         while pos <= last:
             header = unpack_header(data, pos)
             length = header[7]
-            if length < HEADER_SIZE:
+            if length < HEADER_LENGTH:
                 raise FramingError(f"a message of {length} octets is shorter than its header", pos + _LENGTH)
             if length > bound(header):
                 raise FramingError(f"a message of {length} octets is refused", pos + _LENGTH)
@@ -60,7 +60,7 @@ class IkeTcpRules:
                 return pos
             append(data[pos:stop])
             pos = stop
-        self.wanted = HEADER_SIZE
+        self.wanted = HEADER_LENGTH
         return pos
 
     def _check_first(self, data: bytes) -> bool:
@@ -74,6 +74,6 @@ class IkeTcpRules:
             return False
         if data[_VERSION] >> 4 != 2:
             raise FramingError(f"the stream begins with major version {data[_VERSION] >> 4}", _VERSION)
-        self.wanted = HEADER_SIZE
-        self._fresh = len(data) < HEADER_SIZE
+        self.wanted = HEADER_LENGTH
+        self._fresh = len(data) < HEADER_LENGTH
         return not self._fresh

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import enum
 
+from ..wire.header import HEADER_LENGTH
 from .encapsulated import MARKER
-from .frames import HEADER_SIZE
 
 __all__ = ["KEEPALIVE", "MARKER", "DatagramKind", "add_marker", "classify"]
 
@@ -35,7 +35,7 @@ _MARKED_IKE: Classified = (DatagramKind.IKE, len(MARKER))
 _ESP: Classified = (DatagramKind.ESP, 0)
 _KEEPALIVE: Classified = (DatagramKind.KEEPALIVE, 0)
 _JUNK: Classified = (DatagramKind.JUNK, 0)
-_MARKED_SIZE = len(MARKER) + HEADER_SIZE
+_MARKED_SIZE = len(MARKER) + HEADER_LENGTH
 
 
 def classify(data: bytes, marker: bool) -> Classified:
@@ -46,7 +46,7 @@ def classify(data: bytes, marker: bool) -> Classified:
     """
     size = len(data)
     if not marker:
-        return _PLAIN_IKE if size >= HEADER_SIZE else _JUNK
+        return _PLAIN_IKE if size >= HEADER_LENGTH else _JUNK
     if data.startswith(MARKER):
         return _MARKED_IKE if size >= _MARKED_SIZE else _JUNK
     if size >= len(MARKER):

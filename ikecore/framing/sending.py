@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ikecore.errors import LocalProtocolError
-
+from ..errors import LocalProtocolError
 from .encapsulated import LENGTH_SIZE, MARKER, MAX_ESP, MAX_IKE
 from .frames import Framing
 

@@ -2,8 +2,8 @@
 
 Whole units are sliced straight out of what a read brought. Only a unit that is not whole yet is kept, in a
 bytearray, and looked at no more often than its framing has something to decide: a header complete, a length known,
-all there. A read that brings nothing to decide costs one comparison and one append. So every octet is copied at most
-twice, and the work is linear in octets plus reads.
+all there. A read that brings nothing to decide costs one comparison and one append; one that does is joined to what
+was kept. So an octet is copied a few times at most, and the work is linear in octets plus reads.
 
 Nothing is allocated from an announced length. What is kept never exceeds the bound that the caller gave for the
 message, since the bound is asked for as soon as the header is in.
@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from ikecore.errors import FramingError, LocalProtocolError
-
+from ..errors import FramingError, LocalProtocolError
 from .encapsulated import MAX_ESP, EncapsulatedRules
 from .frames import Bound, Frame, Framing, Rules
 from .ike_tcp import IkeTcpRules
