@@ -214,15 +214,20 @@ def h11_stream(size: int, count: int) -> tuple[bytes, Feed]:
     return octets, feed
 
 
-def contestants(size: int, count: int) -> Iterator[tuple[str, bytes, Feed]]:
-    for framing, name, floor, asking in (
-        (Framing.IKE_TCP, "raw", RawFloor, RawFloorAsking),
-        (Framing.ENCAPSULATED, "rfc9329", EncapsulatedFloor, EncapsulatedFloorAsking),
-    ):
-        octets = frame_ike(framing, message(size)) * count
-        yield f"{name} floor", octets, counting(floor().receive)
-        yield f"{name} floor, asking", octets, counting(asking().receive)
-        yield f"{name} ikecore", octets, counting(receiver(framing, prefix=False, bound=bound).receive)
+Case = tuple[str, bytes, Feed]
+
+
+def ours(framing: Framing, size: int, count: int) -> Iterator[Case]:
+    raw = framing is Framing.IKE_TCP
+    floor = RawFloor() if raw else EncapsulatedFloor()
+    asking = RawFloorAsking() if raw else EncapsulatedFloorAsking()
+    octets = frame_ike(framing, message(size)) * count
+    yield "floor", octets, counting(floor.receive)
+    yield "floor, asking", octets, counting(asking.receive)
+    yield "ikecore", octets, counting(receiver(framing, prefix=False, bound=bound).receive)
+
+
+def others(size: int, count: int) -> Iterator[Case]:
     for name, make in (("wsproto", wsproto_stream), ("h2", h2_stream), ("h11", h11_stream)):
         try:
             yield name, *make(size, count)
@@ -248,8 +253,10 @@ def main() -> None:
     for size in SIZES:
         for read in READS:
             count = max(1, VOLUME[read] // size)
-            cases = {name: reading(octets, read, feed, count) for name, octets, feed in contestants(size, count)}
-            run(f"{count} messages of {size} octets in reads of {read}", cases)
+            for framing in Framing:
+                contestants = [*ours(framing, size, count), *others(size, count)]
+                cases = {name: reading(octets, read, feed, count) for name, octets, feed in contestants}
+                run(f"{framing.value}: {count} messages of {size} octets in reads of {read}", cases)
     for framing, total in ((Framing.IKE_TCP, 256_000), (Framing.ENCAPSULATED, 64_000)):
         cases = {}
         for size in (total // 64, total // 8, total):
