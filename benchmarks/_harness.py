@@ -1,13 +1,16 @@
 """Side by side timings that survive a busy machine.
 
-Every round runs each case once, in turn, so that a slow moment hits all of them. The best round of a case is what
-the code costs; the spread, of the median over it, is what the machine added.
+Every round runs each case once, in turn, so that a slow moment hits all of them. What is reported is the median of the
+rounds, in CPU time; the best round beside it shows how quiet the machine was. With `--json` as an argument of the
+benchmark, a line of JSON per table is printed instead.
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,9 +18,9 @@ __all__ = ["run"]
 
 
 def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
-    """Print and return the seconds of CPU that one call of each of *cases* takes, best of *rounds*.
+    """Print and return the seconds of CPU that one call of each of *cases* takes, the median of *rounds*.
 
-    A case is repeated within a round until it takes some milliseconds. The last column compares with the first case.
+    A case is repeated within a round until it takes some milliseconds. The last column is the ratio to the first case.
     """
     repeats = {name: _repeats(case) for name, case in cases.items()}
     timings: dict[str, list[float]] = {name: [] for name in cases}
@@ -29,13 +32,17 @@ def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = 7) 
                 timings[name].append(_time(case, repeats[name]))
     finally:
         gc.enable()
+    median = {name: statistics.median(taken) for name, taken in timings.items()}
     best = {name: min(taken) for name, taken in timings.items()}
-    first = next(iter(best.values()))
+    if "--json" in sys.argv:
+        rows = {name: {"median": median[name], "best": best[name], "rounds": rounds} for name in cases}
+        print(json.dumps({"title": title, "seconds": rows}))
+        return median
+    first = next(iter(median.values()))
     print(title)
-    for name, seconds in best.items():
-        spread = statistics.median(timings[name]) / seconds - 1
-        print(f"  {name:32} {seconds * 1e6:12.2f} us  +{spread:4.0%}  {seconds / first:8.2f} x")
-    return best
+    for name, seconds in median.items():
+        print(f"  {name:32} {seconds * 1e6:12.2f} us  (best {best[name] * 1e6:10.2f})  {seconds / first:8.2f} x")
+    return median
 
 
 def _time(case: Callable[[], object], repeats: int) -> float:

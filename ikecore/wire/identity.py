@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 from ..errors import InvalidSyntax, LocalProtocolError
 from ..record import record
@@ -126,26 +126,29 @@ class Authentication:
         return _octet(self.method, "authentication method") + b"\0\0\0" + self.data
 
 
+IdPayload = TypeVar("IdPayload", IdentificationInitiator, IdentificationResponder)
+
+
 def decode_identification_initiator(data: bytes, pos: int, end: int) -> IdentificationInitiator:
     """Read an IDi payload body; raises InvalidSyntax for data that its type cannot have."""
-    return IdentificationInitiator(*_identification(data, pos, end))
+    return _identification(IdentificationInitiator, data, pos, end)
 
 
 def decode_identification_responder(data: bytes, pos: int, end: int) -> IdentificationResponder:
     """Read an IDr payload body; raises InvalidSyntax for data that its type cannot have."""
-    return IdentificationResponder(*_identification(data, pos, end))
+    return _identification(IdentificationResponder, data, pos, end)
 
 
-def _identification(data: bytes, pos: int, end: int) -> tuple[int, bytes, bytes]:
+def _identification(cls: type[IdPayload], data: bytes, pos: int, end: int) -> IdPayload:
     if end - pos < 4:
         raise InvalidSyntax("identification payload too short", pos)
     kind = _ID_TYPES.get(data[pos], data[pos])
     value = data[pos + 4 : end]
     if len(value) != _ID_LENGTHS.get(kind, len(value)):
         raise InvalidSyntax(f"identification of type {kind} with {len(value)} octets", pos + 4)
-    if kind in _ID_TEXT and (b"\0" in value or b"\r" in value or b"\n" in value):
+    if kind in _ID_TEXT and (0 in value or 10 in value or 13 in value):
         raise InvalidSyntax("identification with a terminator in its text", pos + 4)
-    return kind, value, data[pos + 1 : pos + 4]
+    return cls(kind, value, data[pos + 1 : pos + 4])
 
 
 def decode_certificate(data: bytes, pos: int, end: int) -> Certificate:

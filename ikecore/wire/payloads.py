@@ -66,7 +66,7 @@ _KE = struct.Struct("!H2x")  # key exchange method, reserved
 _FRAGMENT = struct.Struct("!HH")  # fragment number, total fragments
 _NONCE_LENGTHS: Final = range(16, 257)
 _METHODS = members(Ke)
-_SEALED: Final = (PayloadType.SK, PayloadType.SKF)
+_SK, _SKF = PayloadType.SK.value, PayloadType.SKF.value
 
 
 @record
@@ -259,10 +259,10 @@ def decode_payloads(
         decode = DECODERS.get(kind)
         if decode is not None:
             payloads.append(decode(data, pos + 4, stop))
-        elif kind in _SEALED:
+        elif kind in (_SK, _SKF):
             if not outer or stop != end:
                 raise InvalidSyntax("encrypted payload that is not the last of its message", pos)
-            decode_sealed = decode_encrypted if kind == PayloadType.SK else decode_encrypted_fragment
+            decode_sealed = decode_encrypted if kind == _SK else decode_encrypted_fragment
             payloads.append(decode_sealed(data, pos + 4, stop, following))
             return payloads
         else:

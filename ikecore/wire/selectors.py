@@ -116,14 +116,17 @@ def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
     for _ in range(count):
         if end - pos < 4:
             raise InvalidSyntax("traffic selector cut off", pos)
-        kind, protocol, length = _UNKNOWN.unpack_from(data, pos)
-        stop = pos + length
-        if length < 4 or stop > end:
-            raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
-        size = _ADDRESS_LENGTHS.get(kind)
+        size = _ADDRESS_LENGTHS.get(data[pos])
         if size is None:
+            kind, protocol, length = _UNKNOWN.unpack_from(data, pos)
+            stop = pos + length
+            if length < 4 or stop > end:
+                raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
             selectors.append(UnknownSelector(_TYPES.get(kind, kind), protocol, data[pos + 4 : stop]))
         else:
+            stop = pos + 8 + 2 * size
+            if stop > end:
+                raise InvalidSyntax("traffic selector cut off", pos)
             selectors.append(_address_range(data, pos, stop, size))
         pos = stop
     if pos != end:
@@ -132,10 +135,10 @@ def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
 
 
 def _address_range(data: bytes, pos: int, end: int, size: int) -> TrafficSelector:
-    if end - pos != 8 + 2 * size:
-        raise InvalidSyntax(f"traffic selector says it is {end - pos} octets long", pos + 2)
-    kind, protocol, _, start_port, end_port = _SELECTOR.unpack_from(data, pos)
-    start, last = data[pos + 8 : pos + 8 + size], data[pos + 8 + size : end]
+    kind, protocol, length, start_port, end_port = _SELECTOR.unpack_from(data, pos)
+    start, last = data[pos + 8 : end - size], data[end - size : end]
+    if length != end - pos:
+        raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
     if start > last:
         raise InvalidSyntax("traffic selector whose addresses go downwards", pos + 8)
     if start_port > end_port and (start_port, end_port) != (65535, 0):

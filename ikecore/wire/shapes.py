@@ -33,23 +33,29 @@ class Shape:
     name: str
     payloads: Mapping[int, tuple[int, int]]
     notify: int | None = None
+    _required: tuple[int, ...] = attrs.field(init=False, repr=False, eq=False)
 
-    def objection(self, found: Mapping[int, Sequence[object]]) -> str | None:
-        """Say why payloads, by type, do not fit, or None where they do. Notifications are looked at last."""
-        for kind, (least, most) in self.payloads.items():
-            if len(found.get(kind, ())) < least:
-                return f"lacks {name_of(PayloadType, kind)}"
-            if len(found.get(kind, ())) > most:
-                return f"has too many {name_of(PayloadType, kind)}"
-        for kind in found:
-            if kind not in self.payloads:
-                return f"has no place for {name_of(PayloadType, kind)}"
-        if self.notify is not None and not _carries(found.get(PayloadType.NOTIFY, ()), self.notify):
-            return "lacks an error" if self.notify == ANY_ERROR else f"lacks {name_of(Notify, self.notify)}"
+    @_required.default
+    def _find_required(self) -> tuple[int, ...]:
+        return tuple([kind for kind, (least, _) in self.payloads.items() if least])
+
+    def objection(self, found: Mapping[int, Sequence[Payload]]) -> tuple[str, int] | None:
+        """Say what of payloads, sorted by type, does not fit and the payload type concerned; None where they fit."""
+        for kind in self._required:
+            if kind not in found:
+                return "lacks", kind
+        for kind, payloads in found.items():
+            bounds = self.payloads.get(kind)
+            if bounds is None:
+                return "has no place for", kind
+            if not bounds[0] <= len(payloads) <= bounds[1]:
+                return "has the wrong number of", kind
+        if self.notify is not None and not _carries(found.get(Notification.TYPE, ()), self.notify):
+            return "lacks the telling", Notification.TYPE
         return None
 
 
-def _carries(notifications: Sequence[object], wanted: int) -> bool:
+def _carries(notifications: Sequence[Payload], wanted: int) -> bool:
     for item in notifications:
         if isinstance(item, Notification):
             kind = item.notify_type
@@ -179,11 +185,19 @@ def match(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> Cont
             found[payload.TYPE].append(payload)
         else:
             found[payload.TYPE] = [payload]
-    objections = []
-    for shape in SHAPES.get((exchange, is_response), ()):
-        objection = shape.objection(found)
-        if objection is None:
+    shapes = SHAPES.get((exchange, is_response), ())
+    for shape in shapes:
+        if shape.objection(found) is None:
             return Contents(shape.name, payloads, found)
-        objections.append(f"{shape.name}: {objection}")
+    raise InvalidSyntax(_no_shape(exchange, is_response, shapes, found))
+
+
+def _no_shape(exchange: int, is_response: bool, shapes: Sequence[Shape], found: Mapping[int, Sequence[Payload]]) -> str:
     what = f"{name_of(Exchange, exchange)} {'response' if is_response else 'request'}"
-    raise InvalidSyntax(f"{what} of no known shape ({'; '.join(objections) or 'unknown exchange'})")
+    if not shapes:
+        return f"{what}: unknown exchange"
+    reasons = []
+    for shape in shapes:
+        problem, kind = shape.objection(found) or ("", 0)
+        reasons.append(f"{shape.name!r} {problem} {name_of(PayloadType, kind)}")
+    return f"{what} of no known shape: {', '.join(reasons)}"
