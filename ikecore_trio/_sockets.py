@@ -113,6 +113,8 @@ def sources(remotes: Iterable[SocketAddress]) -> tuple[dict[str, str], list[str]
 
 async def readable(sock: socket.socket) -> bool:
     """Wait until there is something to read; false means that we have closed the socket."""
+    if sock.fileno() < 0:
+        return False
     try:
         await trio.lowlevel.wait_readable(sock)
     except trio.ClosedResourceError:
@@ -122,6 +124,8 @@ async def readable(sock: socket.socket) -> bool:
 
 async def writable(sock: socket.socket) -> bool:
     """Wait until there is room to write; false means that we have closed the socket."""
+    if sock.fileno() < 0:
+        return False
     try:
         await trio.lowlevel.wait_writable(sock)
     except trio.ClosedResourceError:

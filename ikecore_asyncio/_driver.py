@@ -1,0 +1,254 @@
+"""The driver: owns the endpoint, its sockets and one alarm; carries out what the core asks for. It knows no protocol.
+
+Everything that changes the core ends in `flush`, which never waits: a change and its outputs cannot be torn apart by
+a cancellation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
+
+import attrs
+
+from ikecore import (
+    Address,
+    CloseStream,
+    Endpoint,
+    Event,
+    HalfCloseStream,
+    Local,
+    OpenStream,
+    Output,
+    ResetStream,
+    SendDatagram,
+    StreamId,
+    WriteStream,
+)
+from ikecore.binding import Binding, Signal
+
+from ._datagrams import DatagramSocket
+from ._sockets import check_exact, reduce, words
+from ._streams import Stream, open_stream
+
+Observer: TypeAlias = Callable[[Output], None]
+StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStream
+
+
+async def wait_until(condition: Callable[[], bool], signal: Signal) -> None:
+    """Wait until *condition* holds; it is looked at whenever *signal* fires."""
+    while not condition():
+        event = asyncio.Event()
+        signal.add(event.set)
+        try:
+            await event.wait()
+        finally:
+            signal.discard(event.set)
+
+
+class Driver:
+    """One endpoint and its sockets."""
+
+    def __init__(self, endpoint: Endpoint, observer: Observer | None) -> None:
+        self.endpoint = endpoint
+        self.binding = Binding(endpoint)
+        self.flushed = Signal()
+        self.locals: list[Local] = []
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._observer = observer
+        self._flushing = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._failed = asyncio.Event()
+        self._error: Exception | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self._datagrams: dict[Address, DatagramSocket] = {}
+        self._listeners: list[asyncio.Server] = []
+        self._streams: dict[StreamId, Stream] = {}
+        self._carry_out: dict[type[Output], Callable[[Any], None]] = {
+            SendDatagram: self._send_datagram,
+            OpenStream: self._open_stream,
+            WriteStream: lambda action: self._stream(action, lambda stream: stream.write(action.data)),
+            HalfCloseStream: lambda action: self._stream(action, Stream.half_close),
+            CloseStream: lambda action: self._stream(action, Stream.close),
+            ResetStream: lambda action: self._stream(action, Stream.reset),
+        }
+
+    def now(self) -> float:
+        """Return the time of the core: the loop's clock."""
+        return self._loop.time()
+
+    # Sockets.
+
+    async def bind(self, wanted: Iterable[Local]) -> None:
+        """Bind all of *wanted* and tell the core of each. Raises OSError; what was bound until then is for `close`."""
+        for local in wanted:
+            check_exact(local)
+            host, port = local.address
+            try:
+                await (self._bind_datagram if local.kind == "udp" else self._bind_listener)(local)
+            except OSError as error:
+                text = f"cannot bind {local.kind} {host} port {port}: {words(error)}"
+                raise OSError(error.errno, text) from error
+
+    async def _bind_datagram(self, local: Local) -> None:
+        datagrams = DatagramSocket(self)
+        transport, _ = await self._loop.create_datagram_endpoint(lambda: datagrams, local_addr=local.address)
+        local = datagrams.local = attrs.evolve(local, address=reduce(transport.get_extra_info("sockname")))
+        self._datagrams[local.address] = datagrams
+        self._bound(local)
+
+    async def _bind_listener(self, wanted: Local) -> None:
+        """Listen in two steps: cancelled in the second, a server that we know of is closed."""
+        server = await self._loop.create_server(lambda: Stream(self, None, local), *wanted.address, start_serving=False)
+        self._listeners.append(server)
+        local = attrs.evolve(wanted, address=reduce(server.sockets[0].getsockname()))
+        await server.start_serving()
+        self._bound(local)
+
+    def _bound(self, local: Local) -> None:
+        self.locals.append(local)
+        self.endpoint.local_added(local, now=self.now())
+
+    def register(self, stream: StreamId, protocol: Stream) -> None:
+        """Own the stream."""
+        self._streams[stream] = protocol
+
+    def forget(self, stream: StreamId) -> None:
+        """The stream is gone; what the core still says of it, not knowing this yet, has no effect."""
+        self._streams.pop(stream, None)
+
+    # Running.
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the sockets and the alarm for the time of the body; then drop what is left, and close everything.
+
+        The body's exception, or the first one of a callback (which is a bug, or an observer's), comes out as itself.
+        """
+        outcome: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                watch = group.create_task(self._watch())
+                try:
+                    self.flush()
+                    yield
+                except BaseException as error:
+                    outcome = error
+                    raise
+                finally:
+                    watch.cancel()
+                    self.close()
+        except BaseException as error:
+            outcome = outcome or error
+        if self._error is not None and (outcome is None or isinstance(outcome, asyncio.CancelledError)):
+            outcome = self._error
+        if outcome is not None:
+            raise outcome
+
+    async def _watch(self) -> None:
+        """Fail as a task once a callback has failed, since callbacks have no caller to tell."""
+        await self._failed.wait()
+        if self._error is not None:
+            raise self._error
+
+    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None:
+        """Change the core from a callback, and flush."""
+        if self.closed:
+            return
+        try:
+            change(*args, **facts, now=self.now())
+            self.flush()
+        except Exception as error:
+            self._error = self._error or error
+            self._failed.set()
+
+    def flush(self) -> None:
+        """Carry out what the core asks for. Call it after every change of the core.
+
+        What is called from here may change the core and flush again: that comes out of the loop which runs already.
+        """
+        if self._flushing or self.closed:
+            return
+        self._flushing = True
+        try:
+            for output in self.endpoint.outputs():
+                if self._observer is not None:
+                    self._observer(output)
+                action = self._carry_out.get(type(output))
+                if action is not None:
+                    action(output)
+                elif isinstance(output, Event):
+                    self.binding.dispatch(output, self.now())
+        finally:
+            self._flushing = False
+        self._rearm()
+        self.flushed.fire()
+
+    def _rearm(self) -> None:
+        """Move the alarm, but only to an earlier moment; a deadline that moved back is found when it rings."""
+        deadline = self.endpoint.deadline
+        if deadline is None or (self._alarm is not None and self._alarm.when() <= deadline):
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self.feed(self.endpoint.timer_expired)
+
+    async def drain(self, grace: float) -> None:
+        """Delete every SA, and wait for the answers, for *grace* seconds at most."""
+        self.endpoint.shutdown(now=self.now())
+        self.flush()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await wait_until(lambda: self.endpoint.idle, self.flushed)
+
+    def close(self) -> None:
+        """Drop every SA, hand a Delete to the sockets for those that are up, reset the streams, close everything."""
+        if self.closed:
+            return
+        try:
+            for sa in self.endpoint.sas:
+                self.endpoint.abandon(sa, now=self.now())
+            self.flush()
+        finally:
+            self.closed = True
+            if self._alarm is not None:
+                self._alarm.cancel()
+            while self._streams:
+                self._streams.popitem()[1].reset()
+            for owner in (*self._datagrams.values(), *self._listeners):
+                owner.close()
+            self.binding.end("the endpoint was closed")
+
+    async def aclose(self) -> None:
+        """Close, and give asyncio the one turn that it takes to close sockets."""
+        if not self.closed:
+            self.close()
+            await asyncio.sleep(0)
+
+    # What the core asks for.
+
+    def _send_datagram(self, action: SendDatagram) -> None:
+        datagrams = self._datagrams.get(action.local)
+        if datagrams is not None:
+            datagrams.send(action.data, action.remote)
+
+    def _open_stream(self, action: OpenStream) -> None:
+        stream = Stream(self, action.stream, None)
+        self.register(action.stream, stream)
+        if self._group is not None:
+            stream.task = self._group.create_task(open_stream(stream, action))
+
+    def _stream(self, action: StreamAction, act: Callable[[Stream], None]) -> None:
+        stream = self._streams.get(action.stream)
+        if stream is not None:
+            if isinstance(action, CloseStream | ResetStream):
+                self.forget(action.stream)
+            act(stream)

@@ -1,0 +1,70 @@
+"""What asyncio's transports leave to us: addresses, the way to a peer, and a reset that is one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from ikecore import Address, Local, LocalProtocolError
+
+SocketAddress: TypeAlias = tuple[Any, ...]
+"""What the kernel calls an address: two items for IPv4, four for IPv6."""
+
+
+def reduce(address: SocketAddress) -> Address:
+    """Return the first two items of a socket address, without the scope."""
+    return str(address[0]).partition("%")[0], int(address[1])
+
+
+def check_exact(local: Local) -> None:
+    """Raise `LocalProtocolError` unless the host of *local* is one address."""
+    host = local.address[0]
+    try:
+        exact = not ip_address(host).is_unspecified
+    except ValueError:
+        raise LocalProtocolError(f"hosts: {host!r} is no IP address") from None
+    if not exact:
+        raise LocalProtocolError(f"hosts: {host!r} is no exact address, which NAT detection needs")
+
+
+def words(error: BaseException | None) -> str:
+    """Say in words what an error of the system means; asyncio puts its own text into some."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return str(error or "connection closed")
+
+
+def abort_with_reset(transport: asyncio.Transport) -> None:
+    """Close with RST instead of FIN: what `abort` promises and, left alone, does not do."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def source_towards(remote: SocketAddress) -> str:
+    """Return our address (with its scope, if it has one) that routing takes towards *remote*. Raises OSError.
+
+    Connecting a UDP socket sends nothing; it asks the routing table.
+    """
+    family = socket.AF_INET6 if len(remote) == 4 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect(remote)
+        return socket.getnameinfo(probe.getsockname(), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+
+
+def sources(remotes: Iterable[SocketAddress]) -> tuple[dict[str, str], list[str]]:
+    """Return our address towards each remote host that we have a route to, and in words the others."""
+    found, failed = {}, []
+    for remote in remotes:
+        host = reduce(remote)[0]
+        try:
+            found[host] = source_towards(remote)
+        except OSError as error:
+            failed.append(f"{host}: {words(error)}")
+    return found, failed

@@ -1,0 +1,260 @@
+"""Opening: an endpoint that serves peers, a connection to one peer, and how both end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from ikecore import (
+    AuthorizationNeeded,
+    Config,
+    Connection,
+    Endpoint,
+    Listen,
+    Local,
+    LocalProtocolError,
+    PeerUnreachable,
+    Question,
+    QuestionId,
+    SessionClosed,
+)
+from ikecore.binding import SessionState, verdict
+
+from ._driver import Driver, Observer, wait_until
+from ._sockets import SocketAddress, reduce, sources
+from .session import Session
+
+Handler: TypeAlias = Callable[[Session], Awaitable[object]]
+Authorize: TypeAlias = Callable[[str, AuthorizationNeeded], Awaitable[bool]]
+Make: TypeAlias = Callable[[Config], Endpoint]
+
+GRACE = 2.0
+"""Seconds that a Delete waits for its answer when an endpoint or a connection is left."""
+
+log = logging.getLogger("ikecore")
+
+
+def make_endpoint(config: Config) -> Endpoint:
+    """Make the core with the system's randomness and calendar."""
+    return Endpoint(config, random=os.urandom, utc=lambda: datetime.now(UTC))
+
+
+class OpenEndpoint:
+    """An endpoint with its sockets: peers may come, and we may go to peers, until its context is left."""
+
+    def __init__(self, driver: Driver, grace: float) -> None:
+        self._driver = driver
+        self._grace = grace
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The core. Look at it, but leave its inputs and outputs to the driver."""
+        return self._driver.endpoint
+
+    @property
+    def locals(self) -> tuple[Local, ...]:
+        """The sockets, with the addresses that they are really bound to."""
+        return tuple(self._driver.locals)
+
+    @asynccontextmanager
+    async def connect(self, host: str | Sequence[str], connection: Connection) -> AsyncIterator[Session]:
+        """Set up an IKE SA with the peer at *host* from this endpoint's sockets; otherwise like the function."""
+        self._check()
+        found, failed = sources(await resolve(host))
+        if not found:
+            raise PeerUnreachable(f"no way to {host}", tuple(failed))
+        bound = {local.address[0] for local in self.locals}
+        ours = {source.partition("%")[0] for source in found.values()} & bound
+        local = ours.pop() if len(ours) == 1 else None
+        async with dialled(self._driver, connection, list(found), local, self._grace) as session:
+            yield session
+
+    async def serve(self, handler: Handler, *, authorize: Authorize | None = None) -> None:
+        """Run *handler* in a task for each IKE SA that a peer sets up, until cancelled.
+
+        When a handler returns, its SA is deleted; when it raises, the traceback is logged as well. *authorize* is
+        asked, in a task too, where a connection says so, with the identity that the peer has proved; it is cancelled if
+        the question closes. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
+        """
+        self._check()
+        async with asyncio.TaskGroup() as group:
+            server = _Server(self._driver, group, handler, authorize)
+            self._driver.binding.serve(server.accept, server.ask, server.withdraw)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                self._driver.binding.leave()
+
+    def _check(self) -> None:
+        if self._driver.closed:
+            raise LocalProtocolError("this endpoint is closed")
+
+
+class _Server:
+    """The tasks of one call of `OpenEndpoint.serve`."""
+
+    def __init__(self, driver: Driver, group: asyncio.TaskGroup, handler: Handler, authorize: Authorize | None) -> None:
+        self._driver = driver
+        self._group = group
+        self._handler = handler
+        self._authorize = authorize
+        self._open: dict[QuestionId, asyncio.Task[None]] = {}
+
+    def accept(self, state: SessionState) -> None:
+        self._group.create_task(self._handle(Session(self._driver, state)))
+
+    async def _handle(self, session: Session) -> None:
+        try:
+            await self._handler(session)
+        except SessionClosed:
+            if session.closed is None:
+                log.exception("the handler of %r raised", session)
+        except Exception:
+            log.exception("the handler of %r raised", session)
+        finally:
+            hang_up(self._driver, session)
+
+    def ask(self, question: Question[Any]) -> bool:
+        if self._authorize is None or not isinstance(question, AuthorizationNeeded):
+            return False
+        self._open[question.question] = self._group.create_task(self._answer(question, self._authorize))
+        return True
+
+    async def _answer(self, question: AuthorizationNeeded, authorize: Authorize) -> None:
+        answer: object = False
+        try:
+            answer = await authorize(question.peer_identity, question)
+        except Exception:
+            log.exception("authorize raised for %s, which is denied", question.peer_identity)
+        finally:
+            self._open.pop(question.question, None)
+            if not self._driver.closed:
+                now = self._driver.now()
+                self._driver.endpoint.answer(question.question, verdict(question, answer), now=now)
+                self._driver.flush()
+
+    def withdraw(self, question: QuestionId) -> None:
+        task = self._open.get(question)
+        if task is not None:
+            task.cancel()
+
+
+@asynccontextmanager
+async def open_endpoint(
+    config: Config,
+    listen: Listen = Listen(),  # noqa: B008  (frozen)
+    *,
+    grace: float = GRACE,
+    on_event: Observer | None = None,
+    make: Make = make_endpoint,
+) -> AsyncIterator[OpenEndpoint]:
+    """Bind the sockets of *listen* and run an endpoint on them for the time of the body.
+
+    Left normally, it deletes all its SAs at once and gives their peers *grace* seconds in all to answer; left by an
+    exception or a cancellation, it sends the Deletes and waits for nothing. *on_event* sees each output, actions too,
+    in order and before it is carried out; what it raises ends the endpoint. *make* makes the core, for those who bring
+    their own randomness or want to watch it. Raises OSError where a socket cannot be bound.
+    """
+    driver = Driver(make(config), on_event)
+    try:
+        await driver.bind(listen.locals())
+        async with driver.running():
+            yield OpenEndpoint(driver, grace)
+            await driver.drain(grace)
+    finally:
+        await driver.aclose()
+
+
+@asynccontextmanager
+async def connect(
+    host: str | Sequence[str],
+    connection: Connection,
+    *,
+    grace: float = GRACE,
+    config: Config | None = None,
+    on_event: Observer | None = None,
+    make: Make = make_endpoint,
+) -> AsyncIterator[Session]:
+    """Set up an IKE SA with the peer at *host* (a name, an address, or several) for the time of the body.
+
+    It has an endpoint of its own, on free ports of the address that routing takes to the peer, and no listener. A
+    failure raises one `IkeError`: `AuthenticationFailed`, `NoProposalChosen`, `PeerUnreachable` with its attempts. Left
+    normally, it deletes the SA and waits for the answer, for *grace* seconds at most; left by an exception or a
+    cancellation, it sends the Delete and waits for nothing. *on_event* and *make* are those of `open_endpoint`;
+    *config* is for limits and trace, its connections are not used.
+    """
+    remotes = await resolve(host)
+    found, failed = sources(remotes)
+    if not found:
+        raise PeerUnreachable(f"no way to {host}", tuple(failed))
+    ours = own_hosts(found)
+    driver = Driver(make(config or Config()), on_event)
+    try:
+        try:
+            await driver.bind(Listen(hosts=ours, udp=0, udp_nat=0).locals())
+        except OSError as error:
+            raise PeerUnreachable(f"no socket to reach {host}", (error.strerror or str(error),)) from error
+        local = driver.locals[0].address[0] if len(ours) == 1 else None
+        async with driver.running(), dialled(driver, connection, list(found), local, grace) as session:
+            yield session
+    finally:
+        await driver.aclose()
+
+
+@asynccontextmanager
+async def dialled(
+    driver: Driver, connection: Connection, remotes: Sequence[str], local: str | None, grace: float
+) -> AsyncIterator[Session]:
+    """Set up one IKE SA for the time of the body. Raises the one `IkeError` that says why there is none."""
+    state = driver.binding.follow(driver.endpoint.initiate(connection, remotes, now=driver.now(), local=local))
+    try:
+        driver.flush()
+        await wait_until(lambda: state.decided, state.signal)
+        if state.failure is not None:
+            raise state.failure
+        session = Session(driver, state)
+        yield session
+        hang_up(driver, session)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await session.wait_closed()
+    finally:
+        if not (state.over or driver.closed):
+            driver.endpoint.abandon(state.sa, now=driver.now())
+            driver.flush()
+
+
+def hang_up(driver: Driver, session: Session) -> None:
+    """Begin to delete the SA of *session*, if there still is one, and wait for nothing."""
+    if session.closed is None and not driver.closed:
+        driver.endpoint.delete(session.sa, now=driver.now())
+        driver.flush()
+
+
+def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one address of ours per address family, that towards the first remote of the family."""
+    ours: dict[bool, str] = {}
+    for remote, source in found.items():
+        ours.setdefault(":" in remote, source)
+    return tuple(ours.values())
+
+
+async def resolve(host: str | Sequence[str]) -> list[SocketAddress]:
+    """Return the addresses behind one or several names, in order. Raises `PeerUnreachable` if there is none."""
+    found: dict[str, SocketAddress] = {}
+    failed = []
+    for name in [host] if isinstance(host, str) else host:
+        try:
+            for *_, address in await asyncio.get_running_loop().getaddrinfo(name, 0, type=socket.SOCK_DGRAM):
+                found.setdefault(reduce(address)[0], address)
+        except OSError as error:
+            failed.append(f"{name}: {error.strerror or error}")
+    if not found:
+        raise PeerUnreachable(f"no address of {host}", tuple(failed))
+    return list(found.values())

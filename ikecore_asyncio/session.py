@@ -1,0 +1,84 @@
+"""A session: one IKE SA, for who waits for things to happen to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ikecore import ChildId, Event, RequestId
+from ikecore.binding import RING, EventRing, SessionFacts, SessionState
+
+from ._driver import wait_until
+
+if TYPE_CHECKING:
+    from ._driver import Driver
+
+
+class EventStream:
+    """The events of one session from the call of `Session.events` on; `EventsLost` stands where some were dropped."""
+
+    def __init__(self, ring: EventRing) -> None:
+        self._ring = ring
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        """Return the next event; the iteration ends behind `IkeSaClosed`."""
+        await wait_until(lambda: self._ring.ready, self._ring.signal)
+        event = self._ring.pop()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+
+class Session(SessionFacts):
+    """One established IKE SA."""
+
+    def __init__(self, driver: Driver, state: SessionState) -> None:
+        super().__init__(driver.endpoint, state)
+        self._driver = driver
+
+    def events(self, limit: int = RING) -> EventStream:
+        """Return the events of this SA from now on, as an asynchronous iterator that ends behind `IkeSaClosed`.
+
+        Of what is not read in time, the latest *limit* are kept, behind an `EventsLost`. Raises `SessionClosed`.
+        """
+        return EventStream(self._state.subscribe(limit))
+
+    async def check_liveness(self) -> None:
+        """Ask the peer for a sign of life, and return when it came. Raises `SessionClosed` if the SA ends instead."""
+        self._state.check()
+        await self._outcome(self._driver.endpoint.check_liveness(self.sa, now=self._driver.now()))
+
+    async def delete(self, child: ChildId | None = None) -> None:
+        """Delete the IKE SA, or only *child* of it; return when that is done.
+
+        The IKE SA is gone in the end whether the peer answers or not. Raises `SessionClosed` if it is gone already.
+        """
+        self._state.check()
+        request = self._driver.endpoint.delete(self.sa, child=child, now=self._driver.now())
+        if child is not None:
+            await self._outcome(request)
+            return
+        self._driver.flush()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> str:
+        """Wait for the end of the SA and return its reason."""
+        await wait_until(lambda: self._state.over, self._state.signal)
+        return self._state.closed or str(self._state.failure)
+
+    async def _outcome(self, request: RequestId) -> None:
+        """Wait for the end of one request; raise its error."""
+        state = self._state
+        state.expect(request)
+        try:
+            self._driver.flush()
+            await wait_until(lambda: request in state.outcomes or state.over, state.signal)
+            error = state.outcomes.get(request)
+            if error is not None:
+                raise error
+            if request not in state.outcomes:
+                state.check()
+        finally:
+            state.forget(request)

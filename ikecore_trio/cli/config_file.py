@@ -1,0 +1,321 @@
+"""The configuration file of `serve` and `connect`: TOML with the words of swanctl.conf.
+
+    [listen]                      sockets of `serve`
+    [connections.<name>]          one peering: addresses, proposals, transports, and under it
+      local, remote               who each side is and how it proves that
+      children.<name>             its Child SAs
+    [secrets.ike-<x>]             a pre-shared key and whose it is
+    [secrets.private-<x>]         a file with a private key
+
+Files that are named here are relative to the configuration file; they are read here, the core never opens one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from ikecore import ChildConfig, Connection, Listen, LocalProtocolError, Transports
+from ikecore.crypto import Identity, PrivateKey
+from ikecore.sa import parse_selector
+from ikecore.transport import BySize, Policy, UdpOnly, WholeMission
+
+from .config_table import Table
+from .credential_files import Secrets, local_credential, private_keys, remote_credential
+from .problems import UsageProblem
+from .proposal_words import parse_esp, parse_ike
+from .text import printable
+
+__all__ = ["Settings", "read_settings"]
+
+CHILD_MODES: Final = {"tunnel": "tunnel", "transport": "transport"}
+SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
+POLICIES: Final[Mapping[str, str]] = {word: word for word in ("by-size", "udp-only", "whole-mission")}
+
+IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
+ESP_WORDS: Final = 'proposals such as "aes256gcm16" or "aes128-sha256-x25519"'
+TS_WORDS: Final = '"10.0.0.0/24", "10.0.0.1-10.0.0.9", each with "[protocol/port]" behind it if wanted, or "dynamic"'
+
+
+@attrs.frozen
+class Settings:
+    """What a file says. *remotes* and *sources* are for `connect`: where a connection goes to, and from."""
+
+    name: str
+    connections: tuple[Connection, ...]
+    listen: Listen
+    remotes: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, str]
+    names_admitted: Mapping[str, tuple[str, ...]]
+    """Host names among remote_addrs, by connection: `connect` resolves them, `serve` cannot tell a peer by one."""
+
+    def connection(self, name: str | None) -> Connection:
+        """Return the connection called *name*, or the only one. Raises `UsageProblem`."""
+        known = ", ".join(each.name for each in self.connections)
+        if name is None and len(self.connections) == 1:
+            return self.connections[0]
+        for each in self.connections:
+            if each.name == name:
+                return each
+        if name is None:
+            raise UsageProblem(f"{self.name}: which connection? It has {known}")
+        raise UsageProblem(f"{self.name}: there is no connection {name!r}; it has {known}")
+
+
+def read_settings(path: Path) -> Settings:
+    """Read a file. Raises `UsageProblem` with a line for each mistake, each with key, value and what is allowed."""
+    name = printable(str(path))
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageProblem(f"{name}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{name}: not TOML: {error}") from None
+    problems: list[str] = []
+    settings = Reader(data, name, path.parent, problems).read()
+    if problems:
+        raise UsageProblem(*(f"{name}: {printable(problem)}" for problem in problems))
+    return settings
+
+
+class Reader:
+    """Reads one file."""
+
+    def __init__(self, data: Mapping[str, Any], name: str, folder: Path, problems: list[str]) -> None:
+        self._name = name
+        self._top = Table(data, "", problems)
+        self._folder = folder
+        self._remotes: dict[str, tuple[str, ...]] = {}
+        self._sources: dict[str, str] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+
+    def read(self) -> Settings:
+        """Read everything. What is wrong is in the problems; then the result is not to be used."""
+        top = self._top
+        listen, secrets = top.table("listen"), top.table("secrets")
+        tables = top.table("connections", required="a table of connections, such as [connections.office]")
+        credentials = read_secrets(secrets, self._folder) if secrets is not None else Secrets()
+        connections = []
+        for name, table in (tables.tables() if tables is not None else {}).items():
+            connection = self._connection(name, table, credentials)
+            if connection is not None:
+                connections.append(connection)
+        if tables is not None and not len(tables):
+            top.problem("connections", {}, "at least one connection, such as [connections.office]")
+        result = Settings(
+            self._name,
+            tuple(connections),
+            self._listen(listen),
+            self._remotes,
+            self._sources,
+            self._names,
+        )
+        top.finish()
+        return result
+
+    def _listen(self, table: Table | None) -> Listen:
+        """Read the sockets. Without hosts, it is the local addresses of the connections, or else loopback."""
+        hosts = tuple(dict.fromkeys(self._sources.values())) or ("127.0.0.1",)
+        if table is None:
+            return Listen(hosts=hosts)
+        given = table.parsed("hosts", lambda text: str(ip_address(text)), "addresses of this machine, not 0.0.0.0")
+        listen = Listen(
+            hosts=given or hosts,
+            udp=table.port("udp", 500),
+            udp_nat=table.port("udp_nat", 4500),
+            tcp=table.port("tcp", None),
+            tcp_encapsulated=table.port("tcp_encapsulated", None),
+        )
+        table.finish()
+        return listen
+
+    def _connection(self, name: str, table: Table, secrets: Secrets) -> Connection | None:
+        """Read one connection, None where too much is missing to make one."""
+        table.number("version", 2, 2, 2)
+        self._addresses(name, table)
+        proposals = table.parsed("proposals", parse_ike, IKE_WORDS)
+        send = table.choice("send_cert", SEND_CERT, "always")
+        transports = read_transports(table)
+        children = read_children(table)
+        local = table.table("local", required='a table with auth = "psk" or "pubkey"')
+        remote = table.table("remote", required='a table with auth = "psk" or "pubkey"')
+        table.finish()
+        if local is None or remote is None:
+            return None
+        remote_identity = read_identity(remote)
+        fallback = self._sources.get(name)
+        ours = local_credential(local, read_identity(local), fallback, remote_identity, secrets, self._folder)
+        theirs = remote_credential(remote, ours, remote_identity, secrets, self._folder)
+        local.finish()
+        remote.finish()
+        if ours is None or theirs is None:
+            return None
+        extra: dict[str, Any] = {}
+        if proposals:
+            extra["proposals"] = tuple(each for group in proposals for each in group)
+        if children is not None:
+            extra["children"] = children
+        addresses = tuple(each for each in self._remotes[name] if each not in self._names[name])
+        return Connection(
+            name=name,
+            local_identity=ours.identity,
+            local=ours.credential,
+            remote=theirs,
+            remote_identity=remote_identity,
+            remote_addresses=addresses,
+            transports=transports,
+            send_certificates=send,  # type: ignore[arg-type]
+            **extra,
+        )
+
+    def _addresses(self, name: str, table: Table) -> None:
+        """Read where the connection goes from and to."""
+        allowed = "addresses of this machine"
+        local = [a for a in table.texts("local_addrs", allowed) if a != "%any"]
+        for text in local:
+            if not is_address(text):
+                table.problem("local_addrs", text, allowed)
+        if local and is_address(local[0]):
+            self._sources[name] = local[0]
+        remotes = tuple(a for a in table.texts("remote_addrs", "addresses, networks or host names") if a != "%any")
+        self._remotes[name] = remotes
+        self._names[name] = tuple(a for a in remotes if not is_network(a))
+
+
+def is_address(text: str) -> bool:
+    """Tell whether *text* is an IP literal."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_network(text: str) -> bool:
+    """Tell whether *text* is an IP literal or a network."""
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def read_identity(table: Table) -> Identity | None:
+    """Read `id`; "%any" is the same as none."""
+    allowed = 'an address, a name, an e-mail address, a distinguished name such as "C=CH, CN=gateway", or "%any"'
+    text = table.text("id", allowed)
+    if text is None or text == "%any":
+        return None
+    try:
+        return Identity.parse(text)
+    except (LocalProtocolError, ValueError):
+        table.problem("id", text, allowed)
+        return None
+
+
+def read_transports(connection: Table) -> Transports:
+    """Read the policy, as a word or as a table with more, and the port of the peer."""
+    port = connection.number("remote_port", 1, 65535, 500)
+    extra: dict[str, Any] = {"udp_port": port}
+    if isinstance(connection.peek("transports"), dict):
+        table = connection.table("transports")
+        if table is not None:
+            word = table.choice("policy", POLICIES, "by-size")
+            extra["policy"] = policy_of(
+                word, table.number("threshold", 0, 65535, None) if "threshold" in table else None
+            )
+            if word != "by-size" and "threshold" in table:
+                table.problem("threshold", table.peek("threshold"), 'nothing here; it belongs to policy "by-size"')
+            for key, lowest in (("udp_nat_port", 1), ("tcp_port", 1), ("announce_tcp", 0)):
+                value = table.number(key, lowest, 65535, None)
+                if value is not None:
+                    extra[key] = value
+            extra["udp_start"] = table.choice("udp_start", {"ike": "ike", "nat": "nat"}, "ike")
+            extra["half_close"] = table.flag("half_close", False)
+            table.finish()
+    else:
+        extra["policy"] = policy_of(connection.choice("transports", POLICIES, "by-size"), None)
+    return Transports(**extra)
+
+
+def policy_of(word: str, threshold: int | None) -> Policy:
+    """Return the policy behind *word*."""
+    if word == "udp-only":
+        return UdpOnly()
+    if word == "whole-mission":
+        return WholeMission()
+    return BySize() if threshold is None else BySize(threshold=threshold)
+
+
+def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:
+    """Read the Child SAs: None without the table (one from host to host), none at all for an empty one."""
+    children = connection.table("children")
+    if children is None:
+        return None
+    found = []
+    for name, table in children.tables().items():
+        extra: dict[str, Any] = {}
+        for key in ("local_ts", "remote_ts"):
+            texts = table.texts(key, TS_WORDS)
+            if texts and texts != ("dynamic",):
+                extra[key] = table.parsed(key, parse_selector, TS_WORDS)
+        proposals = table.parsed("esp_proposals", parse_esp, ESP_WORDS)
+        if proposals:
+            extra["proposals"] = tuple(each for group in proposals for each in group)
+        extra["mode"] = table.choice("mode", CHILD_MODES, "tunnel")
+        table.finish()
+        found.append(ChildConfig(name=name, **extra))
+    return tuple(found)
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------------
+
+
+def read_secrets(table: Table, folder: Path) -> Secrets:
+    """Read the secrets: pre-shared keys with their owners, and private keys out of their files."""
+    shared: list[tuple[tuple[Identity, ...], bytes]] = []
+    private: list[PrivateKey] = []
+    allowed_id = 'identities, such as "gateway.example" or ["10.0.0.1", "10.0.0.2"]'
+    for name, entry in table.tables().items():
+        if name.startswith("ike"):
+            owners = entry.parsed("id", Identity.parse, allowed_id, commas=False)
+            secret = read_secret(entry)
+            entry.finish()
+            if secret is not None:
+                shared.append((owners, secret))
+        elif name.startswith("private"):
+            private += private_keys(entry, folder)
+            entry.finish()
+        else:
+            table.problem(name, {}, "tables called ike-<name> or private-<name>")
+    return Secrets(tuple(shared), tuple(private))
+
+
+def read_secret(entry: Table) -> bytes | None:
+    """Read a pre-shared key: text, hexadecimal behind 0x or base64 behind 0s."""
+    allowed = 'text, or octets as "0x" with hexadecimal or "0s" with base64, of at least one octet'
+    text = entry.text("secret", allowed)
+    if text is None:
+        if "secret" not in entry:
+            entry.missing("secret", allowed)
+        return None
+    try:
+        if text.startswith("0x"):
+            secret = bytes.fromhex(text[2:])
+        elif text.startswith("0s"):
+            secret = base64.b64decode(text[2:], validate=True)
+        else:
+            secret = text.encode("utf-8")
+    except (ValueError, binascii.Error):
+        secret = b""
+    if not secret:
+        entry.problem("secret", text, allowed)
+        return None
+    return secret

@@ -1,0 +1,294 @@
+"""The ladder: messages between two peers as a sequence diagram, drawn from trace events.
+
+    initiator                                         responder
+        |  IKE_SA_INIT request 0     UDP      454 octets  |
+        |------------------------------------------------>|
+        |     the first message goes over UDP, ...        |
+
+`steps_of` picks what is drawn out of the events of the endpoint that watched, a pure function; `draw` makes lines of
+it for a given width, of spans with a role each; `to_rich` gives the roles their colours, and `to_text` leaves them out.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import attrs
+
+from ikecore.events import (
+    ChildSaEstablished,
+    ChildSaFailed,
+    CookieReceived,
+    IkeSaClosed,
+    IkeSaEstablished,
+    IkeSaFailed,
+    KeyExchangeRetried,
+    MessageReceived,
+    MessageSent,
+    NatDetected,
+    StreamChanged,
+    TcpAnnounced,
+    TransportSwitched,
+)
+from ikecore.outputs import Output
+from ikecore.record import record
+
+from .text import address_text, printable, size
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = ["Lost", "Note", "Step", "draw", "steps_of", "to_rich", "to_text"]
+
+Style: TypeAlias = Literal["frame", "head", "udp", "tcp", "size", "dim", "note", "good", "bad"]
+Span: TypeAlias = tuple[str, Style]
+Line: TypeAlias = tuple[Span, ...]
+
+NARROWEST: Final = 60
+WIDEST: Final = 110
+"""Beyond this, a line is longer than an eye follows."""
+
+
+@record
+class Step:
+    """One message. *rightwards* means from the left to the right. *lost* tells why it never arrived, if it did not."""
+
+    rightwards: bool
+    title: str
+    transport: Literal["udp", "tcp"]
+    octets: int
+    reason: str
+    payloads: tuple[str, ...]
+    repeat: bool = False
+    lost: str = ""
+
+
+@record
+class Note:
+    """Something that happened between messages. *style* is its role."""
+
+    text: str
+    style: Style = "note"
+
+
+@record
+class Lost(Output):
+    """A datagram that the network of a demonstration swallowed, *rightwards* or not."""
+
+    rightwards: bool
+    octets: int
+    reason: str
+
+
+def steps_of(events: Iterable[Output], *, left: Literal["us", "peer"] = "us") -> list[Step | Note]:
+    """Turn what one endpoint told, in order, into steps. *left* says which side is drawn on the left.
+
+    A `Lost` marks the message before it that went the same way over UDP.
+    """
+    steps: list[Step | Note] = []
+    for event in events:
+        if isinstance(event, MessageSent | MessageReceived):
+            steps.append(step_of(event, left))
+        elif isinstance(event, Lost):
+            mark_lost(steps, event)
+        else:
+            note = note_of(event)
+            if note is not None:
+                steps.append(note)
+    return steps
+
+
+def step_of(event: MessageSent | MessageReceived, left: Literal["us", "peer"]) -> Step:
+    """Turn one message into a step."""
+    sent = isinstance(event, MessageSent)
+    return Step(
+        rightwards=sent == (left == "us"),
+        title=f"{event.exchange} {'response' if event.is_response else 'request'} {event.message_id}",
+        transport=event.transport,
+        octets=event.octets,
+        reason=event.reason if isinstance(event, MessageSent) else "",
+        payloads=event.payloads,
+        repeat=event.repeat,
+    )
+
+
+def mark_lost(steps: list[Step | Note], event: Lost) -> None:
+    """Mark the latest message that went the same way, or note the loss where there is none."""
+    for at in range(len(steps) - 1, -1, -1):
+        step = steps[at]
+        if isinstance(step, Step) and step.rightwards == event.rightwards and step.transport == "udp" and not step.lost:
+            steps[at] = attrs.evolve(step, lost=event.reason)
+            return
+    steps.append(Note(f"a datagram of {size(event.octets)} was dropped: {event.reason}", "bad"))
+
+
+def note_of(event: Output) -> Note | None:
+    """Put an event between messages into words, None for what a ladder does not tell."""
+    match event:
+        case CookieReceived():
+            return Note("the responder demands a cookie: IKE_SA_INIT again, on the same transport")
+        case KeyExchangeRetried():
+            return Note(f"the responder wants {event.wanted} instead of {event.offered}: IKE_SA_INIT again")
+        case NatDetected() if event.local_behind_nat or event.peer_behind_nat:
+            who = ("both sides are", "we are", "the peer is")
+            which = 0 if event.local_behind_nat and event.peer_behind_nat else 1 if event.local_behind_nat else 2
+            return Note(f"a NAT was found: {who[which]} behind it")
+        case TcpAnnounced():
+            usable = "" if event.usable else f", which we do not use: {event.reason}"
+            return Note(f"the peer announces IKE over TCP at port {event.port}{usable}")
+        case TransportSwitched():
+            return Note(
+                f"{event.exchange} {event.message_id} moves from {event.before} to {event.after}: {event.reason}"
+            )
+        case StreamChanged():
+            return Note(f"TCP with {address_text(event.remote)} {event.state}: {printable(event.reason)}", "dim")
+        case IkeSaEstablished():
+            return Note("IKE SA established", "good")
+        case ChildSaEstablished():
+            return Note(f"Child SA {printable(event.name)} established", "good")
+        case ChildSaFailed():
+            return Note(f"Child SA {printable(event.name)} failed: {printable(str(event.error))}", "bad")
+        case IkeSaFailed():
+            return Note(f"IKE SA failed in {event.step}: {printable(str(event.error))}", "bad")
+        case IkeSaClosed():
+            return Note(
+                f"IKE SA closed by {event.by}: {printable(event.reason)}", "bad" if event.by == "error" else "note"
+            )
+        case _:
+            return None
+
+
+# --- drawing ----------------------------------------------------------------------------------------------------------
+
+
+@record
+class Strokes:
+    """The characters of the drawing."""
+
+    rail: str
+    dash: str
+    right: str
+    left: str
+    lost: str
+
+
+UNICODE: Final = Strokes("\N{BOX DRAWINGS LIGHT VERTICAL}", "\N{BOX DRAWINGS LIGHT HORIZONTAL}", "▶", "◀", "✗")
+ASCII: Final = Strokes("|", "-", ">", "<", "x")
+
+
+def draw(
+    steps: Sequence[Step | Note],
+    left: tuple[str, str],
+    right: tuple[str, str],
+    *,
+    width: int = 80,
+    ascii_only: bool = False,
+    payloads: bool = True,
+) -> list[Line]:
+    """Draw *steps* between two rails, each with a name and a second line, in *width* columns (60 to 110)."""
+    strokes = ASCII if ascii_only else UNICODE
+    width = max(NARROWEST, min(width, WIDEST))
+    inner = width - 2 - 2 * MARGIN
+    lines: list[Line] = [spread(left[0], right[0], width, "head"), spread(left[1], right[1], width, "dim")]
+    for step in steps:
+        lines.append(between("", "note", inner, strokes))
+        if isinstance(step, Note):
+            lines += [between(text, step.style, inner, strokes) for text in wrap(step.text, inner)]
+        else:
+            lines += message_lines(step, inner, strokes, payloads)
+    lines.append(between("", "note", inner, strokes))
+    return lines
+
+
+MARGIN: Final = 2
+INDENT: Final = 2
+
+
+def message_lines(step: Step, inner: int, strokes: Strokes, payloads: bool) -> Iterator[Line]:
+    """Draw one message: what it is, its arrow, why it went this way, and what is in it."""
+    title = step.title + (" (repeated)" if step.repeat else "")
+    transport = step.transport.upper()
+    octets = size(step.octets).rjust(14)
+    tail: Line = ((transport, step.transport), (octets, "size"))
+    space = inner - 2 * INDENT - len(title) - len(transport) - len(octets)
+    yield rails(((" " * INDENT, "frame"), (title, "head"), (" " * max(1, space), "frame"), *tail), inner, strokes)
+    yield arrow(step, inner, strokes)
+    if step.lost:
+        for text in wrap(f"lost: {step.lost}", inner - 2 * INDENT):
+            yield between(" " * INDENT + text, "bad", inner, strokes)
+    for text in wrap(step.reason, inner - 2 * INDENT):
+        yield between(" " * INDENT + text, "note", inner, strokes)
+    if payloads and step.payloads:
+        for text in wrap(printable(" ".join(step.payloads)), inner - 2 * INDENT):
+            yield between(" " * INDENT + text, "dim", inner, strokes)
+
+
+def arrow(step: Step, inner: int, strokes: Strokes) -> Line:
+    """Draw the arrow from rail to rail; that of a lost message ends on its way."""
+    if step.lost:
+        shaft = strokes.dash * (inner * 2 // 3)
+        body = shaft + strokes.lost if step.rightwards else strokes.lost + shaft
+        return rails(((body if step.rightwards else body.rjust(inner), "bad"),), inner, strokes)
+    shaft = strokes.dash * (inner - 1)
+    return rails(
+        ((shaft + strokes.right if step.rightwards else strokes.left + shaft, step.transport),), inner, strokes
+    )
+
+
+def between(text: str, style: Style, inner: int, strokes: Strokes) -> Line:
+    """Put one text between the rails."""
+    return rails(((text, style),), inner, strokes)
+
+
+def rails(spans: Line, inner: int, strokes: Strokes) -> Line:
+    """Put spans between the rails, and fill up to the right one."""
+    used = sum(len(text) for text, _ in spans)
+    pad = " " * max(0, inner - used)
+    edge = " " * MARGIN + strokes.rail
+    return ((edge, "frame"), *spans, (f"{pad}{strokes.rail}", "frame"))
+
+
+def spread(left: str, right: str, width: int, style: Style) -> Line:
+    """Put one text at each end."""
+    left, right = printable(left), printable(right)
+    return ((f"{left}{' ' * max(1, width - len(left) - len(right))}{right}", style),)
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break *text* at spaces; a word too long for a line is broken where it has to be."""
+    return textwrap.wrap(text, width, break_on_hyphens=False)
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+COLOURS: Final[dict[Style, str]] = {
+    "frame": "bright_black",
+    "head": "bold",
+    "udp": "cyan",
+    "tcp": "magenta",
+    "size": "",
+    "dim": "bright_black",
+    "note": "",
+    "good": "green",
+    "bad": "red",
+}
+
+
+def to_text(lines: Iterable[Line]) -> str:
+    """Return the drawing as plain text."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
+
+
+def to_rich(lines: Iterable[Line]) -> Text:
+    """Return the drawing with colours. Nothing in it is read as markup."""
+    from rich.text import Text
+
+    drawing = Text(no_wrap=True, overflow="crop")
+    for at, line in enumerate(lines):
+        if at:
+            drawing.append("\n")
+        for text, style in line:
+            drawing.append(text, style=COLOURS[style] or None)
+    return drawing

@@ -1,0 +1,163 @@
+"""UDP on real sockets."""
+
+from __future__ import annotations
+
+import socket
+
+import attrs
+import pytest
+
+from ikecore import Config, Listen, Local, LocalProtocolError, SendDatagram
+
+
+def bound(host="127.0.0.1"):
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(20)
+    sock.bind((host, 0))
+    return sock
+
+
+def echo(data, local, remote):
+    return [SendDatagram(data, local, remote)]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_datagrams_come_and_go_by_the_socket_they_belong_to(lib, script, host):
+    core = script({"datagram_received": echo})
+
+    async def main():
+        async with lib.module.open_endpoint(
+            Config(), Listen(hosts=(host,), udp=0, udp_nat=0), make=core.make
+        ) as opened:
+            answers = []
+            with bound(host) as peer:
+                for local in opened.locals:
+                    await lib.thread(lambda local=local: peer.sendto(b"ping", local.address))
+                    data, sender = await lib.thread(lambda: peer.recvfrom(100))
+                    answers.append((data, sender[:2]))
+                return opened.locals, answers, peer.getsockname()[:2]
+
+    locals_, answers, peer = lib.run(main)
+    plain, marked = locals_
+    assert (plain.marker, marked.marker) == (False, True)
+    assert answers == [(b"ping", plain.address), (b"ping", marked.address)]
+    assert core.named("local_added") == [(plain,), (marked,)]
+    assert core.named("datagram_received") == [(b"ping", plain.address, peer), (b"ping", marked.address, peer)]
+
+
+def test_a_burst_is_answered_whole(lib, script):
+    core = script({"datagram_received": echo})
+
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
+            with bound() as peer:
+                for number in range(150):
+                    peer.sendto(bytes([number]), opened.locals[0].address)
+                return [await lib.thread(lambda: peer.recv(100)) for _ in range(150)]
+
+    assert sorted(lib.run(main)) == [bytes([number]) for number in range(150)]
+
+
+def test_a_datagram_that_cannot_leave_is_told(lib, script):
+    """100,000 octets fit into no datagram, and port 0 is nobody's."""
+
+    def too_large(data, local, remote):
+        return [SendDatagram(bytes(100_000), local, remote), SendDatagram(b"fine", local, remote)]
+
+    core = script({"datagram_received": too_large})
+
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
+            with bound() as peer:
+                peer.sendto(b"x", opened.locals[0].address)
+                assert await lib.thread(lambda: peer.recv(100)) == b"fine"
+                return opened.locals[0].address, peer.getsockname()
+
+    local, remote = lib.run(main)
+    assert core.named("datagram_failed") == [(local, remote, "Message too long")]
+
+
+def test_a_datagram_from_a_socket_that_is_not_ours_goes_nowhere(lib, script):
+    core = script(outputs=[SendDatagram(b"x", ("192.0.2.7", 500), ("127.0.0.1", 500))])
+
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make):
+            await lib.turns()
+
+    lib.run(main)
+    assert not core.named("datagram_failed")
+
+
+def test_the_alarm_rings_when_the_core_wants_it(lib, script):
+    """A deadline in the past rings at once; one that comes with a datagram goes before a later one."""
+    core = script()
+    core.deadline = 0.0
+    core.react = {
+        "timer_expired": lambda: setattr(core, "deadline", 1e12),
+        "datagram_received": lambda data, local, remote: setattr(core, "deadline", 0.0),
+    }
+
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
+            await core.until_heard(lib, "timer_expired")
+            with bound() as peer:
+                peer.sendto(b"x", opened.locals[0].address)
+                await core.until_heard(lib, "timer_expired", 2)
+
+    lib.run(main)
+    assert [name for name, *_ in core.heard] == [
+        "local_added",
+        "timer_expired",
+        "datagram_received",
+        "timer_expired",
+        "shutdown",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [
+        ("0.0.0.0", "no exact address"),
+        ("::", "no exact address"),
+        ("localhost", "no IP address"),
+        ("", "no IP address"),
+    ],
+)
+def test_only_exact_addresses_are_bound(lib, script, host, problem):
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(hosts=(host,), udp=0), make=script().make):
+            pass
+
+    with pytest.raises(LocalProtocolError, match=problem):
+        lib.run(main)
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_an_address_in_use_is_named_and_nothing_stays_open(lib, script, open_sockets, kind):
+    with socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == "tcp":
+            taken.listen()
+        port = taken.getsockname()[1]
+        before = open_sockets()
+        listen = Listen(udp=0, udp_nat=port if kind == "udp" else 0, tcp=port if kind == "tcp" else None)
+
+        async def main():
+            async with lib.module.open_endpoint(Config(), listen, make=script().make):
+                pass
+
+        with pytest.raises(OSError, match=f"cannot bind {kind} 127.0.0.1 port {port}: Address already in use"):
+            lib.run(main)
+        assert open_sockets() == before
+
+
+def test_locals_are_as_bound(lib, script):
+    async def main():
+        async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=0, tcp=0), make=script().make) as opened:
+            return opened.locals
+
+    wanted = list(Listen(udp=0, udp_nat=0, tcp=0).locals())
+    found = lib.run(main)
+    assert all(local.address[1] for local in found)
+    assert [attrs.evolve(local, address=("127.0.0.1", 0)) for local in found] == wanted
+    assert all(isinstance(local, Local) for local in found)
