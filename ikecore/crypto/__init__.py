@@ -1,0 +1,74 @@
+"""Cryptography of IKEv2: suites and their negotiation, key exchange, key schedule, SK protection, authentication.
+
+Built on `cryptography`; nothing here keeps state of an exchange. `ikecore.crypto.certificates` is imported by whoever
+needs X.509, since it loads more than all the rest.
+"""
+
+from .auth import SUPPORTED_HASHES, RsaPadding, check_psk, psk_auth, sign, signed_octets, verify
+from .identity import Identity
+from .kex import SUPPORTED_GROUPS, KeyAgreement, generate, public_length
+from .keys import ChildKeys, IkeKeys, derive_child_keys, derive_ike_keys, rekey_ike_keys
+from .keywords import (
+    DEFAULT_ESP_PROPOSALS,
+    DEFAULT_IKE_PROPOSALS,
+    esp_proposals,
+    ike_proposals,
+    parse_esp_proposal,
+    parse_ike_proposal,
+)
+from .negotiation import check_accepted, choose_proposal
+from .prf import prf, prf_length, prf_plus
+from .protection import CipherCache, Protection
+from .public_keys import PrivateKey, PublicKey, load_private_key, load_public_key, subject_public_key_info
+from .suite import (
+    ChildSuite,
+    IkeSuite,
+    child_suite,
+    ike_suite,
+    supported_esp_transform,
+    supported_ike_transform,
+)
+
+__all__ = [
+    "DEFAULT_ESP_PROPOSALS",
+    "DEFAULT_IKE_PROPOSALS",
+    "SUPPORTED_GROUPS",
+    "SUPPORTED_HASHES",
+    "ChildKeys",
+    "ChildSuite",
+    "CipherCache",
+    "Identity",
+    "IkeKeys",
+    "IkeSuite",
+    "KeyAgreement",
+    "PrivateKey",
+    "Protection",
+    "PublicKey",
+    "RsaPadding",
+    "check_accepted",
+    "check_psk",
+    "child_suite",
+    "choose_proposal",
+    "derive_child_keys",
+    "derive_ike_keys",
+    "esp_proposals",
+    "generate",
+    "ike_proposals",
+    "ike_suite",
+    "load_private_key",
+    "load_public_key",
+    "parse_esp_proposal",
+    "parse_ike_proposal",
+    "prf",
+    "prf_length",
+    "prf_plus",
+    "psk_auth",
+    "public_length",
+    "rekey_ike_keys",
+    "sign",
+    "signed_octets",
+    "subject_public_key_info",
+    "supported_esp_transform",
+    "supported_ike_transform",
+    "verify",
+]

@@ -1,0 +1,250 @@
+"""The AUTH payload: what is signed, and how it is signed and verified (RFC 7296 section 2.15, RFC 7427, RFC 4754).
+
+Each side signs the IKE_SA_INIT message that it sent, the nonce of the other, and its own identity, so nobody in between
+can have changed any of it. How the check went is for us: the peer only hears AUTHENTICATION_FAILED.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes as hazmat
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+
+from ..errors import AuthenticationFailed, LocalProtocolError
+from ..wire.numbers import AuthMethod, HashAlgorithm
+from .prf import prf
+from .public_keys import PrivateKey, PublicKey, check_public_key
+from .signature_algorithms import BY_DER, PREFERRED, Algorithm
+
+__all__ = ["SUPPORTED_HASHES", "RsaPadding", "check_psk", "psk_auth", "sign", "signed_octets", "verify"]
+
+RsaPadding = Literal["pss", "pkcs1"]
+
+SUPPORTED_HASHES: Final[frozenset[int]] = frozenset(
+    {HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512, HashAlgorithm.IDENTITY}
+)
+"""What we announce in SIGNATURE_HASH_ALGORITHMS. SHA-1 is not in it (RFC 8247 section 4.2)."""
+
+_Hash: TypeAlias = hazmat.SHA1 | hazmat.SHA256 | hazmat.SHA384 | hazmat.SHA512
+
+_PAD: Final = b"Key Pad for IKEv2"
+_HASH: Final[Mapping[int, _Hash]] = {
+    HashAlgorithm.SHA2_256: hazmat.SHA256(),
+    HashAlgorithm.SHA2_384: hazmat.SHA384(),
+    HashAlgorithm.SHA2_512: hazmat.SHA512(),
+}
+_BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
+    "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
+    "secp384r1": (AuthMethod.ECDSA_SHA384_P384, HashAlgorithm.SHA2_384, 48),
+    "secp521r1": (AuthMethod.ECDSA_SHA512_P521, HashAlgorithm.SHA2_512, 66),
+}
+"""Method of RFC 4754, hash of the curve's strength, octets of each half of a signature."""
+
+
+def signed_octets(
+    message: bytes, peer_nonce: bytes, prf_alg: int, sk_p: bytes, id_body: bytes, int_auth: bytes = b""
+) -> bytes:
+    """Return what one side signs (RFC 7296 section 2.15).
+
+    *message* is the last IKE_SA_INIT message that this side sent, from its SPI on; *peer_nonce* the data of the other
+    side's nonce; *sk_p* this side's SK_pi or SK_pr; *id_body* its ID payload without the generic header, reserved
+    octets as sent. *int_auth* is what IKE_INTERMEDIATE adds (RFC 9242 section 3.3.1).
+    """
+    return message + peer_nonce + prf(prf_alg, sk_p, id_body) + int_auth
+
+
+# --- pre-shared keys --------------------------------------------------------------------------------------------------
+
+
+def psk_auth(prf_alg: int, secret: bytes, octets: bytes) -> bytes:
+    """Return the AUTH data of a side that knows *secret*, over its `signed_octets`."""
+    return prf(prf_alg, prf(prf_alg, secret, _PAD), octets)
+
+
+def check_psk(prf_alg: int, secret: bytes, octets: bytes, data: bytes) -> None:
+    """Compare the peer's AUTH *data* in constant time. Raises AuthenticationFailed."""
+    if not hmac.compare_digest(psk_auth(prf_alg, secret, octets), data):
+        raise AuthenticationFailed("AUTH does not fit the pre-shared key")
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+
+def sign(
+    key: PrivateKey,
+    octets: bytes,
+    *,
+    peer_hashes: frozenset[int] | None,
+    rsa_padding: RsaPadding = "pss",
+    allow_sha1: bool = False,
+) -> tuple[int, bytes]:
+    """Return the method and the data of an AUTH payload over *octets*.
+
+    *peer_hashes* are those of the peer's SIGNATURE_HASH_ALGORITHMS, which make it method 14 (RFC 7427), or None if it
+    sent none. *rsa_padding* is for method 14. *allow_sha1* makes the old RSA method use SHA-1 as RFC 7296 section 3.8
+    recommends, for peers that know nothing else; otherwise it uses SHA-256, which the signature names.
+
+    Raises AuthenticationFailed if the peer can verify no signature of this key.
+    """
+    if peer_hashes is None:
+        return _sign_classic(key, octets, allow_sha1)
+    algorithm = _choose(key, peer_hashes, rsa_padding)
+    identifier = PREFERRED[algorithm]
+    return AuthMethod.DIGITAL_SIGNATURE, bytes((len(identifier),)) + identifier + _sign(key, algorithm, octets)
+
+
+def _choose(key: PrivateKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
+    kinds = _kinds(key.public_key())
+    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPrivateKey) else kinds[0]
+    wanted = [HashAlgorithm.IDENTITY]
+    if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+        wanted = [HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512]
+        if isinstance(key, EllipticCurvePrivateKey):
+            own = _BY_CURVE[key.curve.name][1]
+            wanted.sort(key=lambda number: number != own)
+    for number in wanted:
+        if number in peer_hashes:
+            return Algorithm(kind, number)
+    raise AuthenticationFailed(
+        f"our {kind} key signs with hash {' or '.join(str(int(number)) for number in wanted)}; "
+        f"the peer verifies only {sorted(peer_hashes)}"
+    )
+
+
+def _sign(key: PrivateKey, algorithm: Algorithm, octets: bytes) -> bytes:
+    try:
+        if isinstance(key, RSAPrivateKey):
+            chosen = _HASH[algorithm.hash]
+            return key.sign(octets, _rsa_padding(algorithm.kind, chosen), chosen)
+        if isinstance(key, EllipticCurvePrivateKey):
+            return key.sign(octets, ec.ECDSA(_HASH[algorithm.hash]))
+        return key.sign(octets)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise LocalProtocolError(f"our key cannot sign: {error}") from None
+
+
+def _sign_classic(key: PrivateKey, octets: bytes, allow_sha1: bool) -> tuple[int, bytes]:
+    if isinstance(key, RSAPrivateKey):
+        chosen = hazmat.SHA1() if allow_sha1 else hazmat.SHA256()
+        return AuthMethod.RSA_SIGNATURE, key.sign(octets, padding.PKCS1v15(), chosen)
+    if isinstance(key, EllipticCurvePrivateKey):
+        method, number, half = _BY_CURVE[key.curve.name]
+        r, s = decode_dss_signature(key.sign(octets, ec.ECDSA(_HASH[number])))
+        return method, r.to_bytes(half, "big") + s.to_bytes(half, "big")
+    raise AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
+
+
+def verify(
+    public_key: PublicKey,
+    method: int,
+    data: bytes,
+    octets: bytes,
+    *,
+    hashes: frozenset[int] = SUPPORTED_HASHES,
+    allow_sha1: bool = False,
+) -> None:
+    """Check the AUTH *data* of the peer over its `signed_octets`. Raises AuthenticationFailed with the reason.
+
+    *hashes* are those that we announced, empty if we announced none: no other is accepted with method 14. *allow_sha1*
+    admits SHA-1 with the old RSA method.
+    """
+    key = check_public_key(public_key)
+    if method == AuthMethod.DIGITAL_SIGNATURE:
+        _verify_digital(key, data, octets, hashes)
+    elif method == AuthMethod.RSA_SIGNATURE and isinstance(key, RSAPublicKey):
+        _verify_rsa(key, data, octets, allow_sha1)
+    elif method in _CLASSIC_ECDSA and isinstance(key, EllipticCurvePublicKey):
+        _verify_ecdsa(key, method, data, octets)
+    else:
+        raise AuthenticationFailed(f"authentication method {int(method)} does not go with a {_kinds(key)[0]} key")
+
+
+def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozenset[int]) -> None:
+    end = 1 + data[0] if data else 0
+    algorithm = BY_DER.get(data[1:end])
+    if algorithm is None:
+        raise AuthenticationFailed("AUTH names no signature algorithm that we know")
+    if algorithm.hash not in hashes:
+        raise AuthenticationFailed(f"AUTH is signed with hash {int(algorithm.hash)}, which we did not announce")
+    if algorithm.kind not in _kinds(key):
+        raise AuthenticationFailed(f"AUTH is signed with {algorithm.kind}, the peer's key is {_kinds(key)[0]}")
+    signature = data[end:]
+    if isinstance(key, RSAPublicKey):
+        chosen = _HASH[algorithm.hash]
+        good = _good(lambda: key.verify(signature, octets, _rsa_padding(algorithm.kind, chosen), chosen))
+    elif isinstance(key, EllipticCurvePublicKey):
+        good = _good(lambda: key.verify(signature, octets, ec.ECDSA(_HASH[algorithm.hash])))
+    else:
+        good = _good(lambda: key.verify(signature, octets))
+    if not good:
+        raise AuthenticationFailed(f"the {algorithm.kind} signature is wrong")
+
+
+def _verify_rsa(key: RSAPublicKey, data: bytes, octets: bytes, allow_sha1: bool) -> None:
+    """Method 1: the signature names its hash, so whichever of ours fits decides (RFC 7296 section 3.8)."""
+    candidates: list[_Hash] = list(_HASH.values())
+    if allow_sha1:
+        candidates.append(hazmat.SHA1())
+    for chosen in candidates:
+        if _good(lambda chosen=chosen: key.verify(data, octets, padding.PKCS1v15(), chosen)):  # type: ignore[misc]
+            return
+    raise AuthenticationFailed("the RSA signature is wrong, or uses SHA-1")
+
+
+def _verify_ecdsa(key: EllipticCurvePublicKey, method: int, data: bytes, octets: bytes) -> None:
+    """Methods 9 to 11: r and s in fixed lengths, curve and hash by the method (RFC 4754 section 7)."""
+    wanted, number, half = _BY_CURVE[key.curve.name]
+    if method != wanted:
+        raise AuthenticationFailed(f"authentication method {int(method)} does not go with a key on {key.curve.name}")
+    if len(data) != 2 * half:
+        raise AuthenticationFailed(f"an ECDSA signature of {len(data)} octets, {2 * half} are expected")
+    r, s = int.from_bytes(data[:half], "big"), int.from_bytes(data[half:], "big")
+    if not _good(lambda: key.verify(encode_dss_signature(r, s), octets, ec.ECDSA(_HASH[number]))):
+        raise AuthenticationFailed("the ECDSA signature is wrong")
+
+
+def _good(check: Callable[[], None]) -> bool:
+    """Run a verification of `cryptography`; whatever it raises for bad input means no."""
+    try:
+        check()
+    except (InvalidSignature, ValueError, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _rsa_padding(kind: str, chosen: _Hash) -> padding.PSS | padding.PKCS1v15:
+    if kind == "rsa-pkcs1":
+        return padding.PKCS1v15()
+    return padding.PSS(mgf=padding.MGF1(chosen), salt_length=chosen.digest_size)
+
+
+_CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())
+
+
+def _kinds(key: PublicKey) -> tuple[str, ...]:
+    """Return the kinds of `Algorithm` that go with *key*."""
+    for cls, kinds in _KINDS:
+        if isinstance(key, cls):
+            return kinds
+    raise LocalProtocolError(f"{type(key).__name__} is no kind of key that we use")
+
+
+_KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
+    (RSAPublicKey, ("rsa-pss", "rsa-pkcs1")),
+    (EllipticCurvePublicKey, ("ecdsa",)),
+    (Ed25519PublicKey, ("ed25519",)),
+    (Ed448PublicKey, ("ed448",)),
+    (MLDSA44PublicKey, ("ml-dsa-44",)),
+    (MLDSA65PublicKey, ("ml-dsa-65",)),
+    (MLDSA87PublicKey, ("ml-dsa-87",)),
+)

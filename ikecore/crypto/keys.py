@@ -1,0 +1,82 @@
+"""The key schedule: from a shared secret to the keys of IKE SAs and Child SAs (RFC 7296 sections 2.14, 2.17, 2.18)."""
+
+from __future__ import annotations
+
+import attrs
+
+from .prf import prf, prf_plus
+from .suite import ChildSuite, IkeSuite
+
+__all__ = ["ChildKeys", "IkeKeys", "derive_child_keys", "derive_ike_keys", "rekey_ike_keys"]
+
+
+def _secret() -> bytes:
+    return attrs.field(repr=False)  # type: ignore[no-any-return]
+
+
+@attrs.frozen
+class IkeKeys:
+    """The seven keys of an IKE SA, by their names in RFC 7296 section 2.14. SK_ai and SK_ar are empty with an AEAD."""
+
+    sk_d: bytes = _secret()
+    sk_ai: bytes = _secret()
+    sk_ar: bytes = _secret()
+    sk_ei: bytes = _secret()
+    sk_er: bytes = _secret()
+    sk_pi: bytes = _secret()
+    sk_pr: bytes = _secret()
+
+
+@attrs.frozen
+class ChildKeys:
+    """The keys of a Child SA. *_i* protects what the initiator of the exchange sends, *_r* what its responder sends.
+
+    The encryption key of an AEAD ends in its salt. Keys that the suite does not need are empty.
+    """
+
+    encr_i: bytes = _secret()
+    integ_i: bytes = _secret()
+    encr_r: bytes = _secret()
+    integ_r: bytes = _secret()
+
+
+def derive_ike_keys(suite: IkeSuite, shared: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
+    """Derive the keys of a first IKE SA from *shared* (g^ir, padded to the method's length), nonces and SPIs."""
+    return _expand(suite, prf(suite.prf, ni + nr, shared), ni, nr, spi_i, spi_r)
+
+
+def rekey_ike_keys(
+    old_prf: int, sk_d_old: bytes, suite: IkeSuite, shared: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes
+) -> IkeKeys:
+    """Derive the keys of an IKE SA that replaces one with *old_prf* and *sk_d_old* (RFC 7296 section 2.18).
+
+    The old PRF mixes the secrets, the new one expands them. *ni*, *nr* and the SPIs are those of the rekey.
+    """
+    return _expand(suite, prf(old_prf, sk_d_old, shared, ni, nr), ni, nr, spi_i, spi_r)
+
+
+def _expand(suite: IkeSuite, skeyseed: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
+    derived, integ, encr = suite.prf_key_length, suite.integ_key_length, suite.encr_key_length
+    lengths = (derived, integ, integ, encr, encr, derived, derived)
+    return IkeKeys(*_cut(prf_plus(suite.prf, skeyseed, ni + nr + spi_i + spi_r, sum(lengths)), lengths))
+
+
+def derive_child_keys(
+    suite: ChildSuite, prf_alg: int, sk_d: bytes, ni: bytes, nr: bytes, shared: bytes = b""
+) -> ChildKeys:
+    """Derive the keys of a Child SA with the IKE SA's PRF and SK_d (RFC 7296 section 2.17).
+
+    *ni* and *nr* are those of IKE_SA_INIT for the first Child SA, else those of its CREATE_CHILD_SA; *shared* is empty
+    unless that exchange brought a key exchange.
+    """
+    encr, integ = suite.encr_key_length, suite.integ_key_length
+    lengths = (encr, integ, encr, integ)
+    return ChildKeys(*_cut(prf_plus(prf_alg, sk_d, shared + ni + nr, sum(lengths)), lengths))
+
+
+def _cut(stream: bytes, lengths: tuple[int, ...]) -> list[bytes]:
+    pieces, pos = [], 0
+    for length in lengths:
+        pieces.append(stream[pos : pos + length])
+        pos += length
+    return pieces

@@ -1,0 +1,175 @@
+"""Choosing one suite out of what is offered (RFC 7296 sections 2.7, 3.3, 3.3.6; RFC 5282 section 8). Pure functions.
+
+A proposal is acceptable as a whole or not at all: it must hold every type of transform that its protocol needs, none
+that we do not know, and of each type one transform that we want. Transforms that we do not know only drop out
+themselves. Omitting an optional type means the same as offering NONE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from ..errors import NoProposalChosen
+from ..wire.numbers import Protocol, TransformType
+from ..wire.proposal import Proposal, Transform
+from .suite import CIPHERS, supported_esp_transform, supported_ike_transform
+
+__all__ = ["check_accepted", "choose_proposal"]
+
+_ENCR, _PRF, _INTEG, _KE, _ESN = (
+    int(kind)
+    for kind in (TransformType.ENCR, TransformType.PRF, TransformType.INTEG, TransformType.KE, TransformType.ESN)
+)
+_NONE: Final = 0
+_REQUIRED: Final[Mapping[int, frozenset[int]]] = {
+    Protocol.IKE: frozenset({_ENCR, _PRF, _KE}),
+    Protocol.ESP: frozenset({_ENCR, _ESN}),
+}
+"""INTEG is required as well, unless the cipher is an AEAD."""
+_ADDITIONAL: Final = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
+_CAN_BE_NONE: Final = frozenset({_INTEG, _KE}) | _ADDITIONAL
+_SUPPORTED: Final = {Protocol.IKE: supported_ike_transform, Protocol.ESP: supported_esp_transform}
+
+ByType = dict[int, list[Transform]]
+
+
+def choose_proposal(
+    offered: Sequence[Proposal],
+    ours: Sequence[Proposal],
+    *,
+    protocol: int,
+    spi_size: int,
+    with_group: bool,
+    group: int | None = None,
+) -> Proposal | None:
+    """Return what we accept of *offered*, or None.
+
+    The result has number and SPI of the offered proposal and of each of its types one transform, unmodified. Our order
+    decides, first among proposals, then among transforms; *group*, the method of the peer's KE payload, goes first
+    where it is acceptable, which saves a round trip. A longer key than configured is taken if nothing fits exactly
+    (RFC 7296 section 3.3.5). Proposals for another *protocol*, or with an SPI of another size than *spi_size*, do not
+    count. Without *with_group* no key exchange is done, as in IKE_AUTH: the only method acceptable is NONE.
+    """
+    candidates = [
+        (proposal, types)
+        for proposal in offered
+        if proposal.protocol == protocol
+        and len(proposal.spi) == spi_size
+        and (types := _acceptable_types(proposal, with_group)) is not None
+    ]
+    if not candidates:
+        return None
+    wanted = [_by_type(own.transforms, with_group) for own in ours if own.protocol == protocol]
+    for longer in (False, True):
+        for want in wanted:
+            for proposal, types in candidates:
+                transforms = _match(types, want, group, longer)
+                if transforms is not None:
+                    return Proposal(proposal.number, proposal.protocol, proposal.spi, transforms)
+    return None
+
+
+def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
+    """Check that *accepted* is one of *offered*, cut down to one transform per type (RFC 7296 section 3.3.6).
+
+    The SPI is the peer's and is not looked at. Raises NoProposalChosen.
+    """
+    for proposal in offered:
+        if proposal.number == accepted.number and proposal.protocol == accepted.protocol:
+            break
+    else:
+        raise NoProposalChosen(f"proposal {accepted.number} for protocol {accepted.protocol} was never offered")
+    chosen: dict[int, Transform] = {}
+    for transform in accepted.transforms:
+        if transform.type in chosen:
+            raise NoProposalChosen(f"the accepted proposal has two transforms of type {transform.type}")
+        chosen[transform.type] = transform
+    choices = _by_type(proposal.transforms, True)
+    for kind, transform in chosen.items():
+        if transform not in choices.get(kind, ()) and not (kind not in choices and _is_none(transform)):
+            raise NoProposalChosen(f"transform {transform.id} of type {kind} was never offered, or was altered")
+    for kind, transforms in choices.items():
+        if kind not in chosen and not any(map(_is_none, transforms)):
+            raise NoProposalChosen(f"the accepted proposal lacks a transform of type {kind}")
+
+
+def _is_none(transform: Transform) -> bool:
+    return transform.id == _NONE and transform.type in _CAN_BE_NONE and not transform.attributes
+
+
+def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
+    types: ByType = {}
+    for transform in transforms:
+        if with_group or transform.type != _KE:
+            types.setdefault(transform.type, []).append(transform)
+    return types
+
+
+def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
+    """Sort the transforms that we support by type; None if the proposal is unacceptable as a whole."""
+    types = _by_type(proposal.transforms, True)
+    required = _REQUIRED.get(proposal.protocol)
+    if required is None or not required <= types.keys() or _mixes_aead(types):
+        return None
+    supported = _SUPPORTED[Protocol(proposal.protocol)]
+    kept: ByType = {}
+    for kind, transforms in types.items():
+        usable = [
+            each
+            for each in transforms
+            if (_is_none(each) if kind in _ADDITIONAL or (kind == _KE and not with_group) else supported(each))
+        ]
+        if not usable:
+            return None
+        kept[kind] = usable
+    return kept
+
+
+def _mixes_aead(types: ByType) -> bool:
+    """Tell whether an AEAD stands beside another cipher, or beside integrity (RFC 7296 section 3.3, RFC 5282)."""
+    aead = {_is_aead(each) for each in types[_ENCR] if each.id in CIPHERS}
+    return len(aead) > 1 or (True in aead and any(each.id != _NONE for each in types.get(_INTEG, ())))
+
+
+def _is_aead(encr: Transform) -> bool:
+    cipher = CIPHERS.get(encr.id)
+    return cipher is not None and cipher.aead
+
+
+def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tuple[Transform, ...] | None:
+    """Pick one transform of each offered type, in the order of *want*; None if there is a type without one."""
+    if any(kind not in types and not any(map(_is_none, transforms)) for kind, transforms in want.items()):
+        return None  # we want something that is not there at all
+    picked: dict[int, Transform] = {}
+    for kind, transforms in types.items():
+        choices = want.get(kind)
+        if choices is None:
+            found = next((each for each in transforms if _is_none(each)), None)
+        else:
+            if kind == _KE and group is not None:
+                choices = sorted(choices, key=lambda each: each.id != group)
+            offered = set(transforms)
+            found = next((each for each in choices if each in offered), None)
+            if found is None and longer and kind == _ENCR:
+                found = _longer(transforms, choices)
+        if found is None:
+            return None
+        picked[kind] = found
+    integ = picked.get(_INTEG)
+    if _is_aead(picked[_ENCR]) is not (integ is None or integ.id == _NONE):
+        return None  # a cipher without integrity
+    return tuple(picked.values())
+
+
+def _longer(transforms: Sequence[Transform], choices: Sequence[Transform]) -> Transform | None:
+    """Find the same cipher with the least longer key."""
+    for choice in choices:
+        fitting = [
+            (each.key_length, each)
+            for each in transforms
+            if each.id == choice.id and (each.key_length or 0) > (choice.key_length or 0)
+        ]
+        if fitting:
+            return min(fitting, key=lambda pair: pair[0] or 0)[1]
+    return None

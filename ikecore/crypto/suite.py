@@ -1,0 +1,302 @@
+"""Transforms as algorithms: what a chosen proposal means, and which sizes follow from it.
+
+The tables here are the whole of what ikecore can compute with. A transform that is in no table is known by number at
+most, and is never chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import attrs
+
+from ..errors import LocalProtocolError, NoProposalChosen
+from ..wire.numbers import AttributeType, Encr, Esn, Integ, Ke, Prf, Protocol, TransformType, name_of
+from ..wire.proposal import Proposal, Transform
+
+__all__ = [
+    "CIPHERS",
+    "INTEGRITY",
+    "PRFS",
+    "SUPPORTED_GROUPS",
+    "ChildSuite",
+    "Cipher",
+    "IkeSuite",
+    "Mac",
+    "child_suite",
+    "ike_suite",
+    "supported_esp_transform",
+    "supported_ike_transform",
+]
+
+
+@attrs.frozen
+class Cipher:
+    """An encryption algorithm. Lengths are octets, *key_bits* the lengths that can be negotiated.
+
+    *fixed* is the key length in bits of an algorithm that has only one, and then the Key Length attribute is not sent
+    (RFC 7296 section 3.3.5). *salt* octets follow the key in the keying material (RFC 5282 section 7.1, RFC 7634).
+    """
+
+    key_bits: tuple[int, ...]
+    fixed: int | None
+    salt: int
+    iv: int
+    icv: int
+    block: int
+
+    @property
+    def aead(self) -> bool:
+        """Encryption and integrity are one algorithm."""
+        return self.icv > 0
+
+    def key_octets(self, key_bits: int) -> int:
+        """Return the octets of key and salt; *key_bits* is 0 where the length is fixed."""
+        return (self.fixed if self.fixed is not None else key_bits) // 8 + self.salt
+
+
+@attrs.frozen
+class Mac:
+    """A keyed hash: its `hashlib` name, octets of key (the hash's size, RFC 4868 section 2.1), octets of result."""
+
+    hash: str
+    key: int
+    size: int
+
+
+CIPHERS: Final[Mapping[int, Cipher]] = {
+    Encr.AES_GCM_16: Cipher((128, 192, 256), None, salt=4, iv=8, icv=16, block=1),
+    Encr.CHACHA20_POLY1305: Cipher((), 256, salt=4, iv=8, icv=16, block=1),
+    Encr.AES_CBC: Cipher((128, 192, 256), None, salt=0, iv=16, icv=0, block=16),
+}
+"""Encryption for IKE and ESP (RFC 8247, RFC 8221)."""
+
+NULL_CIPHER: Final = Cipher((), 0, salt=0, iv=0, icv=0, block=1)
+"""ENCR_NULL: for ESP only, and only with integrity (RFC 8221 section 5)."""
+
+INTEGRITY: Final[Mapping[int, Mac]] = {
+    Integ.HMAC_SHA2_256_128: Mac("sha256", 32, 16),
+    Integ.HMAC_SHA2_384_192: Mac("sha384", 48, 24),
+    Integ.HMAC_SHA2_512_256: Mac("sha512", 64, 32),
+}
+"""Integrity algorithms for use with a cipher that has none (RFC 4868)."""
+
+PRFS: Final[Mapping[int, Mac]] = {
+    Prf.HMAC_SHA2_256: Mac("sha256", 32, 32),
+    Prf.HMAC_SHA2_384: Mac("sha384", 48, 48),
+    Prf.HMAC_SHA2_512: Mac("sha512", 64, 64),
+}
+"""Pseudorandom functions (RFC 4868)."""
+
+SUPPORTED_GROUPS: Final[frozenset[int]] = frozenset(
+    {
+        Ke.CURVE25519,
+        Ke.CURVE448,
+        Ke.ECP_256,
+        Ke.ECP_384,
+        Ke.ECP_521,
+        Ke.MODP_2048,
+        Ke.MODP_3072,
+        Ke.MODP_4096,
+        Ke.MODP_6144,
+        Ke.MODP_8192,
+    }
+)
+"""Key exchange methods that `ikecore.crypto.kex` computes. MODP is in no default proposal."""
+
+
+def _encr_text(encr: int, key_bits: int) -> str:
+    return name_of(Encr, encr) + (f"-{key_bits}" if key_bits else "")
+
+
+@attrs.frozen
+class IkeSuite:
+    """The algorithms of one IKE SA. *key_bits* is 0 where the cipher has one length only, *integ* None with an AEAD."""
+
+    encr: int
+    key_bits: int
+    prf: int
+    integ: int | None
+    group: int
+
+    def __attrs_post_init__(self) -> None:
+        cipher, mac = CIPHERS.get(self.encr), None if self.integ is None else INTEGRITY.get(self.integ)
+        if (
+            cipher is None
+            or (self.key_bits not in cipher.key_bits if cipher.fixed is None else self.key_bits != 0)
+            or cipher.aead is not (self.integ is None)
+            or (self.integ is not None and mac is None)
+            or self.prf not in PRFS
+            or self.group not in SUPPORTED_GROUPS
+        ):
+            raise LocalProtocolError(f"{self} is not a suite that can be computed")
+
+    @property
+    def cipher(self) -> Cipher:
+        """The row of `CIPHERS`."""
+        return CIPHERS[self.encr]
+
+    @property
+    def encr_key_length(self) -> int:
+        """Octets of SK_ei and of SK_er, with the salt of an AEAD."""
+        return self.cipher.key_octets(self.key_bits)
+
+    @property
+    def integ_key_length(self) -> int:
+        """Octets of SK_ai and of SK_ar, 0 with an AEAD."""
+        return 0 if self.integ is None else INTEGRITY[self.integ].key
+
+    @property
+    def prf_key_length(self) -> int:
+        """Octets of SK_d, SK_pi and SK_pr: the preferred key size of the PRF."""
+        return PRFS[self.prf].key
+
+    @property
+    def iv_length(self) -> int:
+        """Octets of the IV at the start of an Encrypted payload."""
+        return self.cipher.iv
+
+    @property
+    def icv_length(self) -> int:
+        """Octets of the Integrity Check Value at its end."""
+        return self.cipher.icv if self.integ is None else INTEGRITY[self.integ].size
+
+    @property
+    def block(self) -> int:
+        """The plaintext with padding is a multiple of so many octets."""
+        return self.cipher.block
+
+    @property
+    def aead(self) -> bool:
+        """Encryption and integrity are one algorithm (RFC 5282)."""
+        return self.cipher.aead
+
+    def __str__(self) -> str:
+        names = [_encr_text(self.encr, self.key_bits)]
+        if self.integ is not None:
+            names.append(name_of(Integ, self.integ))
+        return "/".join([*names, f"PRF_{name_of(Prf, self.prf)}", name_of(Ke, self.group)])
+
+
+@attrs.frozen
+class ChildSuite:
+    """The algorithms of one Child SA. *group* is None where no key exchange was done for it."""
+
+    protocol: int
+    encr: int
+    key_bits: int
+    integ: int | None
+    esn: int
+    group: int | None
+
+    def __attrs_post_init__(self) -> None:
+        cipher = CIPHERS.get(self.encr, NULL_CIPHER if self.encr == Encr.NULL else None)
+        if (
+            self.protocol != Protocol.ESP
+            or cipher is None
+            or (self.key_bits not in cipher.key_bits if cipher.fixed is None else self.key_bits != 0)
+            or cipher.aead is not (self.integ is None)
+            or (self.integ is not None and self.integ not in INTEGRITY)
+            or self.esn not in (Esn.NO_ESN, Esn.ESN)
+            or (self.group is not None and self.group not in SUPPORTED_GROUPS)
+        ):
+            raise LocalProtocolError(f"{self} is not a suite that keys can be made for")
+
+    @property
+    def encr_key_length(self) -> int:
+        """Octets of the encryption key of one direction, with the salt of an AEAD; 0 for ENCR_NULL."""
+        return CIPHERS.get(self.encr, NULL_CIPHER).key_octets(self.key_bits)
+
+    @property
+    def integ_key_length(self) -> int:
+        """Octets of the integrity key of one direction, 0 with an AEAD."""
+        return 0 if self.integ is None else INTEGRITY[self.integ].key
+
+    def __str__(self) -> str:
+        names = [_encr_text(self.encr, self.key_bits)]
+        if self.integ is not None:
+            names.append(name_of(Integ, self.integ))
+        if self.group is not None:
+            names.append(name_of(Ke, self.group))
+        return "/".join([*names, name_of(Esn, self.esn)])
+
+
+def ike_suite(proposal: Proposal) -> IkeSuite:
+    """Read a chosen proposal for an IKE SA. Raises NoProposalChosen if it is not exactly one suite of ours."""
+    one = _one_of_each(proposal, Protocol.IKE)
+    try:
+        encr, prf, group = one[TransformType.ENCR], one[TransformType.PRF], one[TransformType.KE]
+        return IkeSuite(encr.id, encr.key_length or 0, prf.id, _integ(one), group.id)
+    except (KeyError, LocalProtocolError) as error:
+        raise NoProposalChosen(f"the proposal for an IKE SA is not a suite: {error}") from None
+
+
+def child_suite(proposal: Proposal) -> ChildSuite:
+    """Read a chosen proposal for a Child SA. Raises NoProposalChosen if it is not exactly one suite of ours."""
+    one = _one_of_each(proposal, Protocol.ESP)
+    try:
+        encr, esn, group = one[TransformType.ENCR], one[TransformType.ESN], one.get(TransformType.KE)
+        return ChildSuite(
+            proposal.protocol,
+            encr.id,
+            encr.key_length or 0,
+            _integ(one),
+            esn.id,
+            None if group is None or group.id == Ke.NONE else group.id,
+        )
+    except (KeyError, LocalProtocolError) as error:
+        raise NoProposalChosen(f"the proposal for a Child SA is not a suite: {error}") from None
+
+
+def _one_of_each(proposal: Proposal, protocol: int) -> dict[int, Transform]:
+    one = {transform.type: transform for transform in proposal.transforms}
+    if proposal.protocol != protocol or len(one) != len(proposal.transforms):
+        raise NoProposalChosen("the proposal is for another protocol, or has two transforms of one type")
+    return one
+
+
+def _integ(one: Mapping[int, Transform]) -> int | None:
+    integ = one.get(TransformType.INTEG)
+    return None if integ is None or integ.id == Integ.NONE else integ.id
+
+
+def supported_ike_transform(transform: Transform) -> bool:
+    """Tell whether *transform* can be part of an `IkeSuite`: algorithm, key length, and no attribute unknown to us.
+
+    NONE for integrity counts: an AEAD goes with it (RFC 5282 section 8).
+    """
+    kind, number = transform.type, transform.id
+    if kind == TransformType.ENCR:
+        cipher = CIPHERS.get(number)
+        return cipher is not None and _length_fits(cipher, transform)
+    if transform.attributes:
+        return False
+    if kind == TransformType.PRF:
+        return number in PRFS
+    if kind == TransformType.INTEG:
+        return number in INTEGRITY or number == Integ.NONE
+    return kind == TransformType.KE and number in SUPPORTED_GROUPS
+
+
+def supported_esp_transform(transform: Transform) -> bool:
+    """Tell whether *transform* can be part of a `ChildSuite`; NONE counts for integrity and for key exchange."""
+    kind, number = transform.type, transform.id
+    if kind == TransformType.ENCR and number == Encr.NULL:
+        return not transform.attributes
+    if kind == TransformType.ESN:
+        return number in (Esn.NO_ESN, Esn.ESN) and not transform.attributes
+    if kind == TransformType.KE and number == Ke.NONE:
+        return not transform.attributes
+    return kind != TransformType.PRF and supported_ike_transform(transform)
+
+
+def _length_fits(cipher: Cipher, transform: Transform) -> bool:
+    """Check the Key Length attribute: required, or forbidden, and the only one (RFC 7296 section 3.3.5)."""
+    if cipher.fixed is not None:
+        return not transform.attributes
+    return (
+        len(transform.attributes) == 1
+        and transform.attributes[0].type == AttributeType.KEY_LENGTH
+        and transform.key_length in cipher.key_bits
+    )
