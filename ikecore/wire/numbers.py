@@ -1,8 +1,8 @@
 """The numbers of IKEv2: one IntEnum per IANA registry of "Internet Key Exchange Version 2 (IKEv2) Parameters".
 
 Names are those of the registry, without a prefix that the class says already (`Encr.AES_CBC`, `Prf.HMAC_SHA2_256`);
-descriptive names became identifiers (`Ke.ECP_256`, `AuthMethod.SHARED_KEY_MIC`). Reserved and private-use values have
-no member: a number from the wire that has none stays a plain int, and `known` and `name_of` take either.
+descriptive names became identifiers (`Ke.ECP_256`, `AuthMethod.DIGITAL_SIGNATURE`). Reserved and private-use values
+have no member: a number from the wire that has none stays a plain int, and `known` and `name_of` take either.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ class AuthMethod(IntEnum):
     """Authentication methods (RFC 7296 section 3.8)."""
 
     RSA_SIGNATURE = 1
-    SHARED_KEY_MIC = 2
+    SHARED_KEY_MESSAGE_INTEGRITY_CODE = 2
     DSS_SIGNATURE = 3
     ECDSA_SHA256_P256 = 9
     ECDSA_SHA384_P384 = 10
@@ -507,5 +507,7 @@ def name_of(registry: type[IntEnum], number: int) -> str:
 
 
 _MEMBERS: Final[dict[type[IntEnum], dict[int, int]]] = {
-    registry: {member.value: member for member in registry} for registry in IntEnum.__subclasses__()
+    registry: {member.value: member for member in registry}
+    for registry in IntEnum.__subclasses__()
+    if registry.__module__ == __name__
 }

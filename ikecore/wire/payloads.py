@@ -27,7 +27,7 @@ from .identity import (
     decode_identification_responder,
 )
 from .notify import Delete, Notification, decode_delete, decode_notification
-from .numbers import Ke, PayloadType, members
+from .numbers import Ke, members
 from .proposal import SecurityAssociation, decode_security_association
 from .selectors import (
     TrafficSelectorsInitiator,
@@ -37,8 +37,11 @@ from .selectors import (
 )
 
 __all__ = [
+    "CRITICAL",
     "DECODERS",
+    "GENERIC",
     "MAX_PAYLOADS",
+    "SEALED",
     "Encrypted",
     "EncryptedFragment",
     "KeyExchange",
@@ -50,6 +53,7 @@ __all__ = [
     "decode_encrypted_fragment",
     "decode_key_exchange",
     "decode_nonce",
+    "decode_other",
     "decode_payloads",
     "decode_vendor_id",
     "encode_chain",
@@ -66,7 +70,6 @@ _KE = struct.Struct("!H2x")  # key exchange method, reserved
 _FRAGMENT = struct.Struct("!HH")  # fragment number, total fragments
 _NONCE_LENGTHS: Final = range(16, 257)
 _METHODS = members(Ke)
-_SK, _SKF = PayloadType.SK.value, PayloadType.SKF.value
 
 
 @record
@@ -232,7 +235,12 @@ DECODERS: Final[Mapping[int, Callable[[bytes, int, int], Payload]]] = {
     47: decode_configuration,
     48: decode_eap,
 }
-"""What reads the body of a payload, by payload type. SK and SKF are read where a whole message is."""
+"""What reads the body of a payload, by payload type. SK and SKF, whose header names what is inside, are not in it."""
+SEALED: Final[Mapping[int, Callable[[bytes, int, int, int], Encrypted | EncryptedFragment]]] = {
+    46: decode_encrypted,
+    53: decode_encrypted_fragment,
+}
+"""What reads the payloads that end the chain of a message: they take the next payload field besides."""
 
 
 def decode_payloads(
@@ -259,18 +267,26 @@ def decode_payloads(
         decode = DECODERS.get(kind)
         if decode is not None:
             payloads.append(decode(data, pos + 4, stop))
-        elif kind in (_SK, _SKF):
-            if not outer or stop != end:
-                raise InvalidSyntax("encrypted payload that is not the last of its message", pos)
-            decode_sealed = decode_encrypted if kind == _SK else decode_encrypted_fragment
-            payloads.append(decode_sealed(data, pos + 4, stop, following))
-            return payloads
         else:
-            payloads.append(UnknownPayload(kind, flags & CRITICAL != 0, data[pos + 4 : stop]))
+            payloads.append(decode_other(kind, following, flags, data, pos, stop, outer and stop == end))
+            if kind in SEALED:
+                return payloads
         kind, pos = following, stop
     if pos != end:
         raise InvalidSyntax(f"{end - pos} octets after the last payload", pos)
     return payloads
+
+
+def decode_other(
+    kind: int, following: int, flags: int, data: bytes, pos: int, stop: int, may_seal: bool
+) -> Encrypted | EncryptedFragment | UnknownPayload:
+    """Read the payload at *pos* whose type is not in `DECODERS`; *may_seal* where SK or SKF may stand."""
+    decode = SEALED.get(kind)
+    if decode is None:
+        return UnknownPayload(kind, flags & CRITICAL != 0, data[pos + 4 : stop])
+    if not may_seal:
+        raise InvalidSyntax("encrypted payload that is not the last of its message", pos)
+    return decode(data, pos + 4, stop, following)
 
 
 def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, list[bytes]]:
