@@ -25,6 +25,7 @@ TESTING = CORE | {"random", "contextlib"}
 BINDING_PURE = PURE | {"collections", "contextlib", "errno", "logging", "os", "socket", "struct", "sys", "time"}
 ALLOWED = {
     "ikecore": CORE | {"ikecore"},
+    "ikecore.crypto.modp": CORE | {"ikecore", "warnings"},  # to be quiet about what cryptography deprecates
     "ikecore.testing": TESTING | {"ikecore"},
     "ikecore_trio": BINDING_PURE | {"ikecore", "ikecore_trio", "attrs", "trio", "outcome"},
     "ikecore_trio.cli": BINDING_PURE

@@ -9,8 +9,7 @@ exchange with the generator.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -60,11 +59,12 @@ def _scaled_pi(bits: int) -> int:
     return (16 * arctan_of_inverse(5) - 4 * arctan_of_inverse(239)) >> 64
 
 
-@contextmanager
-def _deprecated() -> Iterator[None]:
-    with warnings.catch_warnings():
+class _Deprecated(warnings.catch_warnings):
+    """Use what `cryptography` warns about: whoever configured MODP knows, and a core has nobody to warn."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-        yield
 
 
 class ModpAgreement:
@@ -75,7 +75,7 @@ class ModpAgreement:
         self._length = MODP_OCTETS[group]
         self._prime = prime(group)
         exponent = int.from_bytes(random(_EXPONENT), "big") | 1 << (8 * _EXPONENT - 1)
-        with _deprecated():
+        with _Deprecated():
             self._parameters = dh.DHParameterNumbers(self._prime, 2)
             generator = dh.DHPublicNumbers(2, self._parameters)
             # OpenSSL takes the public half of a private key on trust; it has no part in an exchange.
@@ -89,7 +89,7 @@ class ModpAgreement:
         value = int.from_bytes(peer_public, "big")
         if not 1 < value < self._prime - 1:
             raise InvalidSyntax("the public value is 0, 1, p-1 or larger")
-        with _deprecated():
+        with _Deprecated():
             try:
                 peer = dh.DHPublicNumbers(value, self._parameters).public_key()
                 return self._private.exchange(peer).rjust(self._length, b"\0")
