@@ -14,7 +14,6 @@ import attrs
 
 from .crypto import DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, Identity, PrivateKey
 from .errors import LocalProtocolError
-from .framing import Framing
 from .limits import Limits
 from .transport import BySize, Local, Policy
 from .wire import Proposal, TrafficSelector
@@ -191,35 +190,32 @@ class Config:
         if self.tcp_notify == self.separate_notify:
             raise LocalProtocolError("tcp_notify: IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS need different numbers")
 
+    @property
+    def notify_names(self) -> dict[int, str]:
+        """Names of the notifications whose numbers are configuration."""
+        return {self.tcp_notify: "IKE_TCP_SUPPORTED", self.separate_notify: "SEPARATE_TRANSPORTS"}
+
 
 @attrs.frozen(kw_only=True)
 class Listen:
     """Sockets for an adapter to bind: a UDP port without marker, one with, and a TCP port, on each of *hosts*.
 
     Port 0 takes a free one, None binds none. *hosts* are exact addresses of this machine (NAT detection hashes them).
-    *tcp_encapsulated* is for RFC 9329; a port given both ways admits both framings.
     """
 
     hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=tuple)
     udp: int | None = 500
     udp_nat: int | None = 4500
     tcp: int | None = None
-    tcp_encapsulated: int | None = None
 
     def locals(self) -> Sequence[Local]:
         """Return the sockets to bind, with the ports as configured (0 where the host picks one)."""
         wanted: list[Local] = []
-        raw, encapsulated = frozenset({Framing.IKE_TCP}), frozenset({Framing.ENCAPSULATED})
         for host in self.hosts:
             if self.udp is not None:
                 wanted.append(Local((host, self.udp)))
             if self.udp_nat is not None:
                 wanted.append(Local((host, self.udp_nat), marker=True))
-            if self.tcp is not None and self.tcp == self.tcp_encapsulated != 0:
-                wanted.append(Local((host, self.tcp), "tcp", framings=raw | encapsulated))
-                continue
             if self.tcp is not None:
-                wanted.append(Local((host, self.tcp), "tcp", framings=raw))
-            if self.tcp_encapsulated is not None:
-                wanted.append(Local((host, self.tcp_encapsulated), "tcp", framings=encapsulated))
+                wanted.append(Local((host, self.tcp), "tcp"))
         return wanted

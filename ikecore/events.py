@@ -20,7 +20,6 @@ Role: TypeAlias = Literal["initiator", "responder"]
 Transport: TypeAlias = Literal["udp", "tcp"]
 
 
-
 @record
 class IkeKeyMaterial:
     """The keys of an IKE SA (RFC 7296 section 2.14), named as there, with what a dissector needs to use them.

@@ -1,17 +1,28 @@
 """Paths, TCP stream lifecycle, transport policies and NAT facts: no knowledge of what exchanges mean."""
 
+from .facts import PeerFacts, port_allowed
+from .nat import NatFacts, detect, nat_digest, source_key
 from .path import DatagramPath, Local, Path, StreamPath
 from .policy import BySize, Choice, Policy, Situation, UdpOnly, WholeMission
+from .stream import Stream, StreamState
 
 __all__ = [
     "BySize",
     "Choice",
     "DatagramPath",
     "Local",
+    "NatFacts",
     "Path",
+    "PeerFacts",
     "Policy",
     "Situation",
+    "Stream",
     "StreamPath",
+    "StreamState",
     "UdpOnly",
     "WholeMission",
+    "detect",
+    "nat_digest",
+    "port_allowed",
+    "source_key",
 ]

@@ -50,6 +50,10 @@ class Choice:
 class Policy(Protocol):
     """What every policy offers."""
 
+    @property
+    def may_use_udp(self) -> bool:
+        """Whether UDP is ever chosen."""
+
     def choose(self, situation: Situation) -> Choice:
         """Choose the transport of one request."""
 
@@ -60,6 +64,10 @@ class Policy(Protocol):
 @attrs.frozen
 class UdpOnly:
     """Everything goes over UDP."""
+
+    @property
+    def may_use_udp(self) -> bool:
+        return True
 
     def choose(self, situation: Situation) -> Choice:
         return Choice("udp", "the policy allows UDP only")
@@ -76,6 +84,10 @@ class BySize:
     """
 
     threshold: int = attrs.field(default=1200, validator=attrs.validators.ge(0))
+
+    @property
+    def may_use_udp(self) -> bool:
+        return True
 
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
@@ -98,6 +110,10 @@ class BySize:
 @attrs.frozen
 class WholeMission:
     """One TCP connection for all requests that set up the SA and its first Child SA; then UDP (section 3)."""
+
+    @property
+    def may_use_udp(self) -> bool:
+        return True
 
     def choose(self, situation: Situation) -> Choice:
         if situation.tcp_failed and situation.udp:

@@ -1,0 +1,329 @@
+"""Getting messages to the peer: which path carries a request, when it goes again, and what happens when a path fails.
+
+A request over UDP is repeated with growing intervals until it is answered or given up. Over TCP it is sent once per
+connection and never repeated there; a connection that ends too early, or does not answer, sends it another way: over a
+new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3). A response goes
+where its request came from, or nowhere (section 2.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..errors import PeerUnreachable
+from ..events import MessageSent, Transport, TransportChosen, TransportSwitched
+from ..framing import add_marker
+from ..limits import Limits
+from ..outputs import Address, Output, SendDatagram
+from ..sa import IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
+from ..transport import Choice, DatagramPath, Path, Situation, Stream
+from ..wire.numbers import Exchange, name_of
+from .streams import Streams
+
+__all__ = ["Delivery"]
+
+DEFAULT_TCP_PORT = 500
+"""Where IKE over TCP is spoken, unless announced or configured otherwise (the draft, section 2.1)."""
+MOST_PATHS = 16
+"""Paths of a stored response whose last resend is remembered; the oldest is forgotten first."""
+
+
+class Delivery:
+    """Sends for all SAs of an endpoint."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        streams: Streams,
+        emit: Callable[[Output], None],
+        local_address: Callable[[str, bool, str | None], Address | None],
+        trace: bool,
+    ) -> None:
+        self._limits = limits
+        self._streams = streams
+        self._emit = emit
+        self._local_address = local_address
+        self._trace = trace
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        """Choose a transport and send."""
+        attempt = request.handler
+        if isinstance(attempt, InitAttempt):
+            choice = Choice(attempt.transport, attempt.reason)
+        else:
+            choice = self.choose(sa, request)
+        request.reason = choice.reason
+        self._go(sa, request, choice, now)
+
+    def choose(self, sa: IkeSa, request: OutgoingRequest) -> Choice:
+        """Ask the policy about a protected request."""
+        stream = self._streams.of_sa(sa.id)
+        return sa.connection.transports.policy.choose(
+            Situation(
+                exchange=name_of(Exchange, request.exchange),
+                initial=False,
+                setup=sa.setting_up,
+                liveness=request.handler.liveness,
+                octets=request.size,
+                expected=request.expected,
+                tcp=sa.facts.tcp_port is not None,
+                tcp_reason=sa.facts.reason,
+                tcp_configured=sa.facts.configured_port is not None,
+                tcp_open=stream is not None and stream.writable,
+                tcp_failed=request.streams >= self._limits.stream_attempts,
+                udp=sa.path is not None,
+            )
+        )
+
+    def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
+        before = request.transport
+        request.transport = choice.transport
+        if choice.transport == "udp":
+            path = self._datagram_path(sa, request)
+            if path is None:
+                self._give_up(sa, request, "no UDP socket or path to the peer", now)
+                return
+            self._say(sa, request, choice, before)
+            self._by_udp(sa, request, path, now)
+            return
+        port = self._tcp_port(sa, request)
+        if port is None:
+            self._tcp_failed(sa, request, "no TCP port of the peer is known", now)
+            return
+        self._say(sa, request, choice, before)
+        self._by_tcp(sa, request, port, now)
+
+    def _say(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, before: Transport | None) -> None:
+        """Tell the choice before the octets that follow from it."""
+        name, after = name_of(Exchange, request.exchange), choice.transport
+        if before is None:
+            # IKE_SA_INIT hashes the addresses of its path, which a connection has only once it is up.
+            unknown = after == "tcp" and isinstance(request.handler, InitAttempt)
+            octets = request.size if unknown else len(request.whole)
+            self._emit(TransportChosen(sa.id, name, request.message_id, octets, request.expected, after, choice.reason))
+        elif before != after:
+            self._emit(TransportSwitched(sa.id, name, request.message_id, before, after, choice.reason))
+
+    def _by_udp(self, sa: IkeSa, request: OutgoingRequest, path: DatagramPath, now: float) -> None:
+        request.tries += 1
+        request.sent(path)
+        request.repeat_at = now + self._interval(request.tries)
+        self._datagram(sa, request, path, request.reason, repeat=request.tries > 1)
+        self._rearm(sa)
+
+    def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
+        """Return where datagrams of this request go; IKE_SA_INIT stays where its attempt began."""
+        attempt = request.handler
+        if not isinstance(attempt, InitAttempt):
+            return sa.path
+        if isinstance(attempt.path, DatagramPath):
+            return attempt.path
+        transports = sa.connection.transports
+        marker = transports.udp_start == "nat"
+        local = self._local_address(attempt.host, marker, sa.hosts[0] or None)
+        if local is None:
+            return None
+        path = DatagramPath(local, (attempt.host, transports.udp_nat_port if marker else transports.udp_port), marker)
+        attempt.bind(path)
+        return path
+
+    def _interval(self, tries: int) -> float:
+        limits = self._limits
+        return min(limits.retransmit_cap, limits.retransmit_first * limits.retransmit_factor ** (tries - 1))
+
+    def _tcp_port(self, sa: IkeSa, request: OutgoingRequest) -> int | None:
+        if sa.facts.tcp_port is None and isinstance(request.handler, InitAttempt):
+            return DEFAULT_TCP_PORT
+        return sa.facts.tcp_port
+
+    def _by_tcp(self, sa: IkeSa, request: OutgoingRequest, port: int, now: float) -> None:
+        """Send on the SA's connection, or open it: one at a time, to the host we are talking to."""
+        stream = self._streams.of_sa(sa.id)
+        if stream is not None and stream.writable:
+            self._write_request(sa, stream, request, now)
+            return
+        if stream is None or not stream.connecting:
+            attempt = request.handler
+            host = attempt.host if isinstance(attempt, InitAttempt) else sa.hosts[1]
+            stream = self._streams.open(sa, (host, port), sa.hosts[0] or None, now)
+        stream.waiting.append(request)
+        request.repeat_at = None
+        self._rearm(sa)
+
+    def _write_request(self, sa: IkeSa, stream: Stream, request: OutgoingRequest, now: float) -> None:
+        path = stream.path
+        if isinstance(request.handler, InitAttempt):
+            request.handler.bind(path)
+        request.sent(path)
+        stream.awaited.add(request)
+        request.repeat_at = now + self._limits.stream_answer_timeout
+        if not stream.write(request.whole, now):
+            self.stream_down(sa, stream, now)
+            return
+        self._trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
+        if sa.connection.transports.half_close and request.last:
+            stream.half_close("the last request for now is sent")
+        self._rearm(sa)
+
+    def request_done(self, sa: IkeSa, request: OutgoingRequest) -> None:
+        """It is answered or given up: nothing of it goes out any more."""
+        request.repeat_at = None
+        self._streams.let_go(sa, request)
+        self._rearm(sa)
+
+    def retransmit(self, sa: IkeSa, now: float) -> None:
+        """Some request's time has come."""
+        for request in self._active(sa):
+            if request.repeat_at is None or request.repeat_at > now:
+                continue
+            if request.transport == "tcp":
+                self._unanswered_by_tcp(sa, request, now)
+            elif request.tries >= self._limits.retransmit_tries:
+                self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
+            elif (path := self._datagram_path(sa, request)) is None:
+                self._give_up(sa, request, "the UDP path is gone", now)
+            else:
+                self._by_udp(sa, request, path, now)
+            if not sa.alive:
+                return
+        self._rearm(sa)
+
+    def _unanswered_by_tcp(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        stream = self._streams.of_sa(sa.id)
+        if stream is not None and (request in stream.awaited or request in stream.waiting):
+            stream.reset(f"no answer within {self._limits.stream_answer_timeout:g} s")
+            self.stream_down(sa, stream, now, "the connection did not answer")
+        else:
+            self._go(sa, request, self.choose(sa, request), now)
+
+    def _give_up(self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float) -> None:
+        request.repeat_at = None
+        attempt = request.handler
+        if isinstance(attempt, InitAttempt):
+            attempt.failed(attempt.refusal or PeerUnreachable(reason), now)
+            return
+        sa.progress.append(f"{name_of(Exchange, request.exchange)}: {reason}")
+        sa.request_expired(request, now)
+
+    def _active(self, sa: IkeSa) -> list[OutgoingRequest]:
+        opening = [attempt.request for attempt in sa.attempts.values() if attempt.request is not None]
+        return [*opening, *sa.ours.unanswered.values()]
+
+    def _rearm(self, sa: IkeSa) -> None:
+        moments = [request.repeat_at for request in self._active(sa) if request.repeat_at is not None]
+        if moments:
+            sa.timers.set(Timer.RETRANSMIT, min(moments))
+        else:
+            sa.timers.clear(Timer.RETRANSMIT)
+
+    # --- streams of ours --------------------------------------------------------------------------------------------
+
+    def stream_up(self, sa: IkeSa, stream: Stream, now: float) -> None:
+        """A connection of ours is open: what waits for it goes out at once (the draft, section 2.1)."""
+        waiting, stream.waiting = stream.waiting, []
+        for request in waiting:
+            if isinstance(request, OutgoingRequest) and stream.writable:
+                self._write_request(sa, stream, request, now)
+
+    def stream_down(self, sa: IkeSa, stream: Stream, now: float, reason: str = "the connection failed") -> None:
+        """A connection of ours is gone. Its unanswered requests go another way; the SA is none the worse (TCP-67)."""
+        requests = [each for each in (*stream.waiting, *stream.awaited) if isinstance(each, OutgoingRequest)]
+        never_opened = not stream.was_open
+        stream.waiting.clear()
+        stream.awaited.clear()
+        for request in sorted(requests, key=lambda each: each.message_id):
+            request.streams = self._limits.stream_attempts if never_opened else request.streams + 1
+            self._tcp_failed(sa, request, stream.end_reason or reason, now)
+            if not sa.alive:
+                return
+
+    def _tcp_failed(self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float) -> None:
+        attempt = request.handler
+        if isinstance(attempt, InitAttempt):
+            attempt.failed(PeerUnreachable(reason), now)
+            return
+        name = name_of(Exchange, request.exchange)
+        sa.progress.append(f"{name} by TCP: {reason}")
+        request.tries += 1
+        if request.tries >= self._limits.retransmit_tries:
+            self._give_up(sa, request, f"{request.tries} tries", now)
+            return
+        choice = self.choose(sa, request)
+        if choice.transport == "tcp" and request.streams >= self._limits.stream_attempts:
+            # No other way: try again later, since the loss of a connection says nothing about the peer.
+            request.repeat_at = now + self._interval(request.tries)
+            self._rearm(sa)
+            return
+        request.reason = choice.reason if choice.transport == "tcp" else f"{choice.reason}: {reason}"
+        self._go(sa, request, Choice(choice.transport, request.reason), now)
+
+    # --- responses, and last words ----------------------------------------------------------------------------------
+
+    def send_response(self, sa: IkeSa | None, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
+        """Send a response on each of *paths* that still exists; a repeat only so often per path."""
+        for path in paths:
+            last = response.resent.get(path)
+            if last is not None and now - last < 1.0 / self._limits.response_resends_per_second:
+                continue
+            if len(response.resent) >= MOST_PATHS:
+                del response.resent[next(iter(response.resent))]
+            response.resent[path] = now
+            self._respond_on(sa, response, path, now, repeat=last is not None)
+
+    def _respond_on(
+        self, sa: IkeSa | None, response: OutgoingResponse, path: Path, now: float, *, repeat: bool
+    ) -> None:
+        if isinstance(path, DatagramPath):
+            self._datagram(sa, response, path, "where the request came from", repeat=repeat, is_response=True)
+            return
+        stream = self._streams.get(path.stream)
+        if stream is None:
+            return
+        stream.owed.discard((None if sa is None else sa.id, response.message_id))
+        self._streams.touched(stream)
+        if stream.writable and stream.write(response.whole, now):
+            self._trace_sent(sa, response, path, "where the request came from", is_response=True, repeat=repeat)
+
+    def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
+        """Send without waiting for anything: on the open connection of the SA while there is one, else by UDP."""
+        stream = self._streams.of_sa(sa.id)
+        if sa.path is not None:
+            self._datagram(sa, message, sa.path, "nobody waits for an answer", repeat=False)
+        elif stream is not None and stream.writable and stream.write(message.whole, now):
+            self._trace_sent(sa, message, stream.path, "nobody waits for an answer", is_response=False, repeat=False)
+
+    def _datagram(
+        self,
+        sa: IkeSa | None,
+        message: Message,
+        path: DatagramPath,
+        reason: str,
+        *,
+        repeat: bool,
+        is_response: bool = False,
+    ) -> None:
+        octets = message.whole
+        self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat)
+        self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
+
+    def _trace_sent(
+        self, sa: IkeSa | None, message: Message, path: Path, reason: str, *, is_response: bool, repeat: bool
+    ) -> None:
+        if self._trace:
+            self._emit(
+                MessageSent(
+                    None if sa is None else sa.id,
+                    name_of(Exchange, message.exchange),
+                    message.message_id,
+                    is_response,
+                    len(message.whole),
+                    path.transport,
+                    path.local,
+                    path.remote,
+                    repeat,
+                    reason,
+                    message.names,
+                )
+            )

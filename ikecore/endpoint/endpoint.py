@@ -1,0 +1,349 @@
+"""The face of the core: facts and wishes go in, outputs and a deadline come out.
+
+The host's contract, in short: after every call carry out `outputs()` in order, then arm one timer for `deadline` and call
+`timer_expired` when it rings (earlier and more often is harmless). One thread; no method waits. docs/host-contract.md has
+the whole of it, and `ikecore.testing.CheckedEndpoint` enforces it.
+
+This file is the list of inputs. What becomes of a message is in `reception`, who is let in in `admission`, how things are
+sent in `delivery`, and what an SA is in `ikecore.sa`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+from types import MappingProxyType
+
+from ..config import Config, Connection
+from ..errors import LocalProtocolError
+from ..events import InternalError
+from ..framing import DatagramKind, Framing, classify
+from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
+from ..sa import DeleteChild, DeleteIke, IkeSa, IkeSaView, Liveness, State, Timer, view_of
+from ..transport import DatagramPath, Local, Stream
+from ..wire import Delete
+from ..wire.numbers import Protocol
+from .keeper import Keeper
+from .reception import Reception
+
+__all__ = ["Endpoint"]
+
+
+class Endpoint:
+    """An IKEv2 engine for many SAs in both roles, without I/O.
+
+    *random* returns that many random octets, *utc* the calendar time that certificates are checked against (aware
+    datetimes), *new_spi* draws candidates for IKE SPIs (8 octets; default: from *random*). All calls take *now*, seconds
+    of any monotonic clock; going backwards is clamped. With *raise_bugs* an unexpected exception leaves the input method
+    instead of ending one SA with the event `InternalError`: for tests.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        random: Callable[[int], bytes],
+        utc: Callable[[], datetime],
+        new_spi: Callable[[], bytes] | None = None,
+        raise_bugs: bool = False,
+    ) -> None:
+        self._outputs: deque[Output] = deque()
+        self._counters: Counter[str] = Counter()
+        self._keeper = Keeper(config, random, utc, new_spi, self._outputs.append, self._counters)
+        self._reception = Reception(self._keeper)
+        self._raise_bugs = raise_bugs
+        self._now = float("-inf")
+        self._requests = 0
+        self._closing = False
+
+    # --- facts, from the host ---------------------------------------------------------------------------------------
+
+    def local_added(self, local: Local, *, now: float) -> None:
+        """There is a socket: a UDP socket or a TCP listener on an exact address."""
+        _check_address(local.address, "local")
+        if local.kind == "tcp" and local.framings != frozenset({Framing.IKE_TCP}):
+            raise LocalProtocolError(f"framings: {_framings(local)} is not served; allowed is ike-tcp")
+        self._keeper.locals[local.kind, local.address] = local
+
+    def local_removed(self, address: Address, kind: str = "udp", *, now: float) -> None:
+        """A socket is gone."""
+        if self._keeper.locals.pop((kind, address), None) is None:
+            raise LocalProtocolError(f"address: there is no {kind} socket {address}")
+
+    def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
+        """A UDP datagram came to the socket *local* from *remote*."""
+        now = self._clamp(now)
+        socket = self._keeper.locals.get(("udp", local))
+        if socket is None:
+            raise LocalProtocolError(f"local: there is no udp socket {local}")
+        kind, offset = classify(data, socket.marker)
+        if kind is DatagramKind.IKE:
+            path = DatagramPath(local, remote, socket.marker)
+            self._guard(lambda: self._reception.message(data[offset:] if offset else data, path, None, now), now)
+        else:
+            self._counters[f"datagram: {kind.value}"] += 1
+
+    def datagram_failed(self, *, local: Address, remote: Address, error: str, now: float) -> None:
+        """Sending failed, or ICMP came. It proves nothing (RFC 7296 section 2.4): repeats and timeouts go on."""
+        self._clamp(now)
+        self._counters["datagram: failed"] += 1
+
+    def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
+        """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs."""
+        now = self._clamp(now)
+        listener = self._keeper.locals.get(("tcp", local))
+        if listener is None:
+            raise LocalProtocolError(f"local: there is no tcp listener {local}")
+        stream, refusal = self._keeper.streams.accept(local, remote, listener.framings, now)
+        if refusal:
+            self._keeper.refused("connection", remote, refusal, now)
+        self._settle(now)
+        return stream.id
+
+    def stream_connected(self, stream: StreamId, *, local: Address, now: float) -> None:
+        """The connection that `OpenStream` asked for is up, from the address *local*."""
+        now = self._clamp(now)
+        found = self._stream(stream)
+        if found is None:
+            return
+        if not found.connecting:
+            raise LocalProtocolError(f"stream {stream} is connected already")
+        found.connected(local, now)
+        self._guard(lambda: self._keeper.stream_up(found, now), now)
+
+    def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
+        """Octets came by a stream, in any portion."""
+        now = self._clamp(now)
+        found = self._stream(stream)
+        if found is not None:
+            self._guard(lambda: self._reception.octets(found, data, now), now)
+
+    def stream_sent(self, stream: StreamId, octets: int, *, now: float) -> None:
+        """The kernel took *octets* of what was to be written, in any portion."""
+        now = self._clamp(now)
+        found = self._stream(stream)
+        if found is None:
+            return
+        if not 0 <= octets <= found.unsent:
+            raise LocalProtocolError(f"octets: {octets} sent on stream {stream}, where {found.unsent} are unsent")
+        found.sent(octets)
+        self._keeper.streams.touched(found)
+        self._settle(now)
+
+    def stream_eof(self, stream: StreamId, *, now: float) -> None:
+        """The peer sent FIN."""
+        now = self._clamp(now)
+        found = self._stream(stream)
+        if found is not None:
+            self._guard(lambda: self._keeper.stream_eof(found, now), now)
+
+    def stream_lost(self, stream: StreamId, error: str, *, now: float) -> None:
+        """The connection is gone, or could not be made. *error* says why, in words."""
+        now = self._clamp(now)
+        found = self._stream(stream)
+        if found is None:
+            return
+        found.lost(error)
+        self._guard(lambda: self._keeper.stream_gone(found, now), now)
+
+    def timer_expired(self, *, now: float) -> None:
+        """Time has passed: do what is due."""
+        now = self._clamp(now)
+        for sleeper in self._keeper.schedule.take_due(now):
+            if isinstance(sleeper, Stream):
+                stream = sleeper
+                self._guard(lambda stream=stream: self._keeper.stream_expired(stream, now), now)  # type: ignore[misc]
+            elif isinstance(sleeper, IkeSa):
+                sa = sleeper
+                self._guard(lambda sa=sa: self._expired(sa, now), now, sa)  # type: ignore[misc]
+        self._settle(now)
+
+    # --- wishes, from the application -------------------------------------------------------------------------------
+
+    def initiate(self, connection: Connection, remotes: Sequence[str], *, now: float, local: str | None = None) -> SaId:
+        """Set up an IKE SA with the peer at one of *remotes* (IP literals, tried in order), from the host *local*.
+
+        Ends in `IkeSaEstablished` or `IkeSaFailed`.
+        """
+        now = self._clamp(now)
+        if not remotes:
+            raise LocalProtocolError("remotes: at least one address is needed")
+        for host in remotes:
+            _check_address((host, 1), "remotes")
+        sa = self._keeper.new_sa("initiator", connection)
+        sa.remotes = list(remotes[1:])
+        sa.hosts = (local or "", remotes[0])
+        sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
+        self._guard(lambda: self._keeper.begin_attempt(sa, remotes[0], False, now), now, sa)
+        return sa.id
+
+    def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
+        """Ask the peer whether it is there; `RequestCompleted` says that it is."""
+        now = self._clamp(now)
+        found, wish = self._sa(sa), self._wish()
+        found.begin(Liveness(found, wish), now)
+        self._settle(now)
+        return wish
+
+    def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
+        """Delete an IKE SA, or one of its Child SAs, in order: `RequestCompleted` once the peer has answered.
+
+        An SA that is still being set up is dropped at once.
+        """
+        now = self._clamp(now)
+        found, wish = self._sa(sa), self._wish()
+        self._delete(found, child, wish, now)
+        self._settle(now)
+        return wish
+
+    def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
+        if child is not None:
+            known = sa.children.get(child)
+            if known is None:
+                raise LocalProtocolError(f"child: SA {sa.id} has no Child SA {child}")
+            sa.begin(DeleteChild(sa, known.spi_in, wish), now)
+        elif sa.setting_up:
+            exchange = DeleteIke(sa, wish)
+            sa.fail(LocalProtocolError("given up by the application"), "us", now)
+            sa.wish_done(exchange)
+        elif isinstance(under_way := sa.delete_under_way, DeleteIke):
+            under_way.more_wishes.append(wish)
+        else:
+            sa.begin(DeleteIke(sa, wish), now)
+
+    def abandon(self, sa: SaId, *, now: float) -> None:
+        """Drop an SA at once: one Delete is sent if it is established, and nobody waits for the answer."""
+        now = self._clamp(now)
+        found = self._sa(sa)
+        if found.setting_up:
+            found.fail(LocalProtocolError("given up by the application"), "us", now)
+        else:
+            if found.state is State.ESTABLISHED:
+                found.last_words([Delete(Protocol.IKE, ())], now)
+            found.close("given up by the application", "us", now)
+        self._settle(now)
+
+    def answer(self, question: QuestionId, value: object, *, now: float) -> bool:
+        """Answer a question. False if it is no longer open; LocalProtocolError for an unknown one or a wrong type."""
+        now = self._clamp(now)
+        found = self._keeper.questions.answer(question, value)
+        if found is None:
+            return False
+        self._guard(lambda: self._keeper.question_closed(question, found, value, now), now)
+        return True
+
+    def shutdown(self, *, now: float) -> None:
+        """Delete every SA; `idle` is true once all is done, at the latest after the limit `delete_timeout`."""
+        now = self._clamp(now)
+        for sa in list(self._keeper.sas.values()):
+            if sa.alive and sa.delete_under_way is None:
+                self._delete(sa, None, self._wish(), now)
+        self._settle(now)
+
+    # --- pulled -----------------------------------------------------------------------------------------------------
+
+    def outputs(self) -> Iterator[Output]:
+        """Take actions and events out of the queue, one at a time. Inputs made meanwhile add to the same queue."""
+        queue = self._outputs
+        while queue:
+            yield queue.popleft()
+
+    @property
+    def deadline(self) -> float | None:
+        """When to call `timer_expired`, None if nothing waits for time."""
+        return self._keeper.schedule.deadline
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left: no SA, no stream, no output."""
+        return not self._keeper.sas and not len(self._keeper.streams) and not self._outputs
+
+    def sa(self, sa: SaId) -> IkeSaView:
+        """Return a view of an SA; LocalProtocolError if there is none of that handle."""
+        return view_of(self._sa(sa))
+
+    @property
+    def sas(self) -> tuple[SaId, ...]:
+        """The SAs that exist, half-open ones included."""
+        return tuple(self._keeper.sas)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """How often octets were dropped, by reason."""
+        return MappingProxyType(self._counters)
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _expired(self, sa: IkeSa, now: float) -> None:
+        for timer in sa.timers.take_due(now):
+            if not sa.alive:
+                return
+            if timer is Timer.RETRANSMIT:
+                self._keeper.delivery.retransmit(sa, now)
+            elif timer is Timer.QUESTION:
+                self._keeper.question_overdue(sa, now)
+            elif timer is Timer.FORGET_INIT:
+                self._keeper.forget_init(sa)
+            else:
+                sa.expired(timer, now)
+        self._keeper.schedule.arm(sa)
+
+    def _guard(self, work: Callable[[], object], now: float, sa: IkeSa | None = None) -> None:
+        """Do *work* on behalf of a peer: a bug of ours ends at most the SA concerned, and all others live on."""
+        try:
+            work()
+        except Exception as bug:
+            if self._raise_bugs or isinstance(bug, LocalProtocolError):
+                raise
+            self._bug(bug, sa or self._keeper.concerned, now)
+        finally:
+            self._keeper.concerned = None
+        self._settle(now)
+
+    def _bug(self, bug: Exception, sa: IkeSa | None, now: float) -> None:
+        self._outputs.append(InternalError(None if sa is None else sa.id, f"{type(bug).__name__}: {bug}"))
+        if sa is not None and sa.alive:
+            try:
+                sa.fail(LocalProtocolError("internal error"), "error", now)
+            except Exception as second:
+                self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))
+                self._keeper.uproot(sa)
+
+    def _settle(self, now: float) -> None:
+        """After an input: close streams whose work is done, and arm every deadline that may have moved."""
+        self._keeper.settle(now)
+
+    def _clamp(self, now: float) -> float:
+        self._now = max(self._now, now)
+        return self._now
+
+    def _wish(self) -> RequestId:
+        self._requests += 1
+        return RequestId(self._requests)
+
+    def _sa(self, sa: SaId) -> IkeSa:
+        found = self._keeper.sas.get(sa)
+        if found is None:
+            raise LocalProtocolError(f"sa: there is no SA {sa}")
+        return found
+
+    def _stream(self, stream: StreamId) -> Stream | None:
+        """Return a live stream; inputs for closed ones were in flight and are ignored."""
+        if not self._keeper.streams.was_issued(stream):
+            raise LocalProtocolError(f"stream: there never was a stream {stream}")
+        return self._keeper.streams.get(stream)
+
+
+def _check_address(address: Address, field: str) -> None:
+    try:
+        ip_address(address[0])
+    except ValueError:
+        raise LocalProtocolError(f"{field}: {address[0]!r} is no IP literal") from None
+    if not 0 < address[1] <= 65535:
+        raise LocalProtocolError(f"{field}: {address[1]} is no port")
+
+
+def _framings(local: Local) -> str:
+    return ", ".join(sorted(framing.value for framing in local.framings)) or "nothing"

@@ -1,0 +1,351 @@
+"""Keeps the SAs: their tables and handles, their wishes for transports and questions. The `Services` of every SA."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from ipaddress import ip_address
+
+from ..config import Config, Connection
+from ..crypto import CipherCache
+from ..errors import InvalidSyntax
+from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged
+from ..framing import RawHeader, starts_like_prefix
+from ..outputs import Address, ChildId, Output, QuestionId, SaId
+from ..sa import (
+    Answerer,
+    IkeSa,
+    InitAttempt,
+    Message,
+    OutgoingRequest,
+    OutgoingResponse,
+    Timer,
+    answer_create_child_sa,
+    answer_informational,
+    begin_auth,
+    payload_names,
+)
+from ..transport import DatagramPath, Local, Path, Situation, Stream, StreamPath
+from ..wire import Contents, Payload
+from ..wire.numbers import INITIATOR, RESPONSE, Exchange
+from .admission import Admission, Refusals
+from .cookie import CookieJar
+from .delivery import Delivery
+from .questions import Open, Questions
+from .schedule import Schedule
+from .streams import Streams
+from .tombstones import Tombstones
+
+__all__ = ["Keeper"]
+
+
+def _answer_ike_auth(sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+    if sa.responder is None:
+        raise InvalidSyntax("IKE_AUTH is over")
+    return sa.responder.answer(contents, message_id, path, now)
+
+
+ANSWERERS: Mapping[int, Answerer] = {
+    Exchange.IKE_AUTH: _answer_ike_auth,
+    Exchange.CREATE_CHILD_SA: answer_create_child_sa,
+    Exchange.INFORMATIONAL: answer_informational,
+}
+"""What answers the exchanges of a peer; the state table decides when they may happen."""
+
+
+class Keeper:
+    """Everything that outlives one input of the endpoint."""
+
+    def __init__(
+        self,
+        config: Config,
+        random: Callable[[int], bytes],
+        utc: Callable[[], datetime],
+        new_spi: Callable[[], bytes] | None,
+        emit: Callable[[Output], None],
+        counters: Counter[str],
+    ) -> None:
+        self.config = config
+        self.limits = config.limits
+        self.random = random
+        self.utc = utc
+        self.emit = emit
+        self.counters = counters
+        self.ciphers = CipherCache()
+        self.locals: dict[tuple[str, Address], Local] = {}
+        self.sas: dict[SaId, IkeSa] = {}
+        self.by_spi: dict[bytes, IkeSa] = {}
+        self.by_init: dict[tuple[bytes, Path], IkeSa] = {}
+        self.concerned: IkeSa | None = None
+        self.schedule = Schedule()
+        self.questions = Questions()
+        self.admission = Admission(config.limits)
+        self.cookies = CookieJar(random, config.limits.cookie_lifetime)
+        self.tombstones = Tombstones()
+        self.streams = Streams(config.limits, emit, self._message_bound)
+        self.delivery = Delivery(config.limits, self.streams, emit, self.local_address, config.trace)
+        self._refusals = Refusals(config.limits.refused_event_interval)
+        self._notify_names = config.notify_names
+        self._new_spi = new_spi
+        self._init_keys: dict[SaId, tuple[bytes, Path]] = {}
+        self._touched: dict[SaId, IkeSa] = {}
+        self._cookies_on = False
+        self._last_sa = 0
+        self._last_child = 0
+
+    def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
+        return payload_names(payloads, self._notify_names) if self.config.trace else ()
+
+    # --- handles and tables -----------------------------------------------------------------------------------------
+
+    def new_sa(self, role: Role, connection: Connection) -> IkeSa:
+        """Make an SA and give it a handle."""
+        self._last_sa += 1
+        sa = IkeSa(SaId(self._last_sa), role, connection, self, ANSWERERS)
+        self.sas[sa.id] = sa
+        self.touched(sa)
+        return sa
+
+    def touched(self, sa: IkeSa) -> None:
+        """Its deadline may have moved."""
+        self._touched[sa.id] = sa
+
+    def new_child_id(self) -> ChildId:
+        self._last_child += 1
+        return ChildId(self._last_child)
+
+    def new_ike_spi(self) -> bytes:
+        """Draw an SPI that is not zero, not in use, and that no listener can take for another framing (TCP-79)."""
+        while True:
+            spi = self._new_spi() if self._new_spi is not None else self.random(8)
+            if len(spi) == 8 and not starts_like_prefix(spi) and any(spi) and spi not in self.by_spi:
+                return spi
+
+    def claim(self, spi: bytes, sa: IkeSa) -> None:
+        self.by_spi[spi] = sa
+
+    def release(self, spi: bytes) -> None:
+        self.by_spi.pop(spi, None)
+
+    def remember_init(self, sa: IkeSa, digest: bytes, path: Path) -> None:
+        """Know a repeated IKE_SA_INIT request by its octets and its exact path (RFC 7296 section 2.1)."""
+        self.by_init[digest, path] = sa
+        self._init_keys[sa.id] = (digest, path)
+
+    def forget_init(self, sa: IkeSa) -> None:
+        key = self._init_keys.pop(sa.id, None)
+        if key is not None:
+            self.by_init.pop(key, None)
+
+    def remove(self, sa: IkeSa, now: float) -> None:
+        self.tombstones.bury(sa.spi_local, sa.theirs.latest(), now)
+        self.uproot(sa)
+        self.streams.drop_sa(sa)
+
+    def uproot(self, sa: IkeSa) -> None:
+        """Take an SA out of every table."""
+        self.sas.pop(sa.id, None)
+        self._touched.pop(sa.id, None)
+        self.release(sa.spi_local)
+        for spi in sa.attempts:
+            self.release(spi)
+        self.forget_init(sa)
+        self._settled_half_open(sa)
+        for handle in self.questions.of(sa.id):
+            self.questions.close(handle)
+            self.emit(QuestionClosed(handle, sa.id))
+
+    def half_opened(self, sa: IkeSa, path: Path) -> None:
+        self.admission.opened(sa.id, path.transport, path.remote[0])
+        self._say_cookies()
+
+    def _settled_half_open(self, sa: IkeSa) -> None:
+        self.admission.settled(sa.id)
+        self._say_cookies()
+
+    def _say_cookies(self) -> None:
+        if self.admission.crowded is not self._cookies_on:
+            self._cookies_on = self.admission.crowded
+            self.emit(CookiesDemanded(self._cookies_on, self.admission.half_open("udp")))
+
+    def refused(self, what: str, source: Address, reason: str, now: float) -> None:
+        """Count something turned away, and say so now and then."""
+        self.counters[f"{what} refused: {reason}" if what == "connection" else what] += 1
+        event = self._refusals.note(what, source, reason, now)
+        if event is not None:
+            self.emit(event)
+
+    # --- addresses --------------------------------------------------------------------------------------------------
+
+    def local_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
+        version = ip_address(remote_host).version
+        fitting = [
+            local.address
+            for (kind, _), local in self.locals.items()
+            if kind == "udp" and local.marker is marker and ip_address(local.address[0]).version == version
+        ]
+        if preferred is not None:
+            fitting = [address for address in fitting if address[0] == preferred]
+        return fitting[0] if fitting else None
+
+    def listener_port(self, host: str) -> int | None:
+        return next((port for kind, (each, port) in self.locals if kind == "tcp" and each == host), None)
+
+    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str) -> None:
+        sa.path = path
+        self.emit(PathChanged(sa.id, path.local, path.remote, reason))
+
+    def proved(self, sa: IkeSa, path: Path) -> None:
+        self.touched(sa)
+        if isinstance(path, StreamPath):
+            stream = self.streams.get(path.stream)
+            if stream is not None:
+                stream.proved = True
+        if sa.id in self._init_keys and sa.role == "responder":
+            self._settled_half_open(sa)
+
+    # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
+
+    def begin_attempt(self, sa: IkeSa, host: str, tcp_failed: bool, now: float) -> None:
+        """Begin IKE_SA_INIT with *host*, on the transport that the policy chooses."""
+        facts = sa.facts
+        choice = sa.connection.transports.policy.choose(
+            Situation(
+                exchange="IKE_SA_INIT",
+                initial=True,
+                setup=True,
+                liveness=False,
+                octets=0,
+                expected=0,
+                tcp=facts.tcp_port is not None,
+                tcp_reason=facts.reason,
+                tcp_configured=facts.configured_port is not None,
+                tcp_open=False,
+                tcp_failed=tcp_failed,
+                udp=self.local_address(host, False, sa.hosts[0] or None) is not None
+                or self.local_address(host, True, sa.hosts[0] or None) is not None,
+            )
+        )
+        attempt = InitAttempt(sa, host, choice.transport, choice.reason, begin_auth)
+        if sa.progress:
+            self.emit(SpisChanged(sa.id, attempt.spi_i, bytes(8), f"IKE_SA_INIT begins anew: {choice.reason}"))
+        attempt.send(now)
+
+    def attempt_failed(self, sa: IkeSa, attempt: InitAttempt, now: float) -> bool:
+        if attempt.transport == "tcp" and attempt.refusal is None:
+            policy = sa.connection.transports.policy
+            if policy.may_use_udp:
+                self.begin_attempt(sa, attempt.host, True, now)
+                return True
+        if not sa.remotes:
+            return False
+        host = sa.remotes.pop(0)
+        sa.hosts = (sa.hosts[0], host)
+        self.begin_attempt(sa, host, False, now)
+        return True
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        self.touched(sa)
+        self.delivery.send_request(sa, request, now)
+
+    def request_done(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        self.touched(sa)
+        self.delivery.request_done(sa, request)
+
+    def send_response(self, sa: IkeSa, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
+        self.delivery.send_response(sa, response, paths, now)
+
+    def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
+        self.delivery.send_once(sa, message, now)
+
+    # --- streams ----------------------------------------------------------------------------------------------------
+
+    def _message_bound(self, header: RawHeader) -> int:
+        """How large a message on an accepted stream may be, by its header: nothing is kept for SPIs we do not know."""
+        spi_r, exchange, flags = header[1], header[4], header[5]
+        if flags & RESPONSE:
+            return 0
+        if exchange == Exchange.IKE_SA_INIT and not any(spi_r):
+            return self.limits.message_init
+        ours = spi_r if flags & INITIATOR else header[0]
+        return self.limits.message_known if ours in self.by_spi or self.tombstones.has(ours) else 0
+
+    def stream_up(self, stream: Stream, now: float) -> None:
+        sa = self.streams.owner(stream.id)
+        self.streams.touched(stream)
+        if sa is not None:
+            self.concerned = sa
+            self.touched(sa)
+            self.delivery.stream_up(sa, stream, now)
+
+    def stream_eof(self, stream: Stream, now: float) -> None:
+        """The peer sent FIN. On a connection of ours with requests unanswered that is a close that came too early."""
+        stream.eof(now)
+        self.streams.touched(stream)
+        if stream.opened and (stream.awaited or stream.waiting):
+            stream.close("the peer closed before it had answered")
+            self.stream_gone(stream, now)
+
+    def stream_gone(self, stream: Stream, now: float) -> None:
+        """A stream is closed, for whatever reason: its requests go another way."""
+        sa = self.streams.owner(stream.id)
+        self.streams.forget(stream)
+        if sa is not None and sa.alive:
+            self.concerned = sa
+            self.touched(sa)
+            self.delivery.stream_down(sa, stream, now)
+
+    def stream_expired(self, stream: Stream, now: float) -> None:
+        reason = stream.expire(now)
+        self.streams.touched(stream)
+        if reason is not None and not stream.alive:
+            if not stream.opened and not stream.heard:
+                self.refused("connection", stream.remote, "no message in time", now)
+            self.stream_gone(stream, now)
+
+    # --- questions --------------------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        sa: IkeSa,
+        make: Callable[[QuestionId, float], Question[bool]],
+        resume: Callable[[object, float], None],
+        now: float,
+    ) -> None:
+        handle = self.questions.ask(Open(sa.id, bool, resume))
+        deadline = now + self.limits.question_timeout
+        sa.timers.set(Timer.QUESTION, deadline)
+        self.emit(make(handle, deadline))
+
+    def question_closed(self, handle: QuestionId, question: Open, value: object, now: float) -> None:
+        """Go on with the answer."""
+        self.emit(QuestionClosed(handle, question.sa))
+        sa = self.sas.get(question.sa)
+        if sa is not None and sa.alive:
+            self.concerned = sa
+            sa.timers.clear(Timer.QUESTION)
+            self.touched(sa)
+            question.resume(value, now)
+
+    def question_overdue(self, sa: IkeSa, now: float) -> None:
+        """Nobody answered: that is a refusal."""
+        for handle in self.questions.of(sa.id):
+            question = self.questions.close(handle)
+            if question is not None:
+                self.question_closed(handle, question, False, now)
+
+    # --- after each input -------------------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Close streams whose work is done, and arm the deadlines of all that was touched."""
+        while self.streams.dirty:
+            _, stream = self.streams.dirty.popitem()
+            self.streams.tidy(stream, now)
+            self.schedule.arm(stream)
+        while self._touched:
+            _, sa = self._touched.popitem()
+            if sa.alive:
+                self.schedule.arm(sa)

@@ -1,0 +1,270 @@
+"""The way of a message from a path to the SA that it is for, and of strangers to admission.
+
+Cheap things first: the header as a tuple, the SPI looked up, and what nobody wants is counted and dropped before any
+object is made. What is not authenticated changes nothing and draws at most the one stateless notification that RFC 7296
+names for it, at a bounded rate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..errors import InvalidKePayload, InvalidMajorVersion, NoProposalChosen, RemoteProtocolError
+from ..events import MessageDropped, MessageReceived
+from ..outputs import SaId
+from ..sa import IkeSa, OutgoingResponse, Responder, answer_init
+from ..transport import Path, Stream
+from ..wire import Contents, Envelope, Nonce, Notification, Payload, decode_envelope, encode_message, match, triage
+from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, name_of
+from .admission import Verdict
+from .keeper import Keeper
+
+__all__ = ["Reception"]
+
+_NO_SPI = bytes(8)
+
+
+class Reception:
+    """Takes messages in."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._stateless = _Allowance(20.0)
+
+    def octets(self, stream: Stream, data: bytes, now: float) -> None:
+        """Octets of a stream: messages, until a fault ends it."""
+        keeper = self._keeper
+        keeper.streams.touched(stream)
+        for message in stream.received(data, now):
+            self.message(message, stream.path, stream, now)
+            if not stream.alive:
+                break
+        if stream.alive and stream.fault is not None:
+            stream.reset(stream.fault)
+            keeper.refused("stream", stream.remote, "its octets are no messages", now)
+        if not stream.alive:
+            keeper.stream_gone(stream, now)
+
+    def message(self, data: bytes, path: Path, stream: Stream | None, now: float) -> None:
+        """One whole message came by *path*."""
+        keeper = self._keeper
+        try:
+            fields = triage(data)
+        except InvalidMajorVersion as error:
+            self._drop(data, path, "major version", error.message)
+            self._refuse_version(data, error, path, now)
+            return
+        except RemoteProtocolError as error:
+            self._drop(data, path, "header", error.message)
+            return
+        spi_i, spi_r, _, _, exchange, flags, message_id, _ = fields
+        if stream is not None and stream.opened is not bool(flags & RESPONSE):
+            self._drop(data, path, "the wrong direction for this stream")
+            stream.reset("a response on an accepted stream" if flags & RESPONSE else "a request on a stream of ours")
+            return
+        if exchange == Exchange.IKE_SA_INIT and flags & (INITIATOR | RESPONSE) == INITIATOR and spi_r == _NO_SPI:
+            self._init_request(data, path, message_id, now)
+            return
+        sa = keeper.by_spi.get(spi_r if flags & INITIATOR else spi_i)
+        if sa is None:
+            self._unknown(data, spi_r if flags & INITIATOR else spi_i, path, now)
+            return
+        keeper.concerned = sa
+        keeper.touched(sa)
+        try:
+            reason = self._for_sa(sa, data, path, spi_i, spi_r, flags, now)
+        except RemoteProtocolError as error:
+            self._drop(data, path, type(error).__name__, error.message)
+            reason = None
+        if reason is not None:
+            self._drop(data, path, reason)
+        elif stream is not None and sa.theirs.is_in_progress(message_id) and not flags & RESPONSE:
+            stream.owed.add((sa.id, message_id))
+        keeper.concerned = None
+
+    def _for_sa(
+        self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, spi_r: bytes, flags: int, now: float
+    ) -> str | None:
+        if (sa.role == "initiator") is bool(flags & INITIATOR):
+            return "our own Initiator flag"
+        if sa.attempts:
+            return self._init_response(sa, data, path, spi_i, now)
+        if (spi_i, spi_r) != (sa.spi_i, sa.spi_r):
+            return "the peer's SPI is another"
+        return sa.message_received(decode_envelope(data), path, now)
+
+    def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:
+        """An unprotected response: only on the exact path of its request (TCP-17)."""
+        attempt = sa.attempts.get(spi_i)
+        envelope = decode_envelope(data)
+        header = envelope.header
+        if attempt is None or header.exchange != Exchange.IKE_SA_INIT or not header.is_response or header.message_id:
+            return "not the response to IKE_SA_INIT"
+        if attempt.request is None or not attempt.request.sent_on(path):
+            return "IKE_SA_INIT response on another path than its request"
+        if envelope.encrypted is not None:
+            return "IKE_SA_INIT is not encrypted"
+        contents = match(Exchange.IKE_SA_INIT, True, envelope.payloads)
+        self._trace(sa.id, envelope, path)
+        attempt.received(envelope, contents, path, now)
+        return None
+
+    # --- strangers --------------------------------------------------------------------------------------------------
+
+    def _init_request(self, data: bytes, path: Path, message_id: int, now: float) -> None:
+        """IKE_SA_INIT: a repeat is answered again, a new one has to be admitted."""
+        keeper = self._keeper
+        digest = hashlib.sha256(data).digest()
+        known = keeper.by_init.get((digest, path))
+        if known is not None:
+            keeper.concerned = known
+            stored = known.theirs.stored(0)
+            if stored is not None:
+                keeper.send_response(known, stored, [path], now)
+            else:
+                self._drop(data, path, "IKE_SA_INIT of an SA that is further on")
+            return
+        if message_id:
+            self._drop(data, path, "IKE_SA_INIT with a Message ID")
+            return
+        try:
+            envelope = decode_envelope(data)
+            if envelope.encrypted is not None:
+                self._drop(data, path, "IKE_SA_INIT is not encrypted")
+                return
+            contents = match(Exchange.IKE_SA_INIT, False, envelope.payloads)
+            if self._admit(data, envelope, contents, path, now):
+                self._begin(envelope, contents, path, digest, now)
+        except (InvalidKePayload, NoProposalChosen) as error:
+            self._drop(data, path, type(error).__name__, error.message)
+            self._notify(envelope, Notification(error.notify or 0, error.notify_data), path, now)
+        except RemoteProtocolError as error:
+            # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).
+            self._drop(data, path, type(error).__name__, error.message)
+
+    def _admit(self, data: bytes, envelope: Envelope, contents: Contents, path: Path, now: float) -> bool:
+        keeper = self._keeper
+        nonce, host, spi_i = contents.one(Nonce).data, path.remote[0], envelope.header.spi_i
+        cookie = contents.notify(Notify.COOKIE)
+        proved = cookie is not None and keeper.cookies.accepts(cookie.data, nonce, host, spi_i, now)
+        verdict, reason = keeper.admission.judge(path.transport, host, len(keeper.sas), proved=proved)
+        if verdict is Verdict.ADMIT:
+            return True
+        self._drop(data, path, "cookie wanted" if verdict is Verdict.COOKIE else "half-open limit")
+        if verdict is Verdict.COOKIE:
+            answer = Notification(Notify.COOKIE, keeper.cookies.bake(nonce, host, spi_i, now))
+            self._answer(envelope, answer, path, now)
+        else:
+            keeper.refused("IKE_SA_INIT", path.remote, reason, now)
+        return False
+
+    def _begin(self, envelope: Envelope, contents: Contents, path: Path, digest: bytes, now: float) -> None:
+        keeper = self._keeper
+        connections = [each for each in keeper.config.connections if each.admits(path.remote[0])]
+        if not connections:
+            self._drop(envelope.data, path, "no connection for this address")
+            keeper.refused("IKE_SA_INIT", path.remote, "no connection for this address", now)
+            return
+        self._trace(None, envelope, path)
+        sa, context, fitting = answer_init(
+            keeper,
+            lambda connection: keeper.new_sa("responder", connection),
+            connections,
+            envelope,
+            contents,
+            path,
+            digest,
+            now,
+        )
+        sa.responder = Responder(sa, context, fitting)
+        keeper.remember_init(sa, digest, path)
+        keeper.half_opened(sa, path)
+
+    def _unknown(self, data: bytes, spi: bytes, path: Path, now: float) -> None:
+        """No SA: perhaps a repeat for one that is gone. Anything else is not answered."""
+        response = self._keeper.tombstones.answer(spi, data, now)
+        if response is not None:
+            self._keeper.delivery.send_response(None, response, [path], now)
+        else:
+            self._drop(data, path, "unknown SPI")
+
+    # --- stateless answers ------------------------------------------------------------------------------------------
+
+    def _notify(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:
+        """Answer a stranger with one notification, at a bounded rate."""
+        if self._stateless.take(now):
+            self._answer(envelope, answer, path, now)
+
+    def _answer(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:
+        payloads: list[Payload] = [answer]
+        header = envelope.header
+        octets = encode_message(
+            spi_i=header.spi_i,
+            spi_r=header.spi_r,
+            exchange=header.exchange,
+            flags=RESPONSE | (0 if header.is_initiator else INITIATOR),
+            message_id=header.message_id,
+            payloads=payloads,
+        )
+        self._trace(None, envelope, path)
+        response = OutgoingResponse(header.exchange, header.message_id, lambda: octets, self._keeper.names_of(payloads))
+        self._keeper.delivery.send_response(None, response, [path], now)
+
+    def _refuse_version(self, data: bytes, error: InvalidMajorVersion, path: Path, now: float) -> None:
+        """A higher major version is told ours (RFC 7296 section 2.5); a lower one is another protocol."""
+        if error.version >> 4 < 3 or data[19] & RESPONSE or not self._stateless.take(now):
+            return
+        octets = encode_message(
+            spi_i=data[:8],
+            spi_r=data[8:16],
+            exchange=data[18],
+            flags=RESPONSE | (0 if data[19] & INITIATOR else INITIATOR),
+            message_id=int.from_bytes(data[20:24], "big"),
+            payloads=[Notification(Notify.INVALID_MAJOR_VERSION)],
+        )
+        response = OutgoingResponse(data[18], 0, lambda: octets, ("N(INVALID_MAJOR_VERSION)",))
+        self._keeper.delivery.send_response(None, response, [path], now)
+
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def _drop(self, data: bytes, path: Path, reason: str, detail: str = "") -> None:
+        """Count it under *reason*, one of a fixed set; *detail* may hold what the peer sent, and is only traced."""
+        self._keeper.counters[reason] += 1
+        if self._keeper.config.trace:
+            self._keeper.emit(MessageDropped(len(data), path.transport, path.remote, detail or reason))
+
+    def _trace(self, sa: SaId | None, envelope: Envelope, path: Path) -> None:
+        if self._keeper.config.trace:
+            header = envelope.header
+            self._keeper.emit(
+                MessageReceived(
+                    sa,
+                    name_of(Exchange, header.exchange),
+                    header.message_id,
+                    header.is_response,
+                    header.length,
+                    path.transport,
+                    path.local,
+                    path.remote,
+                    False,
+                    self._keeper.names_of(envelope.payloads),
+                )
+            )
+
+
+class _Allowance:
+    """So many per second, with as many saved up at most."""
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._left = per_second
+        self._at: float | None = None
+
+    def take(self, now: float) -> bool:
+        if self._at is not None:
+            self._left = min(self._rate, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True

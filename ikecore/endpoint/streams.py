@@ -1,0 +1,175 @@
+"""All TCP connections of an endpoint: their table, their limits, and whose they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+
+from ..framing import Framing, RawHeader, receiver
+from ..limits import Limits
+from ..outputs import Address, Output, SaId, StreamId
+from ..sa import IkeSa, OutgoingRequest
+from ..transport import Stream, StreamState, source_key
+from ..wire.numbers import RESPONSE
+
+__all__ = ["Streams"]
+
+
+class Streams:
+    """Connections opened by us for an SA, and those accepted from peers.
+
+    *bound* is asked for the largest message that a header on an accepted stream may begin, 0 refusing it. *dirty* holds
+    the streams whose work may be done: the endpoint looks at them after each input.
+    """
+
+    def __init__(self, limits: Limits, emit: Callable[[Output], None], bound: Callable[[RawHeader], int]) -> None:
+        self._limits = limits
+        self._emit = emit
+        self._bound = bound
+        self._streams: dict[StreamId, Stream] = {}
+        self._owner: dict[StreamId, IkeSa] = {}
+        self._of_sa: dict[SaId, StreamId] = {}
+        self._accepted_by_source: Counter[str] = Counter()
+        self._accepted = 0
+        self._numbers = count(1)
+        self._last = 0
+        self.dirty: dict[StreamId, Stream] = {}
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def get(self, stream: StreamId) -> Stream | None:
+        """Return a live stream."""
+        return self._streams.get(stream)
+
+    def was_issued(self, stream: StreamId) -> bool:
+        """Tell whether the handle was ever given out."""
+        return 1 <= stream <= self._last
+
+    def of_sa(self, sa: SaId) -> Stream | None:
+        """Return the connection that we opened for *sa*, if it still lives."""
+        stream = self._of_sa.get(sa)
+        return None if stream is None else self._streams.get(stream)
+
+    def owner(self, stream: StreamId) -> IkeSa | None:
+        """Return the SA for which we opened *stream*."""
+        return self._owner.get(stream)
+
+    # --- beginning --------------------------------------------------------------------------------------------------
+
+    def open(self, sa: IkeSa, remote: Address, local: str | None, now: float) -> Stream:
+        """Begin a connection for *sa*: one at a time, only for what it has to send."""
+        stream = self._make(remote, opened=True)
+        self._owner[stream.id] = sa
+        self._of_sa[sa.id] = stream.id
+        stream.open(local, now)
+        self.touched(stream)
+        return stream
+
+    def accept(self, local: Address, remote: Address, framings: frozenset[Framing], now: float) -> tuple[Stream, str]:
+        """Take in a peer's connection. The reason is empty, or says why it was reset at once.
+
+        At the limit the oldest connection without an authenticated message makes room: an attacker's connections
+        displace one another, and honest peers finish in milliseconds.
+        """
+        source = source_key(remote[0])
+        reason = ""
+        if self._accepted_by_source[source] >= self._limits.streams_per_source:
+            reason = f"{self._limits.streams_per_source} connections from this source"
+        elif self._accepted >= self._limits.streams:
+            oldest = next((each for each in self._streams.values() if not each.opened and not each.proved), None)
+            if oldest is None:
+                reason = f"{self._limits.streams} connections, all of them authenticated"
+            else:
+                oldest.reset("it made room for a newer connection")
+                self.forget(oldest)
+        stream = self._make(remote, opened=False, framings=framings)
+        self._accepted += 1
+        self._accepted_by_source[source] += 1
+        stream.connected(local, now)
+        if reason:
+            stream.reset(reason)
+            self.forget(stream)
+        else:
+            self.touched(stream)
+        return stream, reason
+
+    def _make(
+        self, remote: Address, *, opened: bool, framings: frozenset[Framing] = frozenset({Framing.IKE_TCP})
+    ) -> Stream:
+        self._last = next(self._numbers)
+        bound = self._response_bound if opened else self._bound
+        stream = Stream(
+            StreamId(self._last),
+            remote,
+            opened=opened,
+            receiver=receiver(framings, prefix=not opened, bound=bound),
+            limits=self._limits,
+            emit=self._emit,
+        )
+        self._streams[stream.id] = stream
+        return stream
+
+    def _response_bound(self, header: RawHeader) -> int:
+        """On a connection of ours only responses are valid (TCP-77); they may be as large as a message can be."""
+        return self._limits.message_known if header[5] & RESPONSE else 0
+
+    # --- ending -----------------------------------------------------------------------------------------------------
+
+    def touched(self, stream: Stream) -> None:
+        """Have it looked at after this input."""
+        self.dirty[stream.id] = stream
+
+    def let_go(self, sa: IkeSa, request: OutgoingRequest) -> None:
+        """The request is over: its streams await it no longer."""
+        stream = self.of_sa(sa.id)
+        if stream is None:
+            return
+        stream.awaited.discard(request)
+        if request in stream.waiting:
+            stream.waiting.remove(request)
+        self.touched(stream)
+
+    def tidy(self, stream: Stream, now: float) -> None:
+        """Close what has done its work (the draft, sections 2.1 and 2.2), and forget what is closed."""
+        if stream.alive:
+            if stream.opened:
+                if not stream.awaited and not stream.waiting:
+                    self._done(stream)
+            elif stream.state is StreamState.HALF_CLOSED_THERE and not stream.owed:
+                stream.finish("all is answered, and the peer had closed its side", now)
+        if not stream.alive:
+            self.forget(stream)
+
+    def _done(self, stream: Stream) -> None:
+        """All responses are in and nothing waits: the side that opened the connection closes it (TCP-12)."""
+        reason = "all is answered" if stream.was_open else "not needed any more"
+        stream.close(reason)
+
+    def forget(self, stream: Stream) -> None:
+        """Drop a closed stream from the table."""
+        if self._streams.pop(stream.id, None) is None:
+            return
+        self.dirty.pop(stream.id, None)
+        owner = self._owner.pop(stream.id, None)
+        if owner is not None and self._of_sa.get(owner.id) == stream.id:
+            del self._of_sa[owner.id]
+        if not stream.opened:
+            source = source_key(stream.remote[0])
+            self._accepted -= 1
+            self._accepted_by_source[source] -= 1
+            if not self._accepted_by_source[source]:
+                del self._accepted_by_source[source]
+
+    def drop_sa(self, sa: IkeSa) -> None:
+        """The SA is gone: its connection is of no use."""
+        stream = self.of_sa(sa.id)
+        if stream is not None:
+            stream.awaited.clear()
+            stream.waiting.clear()
+            self.touched(stream)
+
+    def all(self) -> list[Stream]:
+        """Every live stream."""
+        return list(self._streams.values())

@@ -1,0 +1,22 @@
+"""What IKE_SA_INIT leaves behind for IKE_AUTH, and nobody needs afterwards."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["AuthContext"]
+
+
+@attrs.define
+class AuthContext:
+    """The messages that AUTH signs, and what the peer said about authentication.
+
+    *ours* and *theirs* are the IKE_SA_INIT messages as sent, from the SPI on: the last ones, with cookie and final group
+    (RFC 7296 section 2.15). *peer_hashes* is None where the peer sent no SIGNATURE_HASH_ALGORITHMS (RFC 7427).
+    *authorities* are the hashes of its CERTREQ, None where it asked for no certificate.
+    """
+
+    ours: bytes = attrs.field(repr=False)
+    theirs: bytes = attrs.field(repr=False)
+    peer_hashes: frozenset[int] | None = None
+    authorities: tuple[bytes, ...] | None = None

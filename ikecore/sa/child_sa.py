@@ -1,0 +1,156 @@
+"""A Child SA: the pair of ESP SAs that an IKE SA negotiates, as values (RFC 7296 sections 1.2, 2.9, 2.17).
+
+The payloads of a negotiation are the same in IKE_AUTH and CREATE_CHILD_SA, so offering, choosing and checking live here
+and the exchanges only place them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from ..config import ChildConfig
+from ..crypto import ChildKeys, ChildSuite, check_accepted, choose_proposal
+from ..errors import NoProposalChosen, TsUnacceptable
+from ..events import ChildKeyMaterial, ChildSaEstablished
+from ..outputs import ChildId, SaId
+from ..wire import Proposal, TrafficSelector, UnknownSelector
+from ..wire.numbers import Protocol, TransformType
+from .selectors import covers, host_selector, in_words, narrow
+
+__all__ = ["Agreed", "ChildSa", "accept_answer", "choose", "offer", "selectors_of"]
+
+LOWEST_SPI = 256
+"""ESP reserves the SPIs below (RFC 4303 section 2.1)."""
+
+
+@attrs.define
+class ChildSa:
+    """One established Child SA. SPIs are 4 octets; *spi_in* is ours."""
+
+    id: ChildId
+    name: str
+    suite: ChildSuite
+    spi_in: bytes
+    spi_out: bytes
+    local_ts: tuple[TrafficSelector, ...]
+    remote_ts: tuple[TrafficSelector, ...]
+    mode: str
+    keys: ChildKeys = attrs.field(repr=False)
+    initiator: bool
+    """We initiated the exchange that made it, so the first half of its keys protects what we send."""
+
+    def export_keys(self) -> ChildKeyMaterial:
+        """Return the keys by our direction."""
+        keys = self.keys
+        if self.initiator:
+            return ChildKeyMaterial(keys.encr_r, keys.integ_r, keys.encr_i, keys.integ_i)
+        return ChildKeyMaterial(keys.encr_i, keys.integ_i, keys.encr_r, keys.integ_r)
+
+    def established(self, sa: SaId, udp_encapsulation: bool) -> ChildSaEstablished:
+        """Return the event that hands this Child SA out."""
+        return ChildSaEstablished(
+            sa,
+            self.id,
+            self.name,
+            "ah" if self.suite.protocol == Protocol.AH else "esp",
+            "transport" if self.mode == "transport" else "tunnel",
+            self.spi_in,
+            self.spi_out,
+            str(self.suite),
+            tuple(in_words(selector) for selector in self.local_ts),
+            tuple(in_words(selector) for selector in self.remote_ts),
+            udp_encapsulation,
+            self.export_keys(),
+        )
+
+
+@attrs.define
+class Agreed:
+    """What both sides agreed on, before keys: the chosen proposal as sent, and the selectors by the wire's names."""
+
+    proposal: Proposal
+    ts_i: tuple[TrafficSelector, ...]
+    ts_r: tuple[TrafficSelector, ...]
+
+
+def new_spi(random: Callable[[int], bytes], used: Callable[[bytes], bool]) -> bytes:
+    """Draw an inbound SPI: 4 octets, not reserved, not used."""
+    while True:
+        spi = random(4)
+        if int.from_bytes(spi, "big") >= LOWEST_SPI and not used(spi):
+            return spi
+
+
+def offer(config: ChildConfig, spi: bytes, *, with_group: bool) -> tuple[Proposal, ...]:
+    """Number our proposals and put *spi* into them. IKE_AUTH leaves out key exchange methods (RFC 7296 section 1.2)."""
+    offered = []
+    for number, proposal in enumerate(config.proposals, 1):
+        transforms = proposal.transforms
+        if not with_group:
+            transforms = tuple(each for each in transforms if each.type != TransformType.KE)
+        offered.append(Proposal(number, proposal.protocol, spi, transforms))
+    return tuple(offered)
+
+
+def selectors_of(config: ChildConfig, local: str, remote: str) -> tuple[tuple[TrafficSelector, ...], ...]:
+    """Return (local, remote) selectors, with the hosts' addresses where none are configured."""
+    ours = config.local_ts if config.local_ts is not None else (host_selector(local),)
+    theirs = config.remote_ts if config.remote_ts is not None else (host_selector(remote),)
+    return ours, theirs
+
+
+def choose(
+    children: Sequence[ChildConfig],
+    offered: Sequence[Proposal],
+    ts_i: Sequence[TrafficSelector | UnknownSelector],
+    ts_r: Sequence[TrafficSelector | UnknownSelector],
+    *,
+    local: str,
+    remote: str,
+    with_group: bool,
+) -> tuple[ChildConfig, Agreed]:
+    """As responder, find the first configured child that the offer fits, and narrow its selectors.
+
+    Raises NoProposalChosen or TsUnacceptable, whichever came nearest to fitting.
+    """
+    fits = False
+    for config in children:
+        chosen = choose_proposal(offered, config.proposals, protocol=Protocol.ESP, spi_size=4, with_group=with_group)
+        if chosen is None:
+            continue
+        fits = True
+        mine, theirs = selectors_of(config, local, remote)
+        narrowed = Agreed(chosen, narrow(ts_i, theirs), narrow(ts_r, mine))
+        if narrowed.ts_i and narrowed.ts_r:
+            return config, narrowed
+    if fits:
+        raise TsUnacceptable("no child's traffic selectors meet the offered ones")
+    raise NoProposalChosen("no child's proposals meet the offered ones")
+
+
+def accept_answer(
+    offered: Sequence[Proposal],
+    ts_i: Sequence[TrafficSelector],
+    ts_r: Sequence[TrafficSelector],
+    answer: Sequence[Proposal],
+    answered_i: Sequence[TrafficSelector | UnknownSelector],
+    answered_r: Sequence[TrafficSelector | UnknownSelector],
+) -> Agreed:
+    """As initiator, check that the response is within what was offered (RFC 7296 sections 2.7 and 2.9)."""
+    if len(answer) != 1:
+        raise NoProposalChosen(f"the response holds {len(answer)} proposals instead of one")
+    check_accepted(offered, answer[0])
+    return Agreed(answer[0], _within(ts_i, answered_i), _within(ts_r, answered_r))
+
+
+def _within(
+    offered: Sequence[TrafficSelector], answered: Sequence[TrafficSelector | UnknownSelector]
+) -> tuple[TrafficSelector, ...]:
+    kept: list[TrafficSelector] = []
+    for selector in answered:
+        if isinstance(selector, UnknownSelector) or not any(covers(rule, selector) for rule in offered):
+            raise TsUnacceptable(f"the response selects {in_words(selector)}, which was not offered")
+        kept.append(selector)
+    return tuple(kept)

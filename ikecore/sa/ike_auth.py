@@ -1,0 +1,341 @@
+"""IKE_AUTH, both roles (RFC 7296 sections 1.2, 2.15, 2.21.2): who each side is, and the first Child SA.
+
+The responder works in two halves. The first verifies; then the application may be asked whether this peer is welcome,
+while the request stays in progress; the second makes the Child SA and the response. Authentication that fails is told to
+the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails leaves the IKE SA alive.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config import ChildConfig, Connection
+from ..crypto import Identity, child_suite, derive_child_keys
+from ..errors import (
+    AuthenticationFailed,
+    IkeError,
+    NoProposalChosen,
+    RemoteProtocolError,
+    TsUnacceptable,
+)
+from ..events import AuthorizationNeeded, ChildSaFailed, IkeSaEstablished
+from ..outputs import RequestId
+from ..transport import Path
+from ..wire import (
+    CertificateRequest,
+    Contents,
+    IdentificationInitiator,
+    IdentificationResponder,
+    Notification,
+    Payload,
+    Proposal,
+    SecurityAssociation,
+    TrafficSelector,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+)
+from ..wire.numbers import CertEncoding, Exchange, Notify
+from .auth_context import AuthContext
+from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, selectors_of
+from .credentials import authority_hashes, check, expected_auth_octets, prove
+from .informational import DeleteChild
+from .init_facts import refusal_of, wanted_authorities
+from .states import Input
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from .ike_sa import IkeSa
+
+__all__ = ["OurIkeAuth", "Responder", "begin_auth"]
+
+
+def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
+    """Begin IKE_AUTH as the initiator."""
+    sa.begin(OurIkeAuth(sa, context), now)
+
+
+class OurIkeAuth:
+    """The initiator's side: one request, one response."""
+
+    exchange = int(Exchange.IKE_AUTH)
+    liveness = False
+    ends_sa = False
+    wish: RequestId | None = None
+
+    def __init__(self, sa: IkeSa, context: AuthContext) -> None:
+        self.sa = sa
+        self.context = context
+        self.child: ChildConfig | None = next(iter(sa.connection.children), None)
+        self.spi_in = b""
+        self.offered: tuple[Proposal, ...] = ()
+        self.ts_i: tuple[TrafficSelector, ...] = ()
+        self.ts_r: tuple[TrafficSelector, ...] = ()
+
+    def expected_octets(self) -> int:
+        return expected_auth_octets(self.sa.connection)
+
+    def build(self, now: float) -> list[Payload]:
+        """Return IDi, [CERT], [CERTREQ], [IDr], AUTH, [SA, TSi, TSr] in the order of RFC 7296 section 1.2."""
+        sa = self.sa
+        connection, keys = sa.connection, sa.need_keys()
+        identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
+        certificates, auth = prove(connection, keys, self.context, identity.body)
+        payloads: list[Payload] = [identity, *certificates]
+        authorities = authority_hashes(connection)
+        if authorities is not None:
+            payloads.append(CertificateRequest(CertEncoding.X509_SIGNATURE, b"".join(authorities)))
+        wanted = connection.remote_identity
+        if wanted is not None and not wanted.is_pattern:
+            payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
+        payloads.append(auth)
+        if self.child is not None:
+            payloads += self._offer_child(self.child)
+        else:
+            payloads.append(Notification(Notify.CHILDLESS_IKEV2_SUPPORTED))
+        return payloads
+
+    def _offer_child(self, child: ChildConfig) -> list[Payload]:
+        sa = self.sa
+        self.spi_in = new_spi(sa.services.random, lambda spi: any(each.spi_in == spi for each in sa.children.values()))
+        self.offered = offer(child, self.spi_in, with_group=False)
+        local, remote = sa.hosts
+        self.ts_i, self.ts_r = selectors_of(child, local, remote)
+        payloads: list[Payload] = []
+        if child.mode == "transport":
+            payloads.append(Notification(Notify.USE_TRANSPORT_MODE))
+        payloads += [
+            SecurityAssociation(self.offered),
+            TrafficSelectorsInitiator(self.ts_i),
+            TrafficSelectorsResponder(self.ts_r),
+        ]
+        return payloads
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
+        """Verify the responder and take the Child SA. Raises AuthenticationFailed or the peer's refusal."""
+        sa = self.sa
+        if contents.shape == "refused":
+            error = contents.error()
+            number = 0 if error is None else error.notify_type
+            if number == Notify.AUTHENTICATION_FAILED:
+                raise AuthenticationFailed("the peer did not accept our authentication")
+            if number == Notify.NO_PROPOSAL_CHOSEN:
+                raise NoProposalChosen("the peer accepts none of our proposals")
+            raise refusal_of(number)
+        if contents.shape == "eap":
+            raise AuthenticationFailed("the peer wants EAP, which is not configured")
+        try:
+            self._verify(contents)
+        except AuthenticationFailed:
+            # The peer holds the SA for established: tell it (RFC 7296 section 2.21.2), without waiting.
+            sa.last_words([Notification(Notify.AUTHENTICATION_FAILED)], now)
+            raise
+        sa.move(Input.AUTH_VERIFIED)
+        sa.timers.clear(Timer.ESTABLISH)
+        announce(sa, path)
+        self._take_child(contents, now)
+
+    def _verify(self, contents: Contents) -> None:
+        sa = self.sa
+        payload = contents.one(IdentificationResponder)
+        identity = Identity(payload.id_type, payload.data)
+        wanted = sa.connection.remote_identity
+        if wanted is not None and not identity.matches(wanted):
+            raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
+        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services)
+        sa.peer_identity = identity
+
+    def _take_child(self, contents: Contents, now: float) -> None:
+        """Take or refuse the Child SA of the response. The IKE SA lives either way (RFC 7296 section 1.2)."""
+        sa = self.sa
+        if self.child is None:
+            return
+        answer = contents.maybe(SecurityAssociation)
+        try:
+            if answer is None:
+                error = contents.error()
+                raise child_error(0 if error is None else error.notify_type)
+            agreed = accept_answer(
+                self.offered,
+                self.ts_i,
+                self.ts_r,
+                answer.proposals,
+                contents.one(TrafficSelectorsInitiator).selectors,
+                contents.one(TrafficSelectorsResponder).selectors,
+            )
+        except RemoteProtocolError as failure:
+            sa.services.emit(ChildSaFailed(sa.id, self.child.name, failure))
+            if answer is not None:
+                sa.begin(DeleteChild(sa, self.spi_in), now)
+            return
+        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and self.child.mode == "transport"
+        add_child(sa, self.child, agreed, self.spi_in, agreed.proposal.spi, transport_mode, initiator=True)
+
+    def failed(self, error: IkeError, now: float) -> None:
+        """IKE_AUTH failed, and with it the SA."""
+        sa = self.sa
+        if sa.alive and sa.setting_up:
+            sa.fail(error, "error", now)
+
+
+class Responder:
+    """The responder's side: verifies the one IKE_AUTH request that an SA may have, then makes the response."""
+
+    def __init__(self, sa: IkeSa, context: AuthContext, candidates: tuple[Connection, ...]) -> None:
+        self.sa = sa
+        self.context = context
+        self.candidates = candidates
+
+    def answer(self, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+        """Verify the request; return the response's payloads, or None while the application decides."""
+        sa = self.sa
+        if contents.shape not in ("authenticate", "authenticate childless"):
+            raise AuthenticationFailed(f"the peer asks for EAP ({contents.shape}), which is not configured")
+        payload = contents.one(IdentificationInitiator)
+        identity = Identity(payload.id_type, payload.data)
+        self.context.authorities = wanted_authorities(contents)
+        sa.connection = self._connection(identity, contents)
+        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services)
+        sa.peer_identity = identity
+        sa.timers.clear(Timer.HALF_OPEN)
+        if not sa.connection.authorize:
+            return self._accept(contents, path, now)
+        sa.move(Input.QUESTION_ASKED)
+
+        def resume(verdict: object, then: float) -> None:
+            self._resume(bool(verdict), contents, message_id, path, then)
+
+        sa.services.ask(
+            sa,
+            lambda question, deadline: AuthorizationNeeded(
+                question, sa.id, deadline, sa.connection.name, str(identity), path.remote
+            ),
+            resume,
+            now,
+        )
+        return None
+
+    def _connection(self, identity: Identity, contents: Contents) -> Connection:
+        """Find the connection by both identities; one that fits nowhere looks like a wrong key."""
+        asked = contents.maybe(IdentificationResponder)
+        fitting = [
+            each for each in self.candidates if each.remote_identity is None or identity.matches(each.remote_identity)
+        ]
+        if asked is not None:
+            # The initiator may name whom it wants; we may be someone else, and say so (RFC 7296 section 1.2).
+            wanted = Identity(asked.id_type, asked.data)
+            fitting.sort(key=lambda each: each.local_identity != wanted)
+        if not fitting:
+            raise AuthenticationFailed(f"no connection is configured for {identity}")
+        return fitting[0]
+
+    def _resume(self, welcome: bool, contents: Contents, message_id: int, path: Path, now: float) -> None:
+        sa = self.sa
+        if not welcome:
+            refusal = AuthenticationFailed("the application refused the peer")
+            sa.respond(Exchange.IKE_AUTH, message_id, [Notification(Notify.AUTHENTICATION_FAILED)], now)
+            sa.fail(refusal, "us", now)
+            return
+        sa.respond(Exchange.IKE_AUTH, message_id, self._accept(contents, path, now), now)
+
+    def _accept(self, contents: Contents, path: Path, now: float) -> list[Payload]:
+        """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""
+        sa = self.sa
+        connection = sa.connection
+        identity = IdentificationResponder(connection.local_identity.id_type, connection.local_identity.data)
+        certificates, auth = prove(connection, sa.need_keys(), self.context, identity.body)
+        sa.move(Input.AUTH_VERIFIED)
+        sa.timers.set(Timer.FORGET_INIT, now + sa.services.limits.half_open_lifetime)
+        sa.transport, sa.transport_reason = path.transport, "the initiator chose it"
+        sa.responder = None
+        announce(sa, path)
+        return [identity, *certificates, auth, *self._child(contents)]
+
+    def _child(self, contents: Contents) -> list[Payload]:
+        sa = self.sa
+        asked = contents.maybe(SecurityAssociation)
+        if asked is None:
+            return []
+        local, remote = sa.hosts
+        try:
+            config, agreed = choose(
+                sa.connection.children,
+                asked.proposals,
+                contents.one(TrafficSelectorsInitiator).selectors,
+                contents.one(TrafficSelectorsResponder).selectors,
+                local=local,
+                remote=remote,
+                with_group=False,
+            )
+        except (NoProposalChosen, TsUnacceptable) as error:
+            sa.services.emit(ChildSaFailed(sa.id, "", error))
+            return [Notification(error.notify or Notify.NO_PROPOSAL_CHOSEN)]
+        spi_in = new_spi(sa.services.random, lambda spi: any(each.spi_in == spi for each in sa.children.values()))
+        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and config.mode == "transport"
+        add_child(sa, config, agreed, spi_in, agreed.proposal.spi, transport_mode, initiator=False)
+        chosen = agreed.proposal
+        payloads: list[Payload] = [Notification(Notify.USE_TRANSPORT_MODE)] if transport_mode else []
+        return [
+            *payloads,
+            SecurityAssociation((Proposal(chosen.number, chosen.protocol, spi_in, chosen.transforms),)),
+            TrafficSelectorsInitiator(agreed.ts_i),
+            TrafficSelectorsResponder(agreed.ts_r),
+        ]
+
+
+def announce(sa: IkeSa, path: Path) -> None:
+    """Say that the SA is up."""
+    sa.services.emit(
+        IkeSaEstablished(
+            sa.id,
+            sa.connection.name,
+            sa.role,
+            str(sa.connection.local_identity),
+            str(sa.peer_identity),
+            sa.spi_i,
+            sa.spi_r,
+            str(sa.need_keys().suite),
+            sa.transport,
+            sa.transport_reason,
+            path.remote,
+        )
+    )
+
+
+def add_child(
+    sa: IkeSa,
+    config: ChildConfig,
+    agreed: Agreed,
+    spi_in: bytes,
+    spi_out: bytes,
+    transport_mode: bool,
+    *,
+    initiator: bool,
+) -> None:
+    """Derive the first Child SA's keys from the nonces of IKE_SA_INIT (RFC 7296 section 2.17), and hand it out."""
+    keys = sa.need_keys()
+    suite = child_suite(agreed.proposal)
+    material = derive_child_keys(suite, keys.suite.prf, keys.ike.sk_d, keys.ni, keys.nr)
+    local_ts, remote_ts = (agreed.ts_i, agreed.ts_r) if initiator else (agreed.ts_r, agreed.ts_i)
+    child = ChildSa(
+        sa.services.new_child_id(),
+        config.name,
+        suite,
+        spi_in,
+        spi_out,
+        local_ts,
+        remote_ts,
+        "transport" if transport_mode else "tunnel",
+        material,
+        initiator,
+    )
+    sa.children[child.id] = child
+    sa.services.emit(child.established(sa.id, sa.nat.any))
+
+
+def child_error(number: int) -> RemoteProtocolError:
+    """Turn the notification that stands in place of a Child SA into its error."""
+    if number == Notify.TS_UNACCEPTABLE:
+        return TsUnacceptable("the peer accepts none of our traffic selectors")
+    if number == Notify.NO_PROPOSAL_CHOSEN:
+        return NoProposalChosen("the peer accepts none of our ESP proposals")
+    return refusal_of(number)

@@ -1,0 +1,422 @@
+"""IKE_SA_INIT, both roles (RFC 7296 sections 1.2, 2.6, 2.7, 2.23).
+
+The exchange is not protected, so every effect is bounded: the initiator believes a response only on the exact path of
+its request and keeps listening after an error that anyone could have forged; the responder makes an SA only for a
+request that fits in every way, and answers the rest with one stateless notification or not at all.
+
+AUTH signs the octets of both messages and NAT detection hashes the addresses, so an IKE_SA_INIT cannot change its
+transport. Moving it is a new attempt with a new SPI, while the old one goes on listening (design, section 7). A cookie
+or another group stays on its attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from ..config import Connection
+from ..crypto import (
+    KeyAgreement,
+    check_accepted,
+    choose_proposal,
+    derive_ike_keys,
+    generate,
+    ike_suite,
+)
+from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
+from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, NatDetected, SpisChanged, Transport
+from ..outputs import RequestId
+from ..transport import DatagramPath, Path
+from ..wire import (
+    CertificateRequest,
+    Contents,
+    Envelope,
+    KeyExchange,
+    Nonce,
+    Notification,
+    Payload,
+    Proposal,
+    SecurityAssociation,
+    VendorId,
+    encode_message,
+)
+from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, CertEncoding, Exchange, Ke, Notify, Protocol, name_of
+from .auth_context import AuthContext
+from .base import Services
+from .credentials import authority_hashes
+from .init_facts import (
+    check_nonce,
+    first_group,
+    groups_of,
+    hash_notification,
+    nat_facts,
+    nat_notifications,
+    note_tcp,
+    numbered,
+    peer_hashes,
+    refusal_of,
+    tcp_notification,
+    wanted_authorities,
+)
+from .keys import SaKeys
+from .request import OutgoingRequest, OutgoingResponse
+from .states import Input
+from .timers import Timer
+
+if TYPE_CHECKING:
+    from .ike_sa import IkeSa
+
+__all__ = ["AfterInit", "InitAttempt", "answer_init"]
+
+AfterInit = Callable[["IkeSa", AuthContext, float], None]
+"""What the initiator does once IKE_SA_INIT is answered."""
+
+NONCE_OCTETS = 32
+"""At least half the key of every PRF we offer (RFC 7296 section 2.10), and room to spare."""
+
+
+class InitAttempt:
+    """One attempt of the initiator: an SPI, a nonce, a key pair, and one transport."""
+
+    exchange = int(Exchange.IKE_SA_INIT)
+    liveness = False
+    ends_sa = False
+    wish: RequestId | None = None
+
+    def __init__(self, sa: IkeSa, host: str, transport: Transport, reason: str, then: AfterInit) -> None:
+        self.sa = sa
+        self.host = host
+        self.transport: Transport = transport
+        self.reason = reason
+        self.then = then
+        self.spi_i = sa.services.new_ike_spi()
+        self.nonce = sa.services.random(NONCE_OCTETS)
+        self.agreement: KeyAgreement = generate(first_group(sa.connection.proposals), sa.services.random)
+        self.cookie: bytes | None = None
+        self.rounds = 0
+        self.path: Path | None = None
+        self.refusal: IkeError | None = None
+        """An unprotected error that came over UDP, kept until something better comes or the wait is over."""
+        self.request: OutgoingRequest | None = None
+
+    # --- sending ----------------------------------------------------------------------------------------------------
+
+    def send(self, now: float) -> None:
+        """Send the request of this attempt, as it is now."""
+        sa = self.sa
+        sa.attempts[self.spi_i] = self
+        sa.services.claim(self.spi_i, sa)
+        self.request = OutgoingRequest(
+            self.exchange, 0, self._octets, (), handler=self, expected=self.expected_octets(), started=now, size=500
+        )
+        sa.services.send_request(sa, self.request, now)
+
+    def bind(self, path: Path) -> None:
+        """The path is known now, and with it the addresses that NAT detection hashes."""
+        self.path = path
+
+    def expected_octets(self) -> int:
+        return 600
+
+    def build(self, now: float) -> list[Payload]:
+        """Return the payloads; only valid once `bind` has told the path."""
+        sa, services = self.sa, self.sa.services
+        path = self.path
+        if path is None:
+            raise RuntimeError("IKE_SA_INIT is built before its path is known")
+        payloads: list[Payload] = []
+        if self.cookie is not None:
+            payloads.append(Notification(Notify.COOKIE, self.cookie))
+        payloads += [
+            SecurityAssociation(numbered(sa.connection.proposals)),
+            KeyExchange(self.agreement.group, self.agreement.public),
+            Nonce(self.nonce),
+            *nat_notifications(self.spi_i, bytes(8), path),
+            hash_notification(),
+        ]
+        announced = sa.connection.transports.announce_tcp
+        if announced:
+            payloads.append(tcp_notification(services.config.tcp_notify, announced))
+        payloads.append(VendorId(VENDOR_ID))
+        return payloads
+
+    def _octets(self) -> bytes:
+        payloads = self.build(0.0)
+        if self.request is not None:
+            self.request.names = self.sa.services.names_of(payloads)
+        return encode_message(
+            spi_i=self.spi_i,
+            spi_r=bytes(8),
+            exchange=self.exchange,
+            flags=INITIATOR,
+            message_id=0,
+            payloads=payloads,
+        )
+
+    # --- the response -----------------------------------------------------------------------------------------------
+
+    def received(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> None:
+        """Take an unprotected response on the path of the request. Raises what is wrong with it, for the counters."""
+        try:
+            if contents.shape == "accepted":
+                self._accepted(envelope, contents, path, now)
+            elif contents.shape == "cookie wanted":
+                self._cookie_wanted(contents, now)
+            elif contents.shape == "another group wanted":
+                self._group_wanted(contents, now)
+            else:
+                self._refused(contents, now)
+        except RemoteProtocolError as error:
+            # Anyone can forge this. The true response may still come, so nothing changes; the error is what we
+            # report if it never does.
+            if self.transport == "tcp":
+                self.failed(error, now)
+            elif self.refusal is None:
+                self._remember(error, now)
+            raise
+
+    def _again(self, now: float) -> None:
+        self.rounds += 1
+        if self.rounds > self.sa.services.limits.cookie_rounds:
+            raise InvalidSyntax(f"more than {self.rounds - 1} cookies and groups were demanded")
+        self._retire(now)
+        self.send(now)
+
+    def _cookie_wanted(self, contents: Contents, now: float) -> None:
+        cookie = contents.notifies(Notify.COOKIE)[0].data
+        if not 1 <= len(cookie) <= 64:
+            raise InvalidSyntax(f"a cookie of {len(cookie)} octets")
+        if cookie == self.cookie:
+            raise InvalidSyntax("the cookie that we sent is demanded again")
+        self.cookie = cookie
+        self.sa.services.emit(CookieReceived(self.sa.id, self.transport))
+        self._again(now)
+
+    def _group_wanted(self, contents: Contents, now: float) -> None:
+        data = contents.notifies(Notify.INVALID_KE_PAYLOAD)[0].data
+        if len(data) != 2:
+            raise InvalidSyntax("INVALID_KE_PAYLOAD names no key exchange method")
+        group = int.from_bytes(data, "big")
+        if group == self.agreement.group or group not in groups_of(self.sa.connection.proposals):
+            raise InvalidSyntax(f"key exchange method {group} is wanted, which was refused or never proposed")
+        offered = self.agreement.group
+        self.agreement = generate(group, self.sa.services.random)
+        self.sa.services.emit(KeyExchangeRetried(self.sa.id, name_of(Ke, offered), name_of(Ke, group)))
+        self._again(now)
+
+    def _refused(self, contents: Contents, now: float) -> None:
+        error = contents.error()
+        number = 0 if error is None else error.notify_type
+        if number == Notify.NO_PROPOSAL_CHOSEN:
+            raise NoProposalChosen("the peer accepts none of our proposals")
+        raise refusal_of(number)
+
+    def _remember(self, error: IkeError, now: float) -> None:
+        self.refusal = error
+        wait = self.sa.services.limits.init_error_wait
+        if not self.sa.timers.is_set(Timer.INIT_ERROR):
+            self.sa.timers.set(Timer.INIT_ERROR, now + wait)
+
+    def _accepted(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> None:
+        sa, services = self.sa, self.sa.services
+        spi_r = envelope.header.spi_r
+        if spi_r == bytes(8):
+            raise InvalidSyntax("the responder's SPI is zero", 8)
+        answer = contents.one(SecurityAssociation).proposals
+        if len(answer) != 1:
+            raise InvalidSyntax(f"the response holds {len(answer)} proposals instead of one")
+        check_accepted(numbered(sa.connection.proposals), answer[0])
+        suite = ike_suite(answer[0])
+        exchange, nonce = contents.one(KeyExchange), contents.one(Nonce).data
+        if exchange.group != self.agreement.group or suite.group != self.agreement.group:
+            raise InvalidSyntax("the response is for another key exchange method than ours")
+        check_nonce(nonce, suite.prf_key_length)
+        shared = self.agreement.shared(exchange.data)
+        keys = derive_ike_keys(suite, shared, self.nonce, nonce, self.spi_i, spi_r)
+
+        # From here on nothing can fail.
+        request = self.request
+        if request is None:
+            raise RuntimeError("a response before the request")
+        for other in list(sa.attempts.values()):
+            if other is not self:
+                other.drop(now)
+        self._retire(now)
+        sa.timers.clear(Timer.INIT_ERROR)
+        sa.spi_i, sa.spi_r = self.spi_i, spi_r
+        sa.keys = SaKeys.make(
+            "initiator", (self.spi_i, spi_r), suite, (self.nonce, nonce), keys, services.ciphers, services.random
+        )
+        sa.ours.next_id = 1
+        sa.nat = nat_facts(contents, self.spi_i, spi_r, path)
+        sa.hosts = (path.local[0], path.remote[0])
+        note_tcp(sa, contents, path)
+        if path.transport == "tcp":
+            sa.facts.used_port = path.remote[1]
+        if services.config.trace:
+            services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
+        services.emit(SpisChanged(sa.id, sa.spi_i, sa.spi_r, "IKE_SA_INIT was answered"))
+        self._settle_path(path, now)
+        sa.attempts.clear()
+        sa.move(Input.INIT_ANSWERED)
+        context = AuthContext(
+            ours=request.whole,
+            theirs=envelope.data,
+            peer_hashes=peer_hashes(contents),
+            authorities=wanted_authorities(contents),
+        )
+        self.then(sa, context, now)
+
+    def _settle_path(self, path: Path, now: float) -> None:
+        """Decide where datagrams go from now on (RFC 7296 section 2.23; TCP-73)."""
+        sa, services = self.sa, self.sa.services
+        if sa.nat.any:
+            services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
+        transports = sa.connection.transports
+        if isinstance(path, DatagramPath):
+            sa.path = path
+            if not sa.nat.any or path.marker:
+                return
+            local = services.local_address(self.host, True, path.local[0])
+            if local is not None:
+                services.move_path(
+                    sa, DatagramPath(local, (self.host, transports.udp_nat_port), True), "a NAT was found: port 4500"
+                )
+        elif not sa.nat.any:
+            local = services.local_address(self.host, False, path.local[0])
+            if local is not None:
+                sa.path = DatagramPath(local, (self.host, transports.udp_port), False)
+
+    # --- the end of it ----------------------------------------------------------------------------------------------
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
+        """Not used: responses of IKE_SA_INIT need their envelope and come by `received`."""
+        raise RuntimeError("IKE_SA_INIT is not protected")
+
+    def _retire(self, now: float) -> None:
+        """Stop sending the present request."""
+        if self.request is not None:
+            self.sa.services.request_done(self.sa, self.request, now)
+
+    def drop(self, now: float) -> None:
+        """Forget this attempt."""
+        self._retire(now)
+        self.sa.attempts.pop(self.spi_i, None)
+        if self.spi_i != self.sa.spi_i:
+            self.sa.services.release(self.spi_i)
+
+    def failed(self, error: IkeError, now: float) -> None:
+        """This attempt came to nothing; so has the SA if it was the last one."""
+        sa = self.sa
+        sa.progress.append(f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}")
+        self.drop(now)
+        if sa.attempts or not sa.alive or sa.services.attempt_failed(sa, self, now):
+            return
+        if isinstance(error, PeerUnreachable):
+            error = PeerUnreachable("no answer to IKE_SA_INIT", tuple(sa.progress))
+        sa.fail(error, "silence", now)
+
+
+# --- the responder ------------------------------------------------------------------------------------------------------
+
+
+def answer_init(
+    services: Services,
+    make_sa: Callable[[Connection], IkeSa],
+    connections: Sequence[Connection],
+    envelope: Envelope,
+    contents: Contents,
+    path: Path,
+    digest: bytes,
+    now: float,
+) -> tuple[IkeSa, AuthContext, tuple[Connection, ...]]:
+    """Answer a new, admitted IKE_SA_INIT request with an SA; also return which connections may still turn out to be meant.
+
+    Raises NoProposalChosen or InvalidKePayload, which the caller answers without keeping anything, or InvalidSyntax,
+    which nobody answers. *connections* are those that the peer's address admits, in order.
+    """
+    offered = contents.one(SecurityAssociation).proposals
+    exchange, ni = contents.one(KeyExchange), contents.one(Nonce).data
+    connection, chosen = _choose(connections, offered, exchange.group)
+    suite = ike_suite(chosen)
+    check_nonce(ni, suite.prf_key_length)
+    if exchange.group != suite.group:
+        raise InvalidKePayload(suite.group)
+    agreement = generate(suite.group, services.random)
+    shared = agreement.shared(exchange.data)
+    spi_i, spi_r, nr = envelope.header.spi_i, services.new_ike_spi(), services.random(NONCE_OCTETS)
+    keys = derive_ike_keys(suite, shared, ni, nr, spi_i, spi_r)
+
+    sa = make_sa(connection)
+    sa.spi_i, sa.spi_r = spi_i, spi_r
+    sa.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.ciphers, services.random)
+    sa.nat = nat_facts(contents, spi_i, bytes(8), path)
+    sa.hosts = (path.local[0], path.remote[0])
+    if isinstance(path, DatagramPath):
+        sa.path = path
+    note_tcp(sa, contents, path)
+    services.claim(spi_r, sa)
+    if services.config.trace:
+        services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
+    if sa.nat.any:
+        services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
+
+    payloads = _answer_payloads(sa, chosen, agreement, nr, path)
+    octets = encode_message(
+        spi_i=spi_i,
+        spi_r=spi_r,
+        exchange=Exchange.IKE_SA_INIT,
+        flags=RESPONSE,
+        message_id=0,
+        payloads=payloads,
+    )
+    response = OutgoingResponse(Exchange.IKE_SA_INIT, 0, lambda: octets, services.names_of(payloads))
+    sa.theirs.begin(0, digest, path)
+    services.send_response(sa, response, sa.theirs.answer(0, response), now)
+    sa.timers.set(Timer.HALF_OPEN, now + services.limits.half_open_lifetime)
+    fitting = tuple(each for each in connections if _accepts(each, (chosen,), suite.group) is not None)
+    return sa, AuthContext(octets, envelope.data, peer_hashes(contents), None), fitting
+
+
+def _choose(connections: Sequence[Connection], offered: Sequence[Proposal], group: int) -> tuple[Connection, Proposal]:
+    for connection in connections:
+        chosen = _accepts(connection, offered, group)
+        if chosen is not None:
+            return connection, chosen
+    raise NoProposalChosen("no connection's proposals meet the offered ones")
+
+
+def _accepts(connection: Connection, offered: Sequence[Proposal], group: int) -> Proposal | None:
+    return choose_proposal(
+        offered, connection.proposals, protocol=Protocol.IKE, spi_size=0, with_group=True, group=group
+    )
+
+
+def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: bytes, path: Path) -> list[Payload]:
+    services = sa.services
+    payloads: list[Payload] = [
+        SecurityAssociation((chosen,)),
+        KeyExchange(agreement.group, agreement.public),
+        Nonce(nr),
+        *nat_notifications(sa.spi_i, sa.spi_r, path),
+    ]
+    authorities = authority_hashes(sa.connection)
+    if authorities is not None:
+        payloads.append(CertificateRequest(CertEncoding.X509_SIGNATURE, b"".join(authorities)))
+    payloads.append(hash_notification())
+    port = _announced_port(sa, path)
+    if port:
+        payloads.append(tcp_notification(services.config.tcp_notify, port))
+    payloads.append(VendorId(VENDOR_ID))
+    return payloads
+
+
+def _announced_port(sa: IkeSa, path: Path) -> int | None:
+    """Return the TCP port to announce: the configured one, else that of our listener where the peer can reach it.
+
+    Behind a NAT our own port number means nothing outside, so without configuration nothing is said (TCP-68, TCP-69).
+    """
+    configured = sa.connection.transports.announce_tcp
+    if configured is not None:
+        return configured
+    return None if sa.nat.local_behind_nat else sa.services.listener_port(path.local[0])

@@ -1,0 +1,140 @@
+"""What the payloads of IKE_SA_INIT tell, the same in both roles: groups, nonces, NATs, TCP, hash algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..crypto import SUPPORTED_HASHES
+from ..errors import InvalidSyntax, PeerRefused
+from ..events import TcpAnnounced
+from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
+from ..wire import (
+    CertificateRequest,
+    Contents,
+    Notification,
+    Proposal,
+    VendorId,
+)
+from ..wire.notify_data import decode_hash_algorithms, decode_tcp_port, encode_hash_algorithms, encode_tcp_port
+from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, TransformType, name_of
+
+if TYPE_CHECKING:
+    from .ike_sa import IkeSa
+
+__all__ = [
+    "check_nonce",
+    "first_group",
+    "groups_of",
+    "hash_notification",
+    "nat_facts",
+    "nat_notifications",
+    "note_tcp",
+    "numbered",
+    "peer_hashes",
+    "refusal_of",
+    "tcp_notification",
+    "wanted_authorities",
+]
+
+
+def numbered(proposals: Sequence[Proposal]) -> tuple[Proposal, ...]:
+    """Number proposals 1, 2, 3 in order of preference (RFC 7296 section 3.3.1)."""
+    return tuple(
+        Proposal(number, proposal.protocol, b"", proposal.transforms) for number, proposal in enumerate(proposals, 1)
+    )
+
+
+def groups_of(proposals: Sequence[Proposal]) -> tuple[int, ...]:
+    """Return every key exchange method that is proposed, in order of preference."""
+    return tuple(
+        transform.id
+        for proposal in proposals
+        for transform in proposal.transforms
+        if transform.type == TransformType.KE
+    )
+
+
+def first_group(proposals: Sequence[Proposal]) -> int:
+    """Return the method that the responder will most likely accept (RFC 7296 section 3.3.6)."""
+    groups = groups_of(proposals)
+    if not groups:
+        raise InvalidSyntax("no proposal has a key exchange method")
+    return groups[0]
+
+
+def check_nonce(nonce: bytes, prf_key_length: int) -> None:
+    """Refuse a nonce that is too short for the PRF (RFC 7296 section 2.10)."""
+    if not 16 <= len(nonce) <= 256 or 2 * len(nonce) < prf_key_length:
+        raise InvalidSyntax(f"a nonce of {len(nonce)} octets")
+
+
+def nat_notifications(spi_i: bytes, spi_r: bytes, path: Path) -> tuple[Notification, Notification]:
+    """Hash the addresses of *path*: for TCP those of the connection (TCP-72)."""
+    return (
+        Notification(Notify.NAT_DETECTION_SOURCE_IP, nat_digest(spi_i, spi_r, path.local)),
+        Notification(Notify.NAT_DETECTION_DESTINATION_IP, nat_digest(spi_i, spi_r, path.remote)),
+    )
+
+
+def nat_facts(contents: Contents, spi_i: bytes, spi_r: bytes, path: Path) -> NatFacts:
+    """Compare the peer's view of the addresses with ours; *spi_r* as in the header of that message."""
+    return detect(
+        spi_i,
+        spi_r,
+        sources=[each.data for each in contents.notifies(Notify.NAT_DETECTION_SOURCE_IP)],
+        destinations=[each.data for each in contents.notifies(Notify.NAT_DETECTION_DESTINATION_IP)],
+        remote=path.remote,
+        local=path.local,
+    )
+
+
+def tcp_notification(number: int, port: int) -> Notification:
+    """Announce IKE over TCP at *port* (the draft, section 2.5)."""
+    return Notification(number, encode_tcp_port(port))
+
+
+def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
+    """Take down whether the peer announced IKE over TCP.
+
+    The number was never assigned. Unless configuration says that both sides agreed on it, it is only believed from a
+    peer that sends our Vendor ID, since to anyone else the number may mean something different (TCP-52).
+    """
+    config = sa.services.config
+    sa.facts.init_over_udp = path.transport == "udp"
+    found = contents.notify(config.tcp_notify)
+    if found is None:
+        return
+    if not config.notify_numbers_agreed and not any(each.data == VENDOR_ID for each in contents.all(VendorId)):
+        return
+    port = decode_tcp_port(found.data)
+    if port is None:
+        return
+    usable = port_allowed(port, sa.connection.transports.allowed_ports)
+    reason = "may be used" if usable else "is not among the allowed ports"
+    if usable:
+        sa.facts.announced_port = port
+    sa.services.emit(TcpAnnounced(sa.id, port, usable, reason))
+
+
+def hash_notification() -> Notification:
+    """Say which hash algorithms we verify signatures with (RFC 7427 section 4)."""
+    return Notification(Notify.SIGNATURE_HASH_ALGORITHMS, encode_hash_algorithms(sorted(SUPPORTED_HASHES)))
+
+
+def peer_hashes(contents: Contents) -> frozenset[int] | None:
+    """Return the hash algorithms that the peer verifies signatures with, None if it does not know RFC 7427."""
+    found = contents.notify(Notify.SIGNATURE_HASH_ALGORITHMS)
+    hashes = None if found is None else decode_hash_algorithms(found.data)
+    return None if hashes is None else frozenset(hashes)
+
+
+def wanted_authorities(contents: Contents) -> tuple[bytes, ...] | None:
+    """Return the hashes of the certification authorities that the peer named, None if it asked for no certificate."""
+    requests = [each for each in contents.all(CertificateRequest) if each.encoding == CertEncoding.X509_SIGNATURE]
+    return tuple(digest for each in requests for digest in each.authorities) if requests else None
+
+
+def refusal_of(number: int) -> PeerRefused:
+    """Turn an error notification of the peer into our error."""
+    return PeerRefused(number, name_of(Notify, number))

@@ -1,0 +1,134 @@
+"""Traffic selectors as sets: what two lists have in common (RFC 7296 section 2.9), and selectors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
+
+from ..errors import LocalProtocolError
+from ..wire import TrafficSelector, UnknownSelector
+from ..wire.numbers import TsType
+
+__all__ = ["covers", "host_selector", "in_words", "intersect", "narrow", "parse_selector"]
+
+ANY_PORT = (0, 65535)
+_PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
+
+
+def host_selector(address: str, protocol: int = 0) -> TrafficSelector:
+    """Select everything to or from one address."""
+    return parse_selector(address) if not protocol else parse_selector(f"{address}[{protocol}]")
+
+
+def parse_selector(text: str) -> TrafficSelector:
+    """Read "10.0.0.0/24", "10.0.0.1-10.0.0.9" or "2001:db8::/32", optionally with "[tcp/443]", "[udp]" or "[17/53-99]".
+
+    Raises LocalProtocolError, with what was read.
+    """
+    where, _, rest = text.strip().partition("[")
+    try:
+        first, last = _address_range(where.strip())
+        protocol, ports = _protocol_ports(rest[:-1]) if rest else (0, ANY_PORT)
+        if rest and not rest.endswith("]"):
+            raise ValueError("the bracket is not closed")
+    except ValueError as error:
+        raise LocalProtocolError(
+            f"traffic selector {text!r}: {error}; write an address, a network or first-last, then [protocol/port]"
+        ) from None
+    kind = TsType.TS_IPV4_ADDR_RANGE if first.version == 4 else TsType.TS_IPV6_ADDR_RANGE
+    return TrafficSelector(kind, protocol, ports[0], ports[1], first.packed, last.packed)
+
+
+def _address_range(text: str) -> tuple[IPv4Address | IPv6Address, IPv4Address | IPv6Address]:
+    if "-" in text:
+        low, high = (ip_address(part.strip()) for part in text.split("-", 1))
+        if low.version != high.version or int(low) > int(high):
+            raise ValueError("the range has to go upwards in one address family")
+        return low, high
+    network = ip_network(text, strict=False)
+    return network[0], network[-1]
+
+
+def _protocol_ports(text: str) -> tuple[int, tuple[int, int]]:
+    name, _, port = text.partition("/")
+    protocol = _PROTOCOLS.get(name) if not name.isdigit() else int(name)
+    if protocol is None or not 0 <= protocol <= 255:
+        raise ValueError(f"{name!r} is no protocol (a number, or one of {', '.join(_PROTOCOLS)})")
+    if not port or port == "any":
+        return protocol, ANY_PORT
+    low, _, high = port.partition("-")
+    ports = (int(low), int(high or low))
+    if not 0 <= ports[0] <= ports[1] <= 65535:
+        raise ValueError(f"{port!r} is no port or range of ports")
+    return protocol, ports
+
+
+def intersect(one: TrafficSelector, other: TrafficSelector) -> TrafficSelector | None:
+    """Return what both select, None if nothing. OPAQUE ports (65535-0) only meet themselves or ANY."""
+    if one.ts_type != other.ts_type:
+        return None
+    if one.protocol and other.protocol and one.protocol != other.protocol:
+        return None
+    start, end = max(one.start, other.start), min(one.end, other.end)
+    if start > end:
+        return None
+    ports = _common_ports((one.start_port, one.end_port), (other.start_port, other.end_port))
+    if ports is None:
+        return None
+    return TrafficSelector(one.ts_type, one.protocol or other.protocol, ports[0], ports[1], start, end)
+
+
+def _common_ports(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int] | None:
+    if one == other:
+        return one
+    opaque = (65535, 0)
+    if one == opaque or other == opaque:
+        return opaque if ANY_PORT in (one, other) else None
+    low, high = max(one[0], other[0]), min(one[1], other[1])
+    return (low, high) if low <= high else None
+
+
+def covers(outer: TrafficSelector, inner: TrafficSelector) -> bool:
+    """Tell whether *inner* selects nothing that *outer* does not."""
+    return intersect(outer, inner) == inner
+
+
+def narrow(
+    offered: Sequence[TrafficSelector | UnknownSelector], allowed: Sequence[TrafficSelector], most: int = 64
+) -> tuple[TrafficSelector, ...]:
+    """Return what of *offered* is *allowed*, in the order of the offer, without repeats or parts of one another.
+
+    Selectors of unknown type are ignored (RFC 7296 section 2.9). Where the first offered selector, the one of the
+    triggering packet, is acceptable, the result contains it. *most* bounds the result against a peer's product of lists.
+    """
+    found: list[TrafficSelector] = []
+    for selector in offered:
+        if isinstance(selector, UnknownSelector):
+            continue
+        for rule in allowed:
+            common = intersect(selector, rule)
+            if common is None or any(covers(known, common) for known in found):
+                continue
+            found = [known for known in found if not covers(common, known)]
+            found.append(common)
+            if len(found) >= most:
+                return tuple(found)
+    return tuple(found)
+
+
+def in_words(selector: TrafficSelector | UnknownSelector) -> str:
+    """Write a selector as `parse_selector` reads it."""
+    if isinstance(selector, UnknownSelector):
+        return f"selector of type {selector.ts_type}"
+    low, high = ip_address(selector.start), ip_address(selector.end)
+    networks = list(summarize_address_range(low, high)) if int(low) <= int(high) else []  # type: ignore[type-var]
+    if low == high:
+        text = str(low)
+    else:
+        text = str(networks[0]) if len(networks) == 1 else f"{low}-{high}"
+    ports = (selector.start_port, selector.end_port)
+    if not selector.protocol and ports == ANY_PORT:
+        return text
+    if ports == ANY_PORT:
+        return f"{text}[{selector.protocol}]"
+    return f"{text}[{selector.protocol}/{ports[0]}{'' if ports[0] == ports[1] else f'-{ports[1]}'}]"

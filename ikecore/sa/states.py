@@ -1,0 +1,121 @@
+"""The life of an IKE SA on one screen: which exchange may happen in which state, in which role, and what comes next.
+
+The table below is the only place that knows. A row holds, for one state and one original role, the exchanges that we may
+begin (*ours*), those that the peer may begin (*theirs*), and the state that each input leads to. What is not in the
+table is refused: our own wish with `LocalProtocolError`, the peer's request as `Verdict` says. The diagram in docs/ is
+drawn from it, and a test walks every state, exchange and role.
+
+Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here and giving
+it a module; nothing else knows the order.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+from ..errors import LocalProtocolError
+from ..events import Role
+from ..wire.numbers import Exchange
+
+__all__ = ["TABLE", "Input", "Row", "State", "Verdict", "may_begin", "step", "verdict"]
+
+
+class State(enum.Enum):
+    """Where an IKE SA is in its life."""
+
+    INITIATING = "initiating"
+    """IKE_SA_INIT is sent; there may be several attempts, and no keys yet."""
+    HALF_OPEN = "half-open"
+    """IKE_SA_INIT is answered; the responder has keys and waits for IKE_AUTH."""
+    AUTHENTICATING = "authenticating"
+    """The initiator has sent IKE_AUTH."""
+    DECIDING = "deciding"
+    """The initiator of IKE_AUTH has proved itself; the responder's application decides."""
+    ESTABLISHED = "established"
+    """Both sides are authenticated."""
+    DELETING = "deleting"
+    """Our Delete of the IKE SA is on its way."""
+    CLOSED = "closed"
+    """Nothing is left but the answer to a repeated request."""
+
+
+class Input(enum.Enum):
+    """What moves an IKE SA from state to state."""
+
+    INIT_ANSWERED = "IKE_SA_INIT answered"
+    AUTH_VERIFIED = "AUTH verified"
+    QUESTION_ASKED = "application asked"
+    DELETE_SENT = "Delete sent"
+    GONE = "gone"
+
+
+class Verdict(enum.Enum):
+    """What happens to a request of the peer."""
+
+    PROCESS = "process"
+    DROP = "drop"
+    """It cannot be meant for this state: no answer, no effect (it will be repeated if it matters)."""
+    REFUSE = "refuse"
+    """The peer is authenticated and has to know: INVALID_SYNTAX (RFC 7296 section 2.21.3)."""
+
+
+@attrs.frozen
+class Row:
+    """One state of one role."""
+
+    ours: frozenset[int]
+    theirs: frozenset[int]
+    moves: Mapping[Input, State]
+
+
+_NONE: frozenset[int] = frozenset()
+_INIT, _AUTH = frozenset({Exchange.IKE_SA_INIT}), frozenset({Exchange.IKE_AUTH})
+_INFO = frozenset({Exchange.INFORMATIONAL})
+_ALL = frozenset({Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL})
+_END = {Input.GONE: State.CLOSED}
+
+TABLE: Mapping[tuple[State, Role], Row] = {
+    # state, role                             ours   theirs  input -> state
+    (State.INITIATING, "initiator"): Row(_INIT, _NONE, {Input.INIT_ANSWERED: State.AUTHENTICATING, **_END}),
+    (State.AUTHENTICATING, "initiator"): Row(_AUTH, _NONE, {Input.AUTH_VERIFIED: State.ESTABLISHED, **_END}),
+    (State.HALF_OPEN, "responder"): Row(
+        _NONE, _AUTH, {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.QUESTION_ASKED: State.DECIDING, **_END}
+    ),
+    (State.DECIDING, "responder"): Row(_NONE, _NONE, {Input.AUTH_VERIFIED: State.ESTABLISHED, **_END}),
+    (State.ESTABLISHED, "initiator"): Row(_ALL, _ALL, {Input.DELETE_SENT: State.DELETING, **_END}),
+    (State.ESTABLISHED, "responder"): Row(_ALL, _ALL, {Input.DELETE_SENT: State.DELETING, **_END}),
+    (State.DELETING, "initiator"): Row(_INFO, _INFO, _END),
+    (State.DELETING, "responder"): Row(_INFO, _INFO, _END),
+    (State.CLOSED, "initiator"): Row(_NONE, _NONE, {}),
+    (State.CLOSED, "responder"): Row(_NONE, _NONE, {}),
+}
+
+AUTHENTICATED = frozenset({State.ESTABLISHED, State.DELETING})
+"""In these states the peer has proved who it is, so its mistakes are answered."""
+
+
+def step(state: State, role: Role, what: Input) -> State:
+    """Return the state after *what*; raises LocalProtocolError where the table has no such move."""
+    row = TABLE.get((state, role))
+    if row is None or what not in row.moves:
+        raise LocalProtocolError(f"{what.value}: not possible for the {role} of an SA that is {state.value}")
+    return row.moves[what]
+
+
+def may_begin(state: State, role: Role, exchange: int) -> bool:
+    """Tell whether we may begin *exchange* now."""
+    row = TABLE.get((state, role))
+    return row is not None and exchange in row.ours
+
+
+def verdict(state: State, role: Role, exchange: int) -> Verdict:
+    """Say what happens to a verified request for *exchange* from the peer."""
+    row = TABLE.get((state, role))
+    if row is not None and exchange in row.theirs:
+        return Verdict.PROCESS
+    if state is State.ESTABLISHED:
+        return Verdict.REFUSE
+    return Verdict.DROP

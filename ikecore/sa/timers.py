@@ -1,0 +1,56 @@
+"""The timers of one SA: a handful of named moments, of which the earliest counts."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Timer", "Timers"]
+
+
+class Timer(enum.Enum):
+    """Every reason for which an SA wakes up."""
+
+    RETRANSMIT = "retransmit"
+    ESTABLISH = "establish"
+    """The initiator gives up setting up."""
+    HALF_OPEN = "half-open"
+    """The responder gives up waiting for IKE_AUTH."""
+    FORGET_INIT = "forget IKE_SA_INIT"
+    """A repeat of IKE_SA_INIT need not be told from a new one any longer."""
+    INIT_ERROR = "IKE_SA_INIT error"
+    """No better answer came than an unprotected error."""
+    QUESTION = "question"
+    DELETE = "delete"
+
+
+class Timers:
+    """Named moments in monotonic seconds."""
+
+    __slots__ = ("_moments",)
+
+    def __init__(self) -> None:
+        self._moments: dict[Timer, float] = {}
+
+    def set(self, timer: Timer, when: float) -> None:
+        self._moments[timer] = when
+
+    def clear(self, timer: Timer) -> None:
+        self._moments.pop(timer, None)
+
+    def clear_all(self) -> None:
+        self._moments.clear()
+
+    def is_set(self, timer: Timer) -> bool:
+        return timer in self._moments
+
+    @property
+    def next(self) -> float | None:
+        """The earliest moment, None if there is none."""
+        return min(self._moments.values()) if self._moments else None
+
+    def take_due(self, now: float) -> list[Timer]:
+        """Remove and return what is due, the earliest first."""
+        due = sorted((when, timer.value, timer) for timer, when in self._moments.items() if when <= now)
+        for _, _, timer in due:
+            del self._moments[timer]
+        return [timer for _, _, timer in due]

@@ -1,0 +1,135 @@
+"""Message IDs, apart from what messages mean: one window for our requests, one for the peer's (RFC 7296 section 2.3)."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ..errors import LocalProtocolError
+from ..transport import Path
+from .request import OutgoingRequest, OutgoingResponse
+
+if TYPE_CHECKING:
+    from .base import OurExchange
+
+__all__ = ["Glance", "InProgress", "RequestWindow", "ResponseWindow"]
+
+LAST_ID = 0xFFFF_FFFF
+
+
+class RequestWindow:
+    """Our requests: the next Message ID, those unanswered, and the wishes that wait for room."""
+
+    __slots__ = ("next_id", "queue", "size", "unanswered")
+
+    def __init__(self, next_id: int = 0) -> None:
+        self.next_id = next_id
+        self.size = 1
+        self.unanswered: dict[int, OutgoingRequest] = {}
+        self.queue: deque[OurExchange] = deque()
+
+    @property
+    def has_room(self) -> bool:
+        """Request X waits until all up to X - size are answered, so holes count (RFC 7296 section 2.3)."""
+        oldest = min(self.unanswered, default=self.next_id)
+        return self.next_id < oldest + self.size
+
+    def take_id(self) -> int:
+        """Return the next Message ID; LocalProtocolError once 32 bits are used up (RFC 7296 section 2.2)."""
+        if self.next_id > LAST_ID:
+            raise LocalProtocolError("the IKE SA has used all its Message IDs and has to be replaced")
+        self.next_id += 1
+        return self.next_id - 1
+
+
+class Glance(enum.Enum):
+    """What a look at the Message ID and the octets tells before anything is decrypted."""
+
+    NEW = "new"
+    REPEAT = "repeat"
+    """The very octets of a request that we answered."""
+    PERHAPS_REPEAT = "perhaps a repeat"
+    """A Message ID that we answered, in other octets: only the ICV can tell."""
+    IN_PROGRESS = "in progress"
+    """A Message ID whose answer is still being decided."""
+    FORGOTTEN = "forgotten"
+    AHEAD = "ahead of the window"
+
+
+@attrs.define
+class InProgress:
+    """A request that has no answer yet, and the paths that wait for it (bounded)."""
+
+    digest: bytes
+    paths: list[Path]
+
+
+@attrs.define
+class Answered:
+    digest: bytes
+    response: OutgoingResponse
+
+
+class ResponseWindow:
+    """The peer's requests: which Message ID is due, what is being decided, and the last answers."""
+
+    MOST_PATHS = 4
+    """Paths remembered for one undecided request: UDP before and after a NAT rebinding, and two streams."""
+
+    __slots__ = ("_answered", "_in_progress", "expected", "size")
+
+    def __init__(self, expected: int = 0) -> None:
+        self.expected = expected
+        self.size = 1
+        self._answered: dict[int, Answered] = {}
+        self._in_progress: dict[int, InProgress] = {}
+
+    def glance(self, message_id: int, digest: bytes) -> Glance:
+        """Classify a request by its Message ID and the digest of its octets. Changes nothing."""
+        if message_id in self._in_progress:
+            return Glance.IN_PROGRESS
+        answered = self._answered.get(message_id)
+        if answered is not None:
+            return Glance.REPEAT if answered.digest == digest else Glance.PERHAPS_REPEAT
+        if message_id < self.expected:
+            return Glance.FORGOTTEN
+        return Glance.NEW if message_id < self.expected + self.size else Glance.AHEAD
+
+    def begin(self, message_id: int, digest: bytes, path: Path) -> None:
+        """Note that a new, verified request is being worked on."""
+        self._in_progress[message_id] = InProgress(digest, [path])
+        self.expected = max(self.expected, message_id + 1)
+
+    def also_wanted_on(self, message_id: int, digest: bytes, path: Path) -> bool:
+        """Note one more path that waits for a request in progress; only the very same octets count."""
+        progress = self._in_progress[message_id]
+        if progress.digest != digest:
+            return False
+        if path not in progress.paths and len(progress.paths) < self.MOST_PATHS:
+            progress.paths.append(path)
+        return True
+
+    def answer(self, message_id: int, response: OutgoingResponse) -> list[Path]:
+        """Store the answer, forget those outside the window, and return the paths that wait for it."""
+        progress = self._in_progress.pop(message_id)
+        self._answered[message_id] = Answered(progress.digest, response)
+        for old in [known for known in self._answered if known <= message_id - self.size]:
+            del self._answered[old]
+        return progress.paths
+
+    def is_in_progress(self, message_id: int) -> bool:
+        return message_id in self._in_progress
+
+    def stored(self, message_id: int) -> OutgoingResponse | None:
+        answered = self._answered.get(message_id)
+        return None if answered is None else answered.response
+
+    def latest(self) -> tuple[bytes, OutgoingResponse] | None:
+        """The last answer with the digest of its request: what is worth keeping when the SA itself is gone."""
+        if not self._answered:
+            return None
+        answered = self._answered[max(self._answered)]
+        return answered.digest, answered.response

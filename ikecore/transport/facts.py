@@ -1,0 +1,46 @@
+"""What is known of a peer's transports: facts of one SA and its rekeyed heirs, never of an address (TCP-32)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+__all__ = ["PeerFacts", "port_allowed"]
+
+
+@attrs.define
+class PeerFacts:
+    """What this SA's peer can do over TCP.
+
+    *announced_port* comes from IKE_TCP_SUPPORTED, once it was found believable and allowed; *configured_port* from the
+    user, and beats it (TCP-53). *init_over_udp* is set once an IKE_SA_INIT response came over UDP: from then on silence
+    about TCP means that there is none (TCP-60). *used_port* is where an IKE_SA_INIT over TCP was answered.
+    """
+
+    configured_port: int | None = None
+    announced_port: int | None = None
+    used_port: int | None = None
+    init_over_udp: bool = False
+
+    @property
+    def tcp_port(self) -> int | None:
+        """The port to connect to, None if TCP is not known to work."""
+        known = (self.configured_port, self.announced_port, self.used_port)
+        return next((port for port in known if port is not None), None)
+
+    @property
+    def reason(self) -> str:
+        """Say in words where the knowledge comes from."""
+        if self.configured_port is not None:
+            return f"TCP port {self.configured_port} is configured"
+        if self.announced_port is not None:
+            return f"the peer announced TCP port {self.announced_port}"
+        if self.used_port is not None:
+            return f"IKE_SA_INIT went to TCP port {self.used_port}"
+        return "the peer announced no TCP port" if self.init_over_udp else "no TCP port is known"
+
+
+def port_allowed(port: int, allowed: Sequence[range]) -> bool:
+    """Tell whether we may connect to a port that a peer named: a stranger must not aim us at other services."""
+    return any(port in ports for ports in allowed)
