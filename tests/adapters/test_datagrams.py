@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
 
-from ikecore import Config, Listen, Local, LocalProtocolError, SendDatagram
+from ikecore import Address, Config, Listen, Local, LocalProtocolError, Output, SendDatagram
+
+if TYPE_CHECKING:
+    from tests.adapters.conftest import Lib, Script
 
 
-def bound(host="127.0.0.1"):
+def bound(host: str = "127.0.0.1") -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(20)
     sock.bind((host, 0))
     return sock
 
 
-def echo(data, local, remote):
+def echo(data: bytes, local: Address, remote: Address) -> list[Output]:
     return [SendDatagram(data, local, remote)]
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_datagrams_come_and_go_by_the_socket_they_belong_to(lib, script, host):
+def test_datagrams_come_and_go_by_the_socket_they_belong_to(lib: Lib, script: type[Script], host: str) -> None:
     core = script({"datagram_received": echo})
 
-    async def main():
+    async def main() -> Any:
         async with lib.module.open_endpoint(
             Config(), Listen(hosts=(host,), udp=0, udp_nat=0), make=core.make
         ) as opened:
@@ -45,10 +50,10 @@ def test_datagrams_come_and_go_by_the_socket_they_belong_to(lib, script, host):
     assert core.named("datagram_received") == [(b"ping", plain.address, peer), (b"ping", marked.address, peer)]
 
 
-def test_a_burst_is_answered_whole(lib, script):
+def test_a_burst_is_answered_whole(lib: Lib, script: type[Script]) -> None:
     core = script({"datagram_received": echo})
 
-    async def main():
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
             with bound() as peer:
                 for number in range(150):
@@ -58,15 +63,15 @@ def test_a_burst_is_answered_whole(lib, script):
     assert sorted(lib.run(main)) == [bytes([number]) for number in range(150)]
 
 
-def test_a_datagram_that_cannot_leave_is_told(lib, script):
+def test_a_datagram_that_cannot_leave_is_told(lib: Lib, script: type[Script]) -> None:
     """100,000 octets fit into no datagram, and port 0 is nobody's."""
 
-    def too_large(data, local, remote):
+    def too_large(data: bytes, local: Address, remote: Address) -> list[Output]:
         return [SendDatagram(bytes(100_000), local, remote), SendDatagram(b"fine", local, remote)]
 
     core = script({"datagram_received": too_large})
 
-    async def main():
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
             with bound() as peer:
                 peer.sendto(b"x", opened.locals[0].address)
@@ -77,10 +82,10 @@ def test_a_datagram_that_cannot_leave_is_told(lib, script):
     assert core.named("datagram_failed") == [(local, remote, "Message too long")]
 
 
-def test_a_datagram_from_a_socket_that_is_not_ours_goes_nowhere(lib, script):
+def test_a_datagram_from_a_socket_that_is_not_ours_goes_nowhere(lib: Lib, script: type[Script]) -> None:
     core = script(outputs=[SendDatagram(b"x", ("192.0.2.7", 500), ("127.0.0.1", 500))])
 
-    async def main():
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make):
             await lib.turns()
 
@@ -88,7 +93,7 @@ def test_a_datagram_from_a_socket_that_is_not_ours_goes_nowhere(lib, script):
     assert not core.named("datagram_failed")
 
 
-def test_the_alarm_rings_when_the_core_wants_it(lib, script):
+def test_the_alarm_rings_when_the_core_wants_it(lib: Lib, script: type[Script]) -> None:
     """A deadline in the past rings at once; one that comes with a datagram goes before a later one."""
     core = script()
     core.deadline = 0.0
@@ -97,7 +102,7 @@ def test_the_alarm_rings_when_the_core_wants_it(lib, script):
         "datagram_received": lambda data, local, remote: setattr(core, "deadline", 0.0),
     }
 
-    async def main():
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=None), make=core.make) as opened:
             await core.until_heard(lib, "timer_expired")
             with bound() as peer:
@@ -123,8 +128,8 @@ def test_the_alarm_rings_when_the_core_wants_it(lib, script):
         ("", "no IP address"),
     ],
 )
-def test_only_exact_addresses_are_bound(lib, script, host, problem):
-    async def main():
+def test_only_exact_addresses_are_bound(lib: Lib, script: type[Script], host: str, problem: str) -> None:
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(hosts=(host,), udp=0), make=script().make):
             pass
 
@@ -133,7 +138,9 @@ def test_only_exact_addresses_are_bound(lib, script, host, problem):
 
 
 @pytest.mark.parametrize("kind", ["udp", "tcp"])
-def test_an_address_in_use_is_named_and_nothing_stays_open(lib, script, open_sockets, kind):
+def test_an_address_in_use_is_named_and_nothing_stays_open(
+    lib: Lib, script: type[Script], open_sockets: Callable[[], list[str]], kind: str
+) -> None:
     with socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as taken:
         taken.bind(("127.0.0.1", 0))
         if kind == "tcp":
@@ -142,7 +149,7 @@ def test_an_address_in_use_is_named_and_nothing_stays_open(lib, script, open_soc
         before = open_sockets()
         listen = Listen(udp=0, udp_nat=port if kind == "udp" else 0, tcp=port if kind == "tcp" else None)
 
-        async def main():
+        async def main() -> Any:
             async with lib.module.open_endpoint(Config(), listen, make=script().make):
                 pass
 
@@ -151,8 +158,8 @@ def test_an_address_in_use_is_named_and_nothing_stays_open(lib, script, open_soc
         assert open_sockets() == before
 
 
-def test_locals_are_as_bound(lib, script):
-    async def main():
+def test_locals_are_as_bound(lib: Lib, script: type[Script]) -> None:
+    async def main() -> Any:
         async with lib.module.open_endpoint(Config(), Listen(udp=0, udp_nat=0, tcp=0), make=script().make) as opened:
             return opened.locals
 
