@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -23,18 +23,26 @@ from typing import Any, Final
 import attrs
 
 from ikecore import ChildConfig, Connection, Listen, LocalProtocolError, Transports
-from ikecore.crypto import Identity, PrivateKey
+from ikecore.crypto import (
+    DEFAULT_ESP_PROPOSALS,
+    DEFAULT_IKE_PROPOSALS,
+    Identity,
+    PrivateKey,
+    esp_proposals,
+    ike_proposals,
+)
 from ikecore.sa import parse_selector
 from ikecore.transport import BySize, Policy, UdpOnly, WholeMission
+from ikecore.wire import Proposal
 
 from .config_table import Table
 from .credential_files import Secrets, local_credential, private_keys, remote_credential
 from .problems import UsageProblem
-from .proposal_words import parse_esp, parse_ike
 from .text import printable
 
 __all__ = ["Settings", "read_settings"]
 
+DEFAULTS: Final = {"proposals": DEFAULT_IKE_PROPOSALS, "esp_proposals": DEFAULT_ESP_PROPOSALS}
 CHILD_MODES: Final = {"tunnel": "tunnel", "transport": "transport"}
 SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
 POLICIES: Final[Mapping[str, str]] = {word: word for word in ("by-size", "udp-only", "whole-mission")}
@@ -140,7 +148,7 @@ class Reader:
         """Read one connection, None where too much is missing to make one."""
         table.number("version", 2, 2, 2)
         self._addresses(name, table)
-        proposals = table.parsed("proposals", parse_ike, IKE_WORDS)
+        proposals = read_proposals(table, "proposals", ike_proposals, IKE_WORDS)
         send = table.choice("send_cert", SEND_CERT, "always")
         transports = read_transports(table)
         children = read_children(table)
@@ -159,7 +167,7 @@ class Reader:
             return None
         extra: dict[str, Any] = {}
         if proposals:
-            extra["proposals"] = tuple(each for group in proposals for each in group)
+            extra["proposals"] = proposals
         if children is not None:
             extra["children"] = children
         addresses = tuple(each for each in self._remotes[name] if each not in self._names[name])
@@ -215,8 +223,8 @@ def read_identity(table: Table) -> Identity | None:
         return None
     try:
         return Identity.parse(text)
-    except (LocalProtocolError, ValueError):
-        table.problem("id", text, allowed)
+    except LocalProtocolError as error:
+        table.problem("id", text, f"{allowed} ({error})")
         return None
 
 
@@ -266,13 +274,23 @@ def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:
             texts = table.texts(key, TS_WORDS)
             if texts and texts != ("dynamic",):
                 extra[key] = table.parsed(key, parse_selector, TS_WORDS)
-        proposals = table.parsed("esp_proposals", parse_esp, ESP_WORDS)
+        proposals = read_proposals(table, "esp_proposals", esp_proposals, ESP_WORDS)
         if proposals:
-            extra["proposals"] = tuple(each for group in proposals for each in group)
+            extra["proposals"] = proposals
         extra["mode"] = table.choice("mode", CHILD_MODES, "tunnel")
         table.finish()
         found.append(ChildConfig(name=name, **extra))
     return tuple(found)
+
+
+def read_proposals(
+    table: Table, key: str, parse: Callable[..., tuple[Proposal, ...]], allowed: str
+) -> tuple[Proposal, ...]:
+    """Read proposals in order of preference. "default" stands for those that are used without any."""
+    found: list[Proposal] = []
+    for group in table.parsed(key, lambda text: DEFAULTS[key] if text == "default" else parse(text), allowed):
+        found += group
+    return tuple(attrs.evolve(proposal, number=number) for number, proposal in enumerate(found, 1))
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ class Table:
         for each in self.texts(key, allowed, commas=commas):
             try:
                 values.append(parse(each))
-            except (IkeError, ValueError):
-                self.problem(key, each, allowed)
+            except (IkeError, ValueError) as error:
+                self.problem(key, each, f"{allowed} ({error})")
         return tuple(values)
 
     def choice(self, key: str, words: Mapping[str, T], default: T) -> T:

@@ -117,7 +117,7 @@ def certificate_side(
         table.problem("certs", files[0], "a certificate whose private key is in a table [secrets.private-<name>]")
         return None
     if identity is None:
-        identity = Identity.parse(leaf.subject.rfc4514_string()) if leaf.subject.rdns else None
+        identity = Identity.parse(f"asn1dn:0x{leaf.subject.public_bytes().hex()}") if leaf.subject.rdns else None
     if identity is None:
         table.missing("id", "who we are, as the certificate says: a name, an address or an e-mail address")
         return None

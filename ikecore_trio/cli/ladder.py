@@ -5,15 +5,14 @@
         |------------------------------------------------>|
         |     the first message goes over UDP, ...        |
 
-`steps_of` picks what is drawn out of the events of the endpoint that watched, a pure function; `draw` makes lines of
-it for a given width, of spans with a role each; `to_rich` gives the roles their colours, and `to_text` leaves them out.
+`steps_of` picks what is drawn out of the events of the endpoint that watched; `draw` makes lines of it for a given
+width. Both are pure functions.
 """
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal
 
 import attrs
 
@@ -35,16 +34,10 @@ from ikecore.events import (
 from ikecore.outputs import Output
 from ikecore.record import record
 
+from .drawing import Line, Style, wrap
 from .text import address_text, printable, size
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
-__all__ = ["Lost", "Note", "Step", "draw", "steps_of", "to_rich", "to_text"]
-
-Style: TypeAlias = Literal["frame", "head", "udp", "tcp", "size", "dim", "note", "good", "bad"]
-Span: TypeAlias = tuple[str, Style]
-Line: TypeAlias = tuple[Span, ...]
+__all__ = ["Lost", "Note", "Step", "draw", "steps_of"]
 
 NARROWEST: Final = 60
 WIDEST: Final = 110
@@ -195,7 +188,10 @@ def draw(
     for step in steps:
         lines.append(between("", "note", inner, strokes))
         if isinstance(step, Note):
-            lines += [between(text, step.style, inner, strokes) for text in wrap(step.text, inner)]
+            bullet = "* "
+            for text in wrap(step.text, inner - len(bullet) - INDENT):
+                lines.append(between(bullet + text, step.style, inner, strokes))
+                bullet = "  "
         else:
             lines += message_lines(step, inner, strokes, payloads)
     lines.append(between("", "note", inner, strokes))
@@ -254,41 +250,3 @@ def spread(left: str, right: str, width: int, style: Style) -> Line:
     """Put one text at each end."""
     left, right = printable(left), printable(right)
     return ((f"{left}{' ' * max(1, width - len(left) - len(right))}{right}", style),)
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Break *text* at spaces; a word too long for a line is broken where it has to be."""
-    return textwrap.wrap(text, width, break_on_hyphens=False)
-
-
-# --- output -----------------------------------------------------------------------------------------------------------
-
-COLOURS: Final[dict[Style, str]] = {
-    "frame": "bright_black",
-    "head": "bold",
-    "udp": "cyan",
-    "tcp": "magenta",
-    "size": "",
-    "dim": "bright_black",
-    "note": "",
-    "good": "green",
-    "bad": "red",
-}
-
-
-def to_text(lines: Iterable[Line]) -> str:
-    """Return the drawing as plain text."""
-    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
-
-
-def to_rich(lines: Iterable[Line]) -> Text:
-    """Return the drawing with colours. Nothing in it is read as markup."""
-    from rich.text import Text
-
-    drawing = Text(no_wrap=True, overflow="crop")
-    for at, line in enumerate(lines):
-        if at:
-            drawing.append("\n")
-        for text, style in line:
-            drawing.append(text, style=COLOURS[style] or None)
-    return drawing

@@ -1,0 +1,149 @@
+"""The commands and their options. What they do is in the modules that each imports when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from .problems import OK, CommandFailed
+
+__all__ = ["cli", "run"]
+
+EPILOG = "Exit codes: 0 done, 1 the protocol failed, 2 something has to be corrected first."
+
+
+def run() -> None:
+    """Run the command line."""
+    cli(prog_name="ikecore")
+
+
+def reported(command: Callable[..., int]) -> Callable[..., None]:
+    """Wrap a command that returns its exit code: expected failures become a message on stderr, never a traceback."""
+
+    def wrapper(**options: Any) -> None:
+        try:
+            code = command(**options)
+        except CommandFailed as failure:
+            for line in str(failure).splitlines():
+                click.echo(f"ikecore: {line}", err=True)
+            code = failure.code
+        except BrokenPipeError:
+            # Whoever read our output has gone; the interpreter's last flush must not complain about it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = OK
+        sys.exit(code)
+
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    return wrapper
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="ikecore", prog_name="ikecore")
+def cli() -> None:
+    """IKEv2 over UDP and TCP: watch it, speak it, take it apart.
+
+    With IKEKEYLOGFILE in the environment, demo, serve and connect append the keys of each IKE SA to that file, as a
+    table that Wireshark and "ikecore decode --keys" read.
+    """
+
+
+@cli.command(epilog=EPILOG)
+@click.option(
+    "--network",
+    type=click.Choice(["clean", "drops-fragments"]),
+    default="clean",
+    show_default=True,
+    help="What lies between the two: nothing, or a relay that drops UDP datagrams above 1,280 octets.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["by-size", "udp-only", "whole-mission"]),
+    default=None,
+    help="Which transport carries what. [default: by-size; with drops-fragments udp-only first, then by-size]",
+)
+@click.option(
+    "--auth",
+    type=click.Choice(["certificates", "psk-client"]),
+    default="certificates",
+    show_default=True,
+    help="Certificates on both sides, or a pre-shared key from the initiator and a certificate chain in return.",
+)
+@click.option("--show-keys", is_flag=True, help="Print the keys, too.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line, instead of the drawing.")
+@reported
+def demo(
+    network: Literal["clean", "drops-fragments"],
+    policy: str | None,
+    auth: Literal["certificates", "psk-client"],
+    show_keys: bool,
+    as_json: bool,
+) -> int:
+    """Set up an IKE SA between two endpoints on this machine, and draw it.
+
+    Needs no root and no configuration. A certificate chain with ML-DSA signatures is made, too large for any
+    datagram; IKE_SA_INIT goes over UDP, IKE_AUTH over TCP. The exit code is 0 if the outcome is the expected one,
+    which for udp-only on a network that drops fragments is a failure.
+    """
+    from .demo import run_demo
+
+    return run_demo(network=network, policy=policy, auth=auth, show_keys=show_keys, as_json=as_json)
+
+
+@cli.command(epilog=EPILOG)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
+@click.option("--ladder", is_flag=True, help="Draw the messages of each IKE SA when it has ended.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Stop after so many seconds.")
+@click.option("--once", is_flag=True, help="Stop when the first IKE SA has ended.")
+@reported
+def serve(config: Path, as_json: bool, ladder: bool, seconds: float | None, once: bool) -> int:
+    """Answer peers as CONFIG says, and tell of each IKE SA that comes and goes, until Ctrl-C."""
+    from .serve import run_serve
+
+    return run_serve(config, as_json=as_json, ladder=ladder, seconds=seconds, once=once)
+
+
+@cli.command(epilog=EPILOG)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("connection", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
+@click.option("--ladder", is_flag=True, help="Draw the messages at the end.")
+@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Delete the IKE SA after so many seconds.")
+@click.option("--once", is_flag=True, help="Delete the IKE SA as soon as it is up.")
+@reported
+def connect(
+    config: Path, connection: str | None, as_json: bool, ladder: bool, seconds: float | None, once: bool
+) -> int:
+    """Set up CONNECTION as CONFIG describes it, and keep it up until Ctrl-C or until the peer deletes it.
+
+    CONNECTION may be left out where CONFIG has only one.
+    """
+    from .connect import run_connect
+
+    return run_connect(config, connection, as_json=as_json, ladder=ladder, seconds=0.0 if once else seconds)
+
+
+@cli.command(epilog=EPILOG)
+@click.argument("file", default="-")
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path),
+    help='A Wireshark ikev2_decryption_table: one line of SPIi,SPIr,SK_ei,SK_er,"encryption",SK_ai,SK_ar,"integrity" '
+    "for each IKE SA.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per message and line.")
+@reported
+def decode(file: str, keys: Path | None, as_json: bool) -> int:
+    """Take apart the IKE messages in FILE: hexadecimal text, bare octets, pcap or pcapng; "-" is standard input.
+
+    Every payload is shown with its RFC section, offsets and fields, and where something is wrong, the octet at which
+    it is. The exit code is 1 if anything is.
+    """
+    from .decode import run_decode
+
+    return run_decode(file, keys, as_json=as_json)
