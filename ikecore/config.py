@@ -69,7 +69,10 @@ class TrustedCertificates:
 
 @attrs.frozen
 class PinnedKeys:
-    """The peer proves itself with one of these keys: SubjectPublicKeyInfo in DER. No chain, dates or names are looked at."""
+    """The peer proves itself with one of these keys: SubjectPublicKeyInfo in DER.
+
+    No chain, dates or names are looked at.
+    """
 
     keys: tuple[bytes, ...] = attrs.field(converter=tuple)
 
@@ -96,16 +99,17 @@ class Transports:
     """How messages travel to this peer.
 
     *policy* chooses per request. The ports are the peer's: *udp_port* without the non-ESP marker, *udp_nat_port* with
-    it; *udp_start* "nat" begins on the latter (RFC 7296 section 2.23 allows it). *tcp_port* is configured knowledge that
-    the peer accepts IKE over TCP there, and beats what it announces; None leaves it to the announcement. *announce_tcp*
-    is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where we are the
-    responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any other number
-    is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port outside
+    it; *udp_start* "nat" begins on the latter (RFC 7296 section 2.23 allows it). *tcp_port* is configured knowledge
+    that the peer accepts IKE over TCP there, and beats what it announces; None leaves it to the announcement.
+    *announce_tcp* is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where
+    we are the responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any
+    other number is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port
+    outside
     *allowed_ports* is not used. *half_close* sends FIN after the last request known. *tcp_response_size* is the size in
     octets that an IKE_AUTH response with certificates is expected to have.
     """
 
-    policy: Policy = BySize()
+    policy: Policy = attrs.field(factory=BySize)
     udp_port: int = 500
     udp_nat_port: int = 4500
     udp_start: Literal["ike", "nat"] = "ike"
@@ -127,7 +131,8 @@ class Transports:
 class Connection:
     """One peering: who we are and how we prove it, who they may be and how they must, and what is set up.
 
-    *remote_identity* None admits any identity that proves itself; a pattern as `Identity.matches` reads it narrows that.
+    *remote_identity* None admits any identity that proves itself; a pattern as `Identity.matches` reads it narrows
+    that.
     *remote_addresses* are addresses or networks ("192.0.2.0/24") of peers that may use this connection as responder;
     empty means any. *authorize* asks the application (`AuthorizationNeeded`) after the peer has proved its identity.
     *children* empty makes a childless IKE SA (RFC 6023) as initiator, and grants none as responder.
@@ -141,7 +146,7 @@ class Connection:
     remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=tuple)
     children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=tuple)
-    transports: Transports = Transports()
+    transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False
     send_certificates: Literal["always", "asked", "never"] = "always"
 
@@ -172,7 +177,7 @@ class Config:
     """
 
     connections: tuple[Connection, ...] = attrs.field(default=(), converter=tuple)
-    limits: Limits = Limits()
+    limits: Limits = attrs.field(factory=Limits)
     trace: bool = False
     tcp_notify: int = IKE_TCP_SUPPORTED_DEFAULT
     separate_notify: int = SEPARATE_TRANSPORTS_DEFAULT

@@ -241,7 +241,7 @@ class CookieReceived(Event):
 
 @record
 class CookiesDemanded(Event):
-    """So many half-open SAs are waiting that IKE_SA_INIT requests over UDP need a cookie (or, *active* false, no more)."""
+    """So many half-open SAs wait that IKE_SA_INIT over UDP needs a cookie; or, *active* false, needs none any more."""
 
     active: bool
     half_open: int
@@ -258,7 +258,7 @@ class KeyExchangeRetried(Event):
 
 @record
 class Refused(Event):
-    """Something from *source* was turned away for *reason*; *count* so often since the last such event (rate-limited)."""
+    """Something from *source* was turned away for *reason*, *count* times since the last such event (rate-limited)."""
 
     what: str
     source: Address

@@ -7,11 +7,11 @@ from attrs.validators import ge, gt
 
 
 def _count(default: int) -> int:
-    return attrs.field(default=default, validator=ge(0))  # type: ignore[no-any-return]
+    return attrs.field(default=default, validator=ge(0))
 
 
 def _seconds(default: float) -> float:
-    return attrs.field(default=default, validator=gt(0.0))  # type: ignore[no-any-return]
+    return attrs.field(default=default, validator=gt(0.0))
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +74,8 @@ class Limits:
     stream_answer_timeout: float = _seconds(20.0)
     """A request on a stream unanswered for so long is tried another way; the stream is reset."""
     stream_linger: float = _seconds(2.0)
-    """After our FIN, input is read and dropped until EOF or this; closing with unread input would lose our last words."""
+    """After our FIN, input is read and dropped until EOF or this; closing with unread input would lose our last words.
+    """
     stream_unsent: int = _count(262_144)
     """Octets queued to a peer that does not read, before its stream is reset."""
     stream_attempts: int = _count(2)

@@ -1,7 +1,8 @@
 """Stateless cookies (RFC 7296 section 2.6): the responder hands out a MAC and remembers nothing.
 
-A cookie is a version octet and an HMAC over nonce, address and SPI. Ports stay out of it, since over TCP they change from
-try to try and over UDP a NAT may change them (ENC-066). The secret changes; the one before is accepted as long again.
+A cookie is a version octet and an HMAC over nonce, address and SPI. Ports stay out of it, since over TCP they change
+from try to try and over UDP a NAT may change them (ENC-066). The secret changes; the one before is accepted as long
+again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A request over UDP is repeated with growing intervals until it is answered or given up. Over TCP it is sent once per
 connection and never repeated there; a connection that ends too early, or does not answer, sends it another way: over a
-new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3). A response goes
-where its request came from, or nowhere (section 2.2).
+new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3). A response
+goes where its request came from, or nowhere (section 2.2).
 """
 
 from __future__ import annotations

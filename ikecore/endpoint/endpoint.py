@@ -1,11 +1,11 @@
 """The face of the core: facts and wishes go in, outputs and a deadline come out.
 
-The host's contract, in short: after every call carry out `outputs()` in order, then arm one timer for `deadline` and call
-`timer_expired` when it rings (earlier and more often is harmless). One thread; no method waits. docs/host-contract.md has
-the whole of it, and `ikecore.testing.CheckedEndpoint` enforces it.
+The host's contract, in short: after every call carry out `outputs()` in order, then arm one timer for `deadline` and
+call `timer_expired` when it rings (earlier and more often is harmless). One thread; no method waits.
+docs/host-contract.md has the whole of it, and `ikecore.testing.CheckedEndpoint` enforces it.
 
-This file is the list of inputs. What becomes of a message is in `reception`, who is let in in `admission`, how things are
-sent in `delivery`, and what an SA is in `ikecore.sa`.
+This file is the list of inputs. What becomes of a message is in `reception`, who is let in in `admission`, how things
+are sent in `delivery`, and what an SA is in `ikecore.sa`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class Endpoint:
     """An IKEv2 engine for many SAs in both roles, without I/O.
 
     *random* returns that many random octets, *utc* the calendar time that certificates are checked against (aware
-    datetimes), *new_spi* draws candidates for IKE SPIs (8 octets; default: from *random*). All calls take *now*, seconds
-    of any monotonic clock; going backwards is clamped. With *raise_bugs* an unexpected exception leaves the input method
-    instead of ending one SA with the event `InternalError`: for tests.
+    datetimes), *new_spi* draws candidates for IKE SPIs (8 octets; default: from *random*). All calls take *now*,
+    seconds of any monotonic clock; going backwards is clamped. With *raise_bugs* an unexpected exception leaves the
+    input method instead of ending one SA with the event `InternalError`: for tests.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""One IKE SA: states, exchanges, Message ID windows, Child SAs. It never chooses a transport and never sees a socket."""
+"""One IKE SA: states, exchanges, Message ID windows, Child SAs.
+
+It never chooses a transport and never sees a socket.
+"""
 
 from .base import Answerer, OurExchange, Services
 from .child_sa import ChildSa

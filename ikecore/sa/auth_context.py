@@ -11,8 +11,8 @@ __all__ = ["AuthContext"]
 class AuthContext:
     """The messages that AUTH signs, and what the peer said about authentication.
 
-    *ours* and *theirs* are the IKE_SA_INIT messages as sent, from the SPI on: the last ones, with cookie and final group
-    (RFC 7296 section 2.15). *peer_hashes* is None where the peer sent no SIGNATURE_HASH_ALGORITHMS (RFC 7427).
+    *ours* and *theirs* are the IKE_SA_INIT messages as sent, from the SPI on: the last ones, with cookie and final
+    group (RFC 7296 section 2.15). *peer_hashes* is None where the peer sent no SIGNATURE_HASH_ALGORITHMS (RFC 7427).
     *authorities* are the hashes of its CERTREQ, None where it asked for no certificate.
     """
 

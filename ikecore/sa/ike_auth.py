@@ -1,8 +1,8 @@
 """IKE_AUTH, both roles (RFC 7296 sections 1.2, 2.15, 2.21.2): who each side is, and the first Child SA.
 
 The responder works in two halves. The first verifies; then the application may be asked whether this peer is welcome,
-while the request stays in progress; the second makes the Child SA and the response. Authentication that fails is told to
-the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails leaves the IKE SA alive.
+while the request stays in progress; the second makes the Child SA and the response. Authentication that fails is told
+to the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails leaves the IKE SA alive.
 """
 
 from __future__ import annotations

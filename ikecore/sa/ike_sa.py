@@ -1,8 +1,8 @@
 """One IKE SA: its state, its windows, and the path of a message from the envelope to the exchange that knows it.
 
 The order in `message_received` is the security of the engine: a glance at the Message ID drops what cannot matter; the
-ICV comes before any effect; the window moves; payloads are parsed; the shape of the message is checked; and only then the
-exchange sees it. What each exchange means lives in the modules named after the exchanges.
+ICV comes before any effect; the window moves; payloads are parsed; the shape of the message is checked; and only then
+the exchange sees it. What each exchange means lives in the modules named after the exchanges.
 """
 
 from __future__ import annotations

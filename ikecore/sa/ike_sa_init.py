@@ -317,7 +317,8 @@ class InitAttempt:
         sa.fail(error, "silence", now)
 
 
-# --- the responder ------------------------------------------------------------------------------------------------------
+# --- the responder
+# ------------------------------------------------------------------------------------------------------
 
 
 def answer_init(
@@ -330,7 +331,7 @@ def answer_init(
     digest: bytes,
     now: float,
 ) -> tuple[IkeSa, AuthContext, tuple[Connection, ...]]:
-    """Answer a new, admitted IKE_SA_INIT request with an SA; also return which connections may still turn out to be meant.
+    """Answer a new, admitted IKE_SA_INIT request with an SA; also return which connections may still be meant.
 
     Raises NoProposalChosen or InvalidKePayload, which the caller answers without keeping anything, or InvalidSyntax,
     which nobody answers. *connections* are those that the peer's address admits, in order.

@@ -33,8 +33,14 @@ class Informational:
         self.sa = sa
         self.wish = wish
 
+    def build(self, now: float) -> list[Payload]:
+        return []
+
     def expected_octets(self) -> int:
         return SMALL_RESPONSE
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
+        self.sa.wish_done(self)
 
     def failed(self, error: IkeError, now: float) -> None:
         self.sa.wish_failed(self, error)
@@ -44,12 +50,6 @@ class Liveness(Informational):
     """Ask whether the peer is there: an empty request (RFC 7296 section 2.4)."""
 
     liveness = True
-
-    def build(self, now: float) -> list[Payload]:
-        return []
-
-    def process(self, contents: Contents, path: Path, now: float) -> None:
-        self.sa.wish_done(self)
 
 
 class DeleteIke(Informational):

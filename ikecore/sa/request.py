@@ -46,7 +46,8 @@ class OutgoingRequest(Message):
     """Our request until it is answered.
 
     *paths* are those that it went by; *tries* counts transmissions over UDP, *streams* connections that failed it.
-    *size* and *expected* are the estimated sizes of request and response in octets. *last* says that no other request is known to follow.
+    *size* and *expected* are the estimated sizes of request and response in octets. *last* says that no other request
+    is known to follow.
     """
 
     __slots__ = (

@@ -99,7 +99,8 @@ def narrow(
     """Return what of *offered* is *allowed*, in the order of the offer, without repeats or parts of one another.
 
     Selectors of unknown type are ignored (RFC 7296 section 2.9). Where the first offered selector, the one of the
-    triggering packet, is acceptable, the result contains it. *most* bounds the result against a peer's product of lists.
+    triggering packet, is acceptable, the result contains it. *most* bounds the result against a peer's product of
+    lists.
     """
     found: list[TrafficSelector] = []
     for selector in offered:
@@ -121,7 +122,7 @@ def in_words(selector: TrafficSelector | UnknownSelector) -> str:
     if isinstance(selector, UnknownSelector):
         return f"selector of type {selector.ts_type}"
     low, high = ip_address(selector.start), ip_address(selector.end)
-    networks = list(summarize_address_range(low, high)) if int(low) <= int(high) else []  # type: ignore[type-var]
+    networks = list(summarize_address_range(low, high)) if int(low) <= int(high) else []
     if low == high:
         text = str(low)
     else:

@@ -1,12 +1,12 @@
 """The life of an IKE SA on one screen: which exchange may happen in which state, in which role, and what comes next.
 
-The table below is the only place that knows. A row holds, for one state and one original role, the exchanges that we may
-begin (*ours*), those that the peer may begin (*theirs*), and the state that each input leads to. What is not in the
+The table below is the only place that knows. A row holds, for one state and one original role, the exchanges that we
+may begin (*ours*), those that the peer may begin (*theirs*), and the state that each input leads to. What is not in the
 table is refused: our own wish with `LocalProtocolError`, the peer's request as `Verdict` says. The diagram in docs/ is
 drawn from it, and a test walks every state, exchange and role.
 
-Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here and giving
-it a module; nothing else knows the order.
+Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here and
+giving it a module; nothing else knows the order.
 """
 
 from __future__ import annotations

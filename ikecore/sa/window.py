@@ -1,4 +1,4 @@
-"""Message IDs, apart from what messages mean: one window for our requests, one for the peer's (RFC 7296 section 2.3)."""
+"""Message IDs, apart from what messages mean: a window for our requests, one for the peer's (RFC 7296 section 2.3)."""
 
 from __future__ import annotations
 

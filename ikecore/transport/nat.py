@@ -52,7 +52,7 @@ def detect(
 
 
 def source_key(host: str) -> str:
-    """Name the source that limits count: the IPv4 address, or the /64 of an IPv6 address, where one user has them all."""
+    """Name the source that limits count: the IPv4 address, or the /64 of an IPv6 address, which one user has whole."""
     if ":" not in host:
         return host
     address = ip_address(host)

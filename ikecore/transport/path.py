@@ -17,9 +17,9 @@ __all__ = ["DatagramPath", "Local", "Path", "StreamPath"]
 class Local:
     """One socket of the host: a UDP socket, or a TCP listener.
 
-    *address* is exact, since NAT detection hashes it: bind one socket per local address, never to the wildcard. *marker*
-    says whether IKE on this UDP socket carries the non-ESP marker (RFC 3948): a property of the socket, by convention of
-    port 4500, never inferred. *framings* is what a TCP listener admits.
+    *address* is exact, since NAT detection hashes it: bind one socket per local address, never to the wildcard.
+    *marker* says whether IKE on this UDP socket carries the non-ESP marker (RFC 3948): a property of the socket, by
+    convention of port 4500, never inferred. *framings* is what a TCP listener admits.
     """
 
     address: Address

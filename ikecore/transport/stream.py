@@ -5,10 +5,11 @@
          |                     '---their FIN---> HALF_CLOSED_THERE --last answer--+
          '--refused, silent, lost: CLOSED                LINGERING ---------------'
 
-Who opened a connection is the only one to send requests on it, and closes it once all of them are answered. Who accepted
-it answers, closes after the last answer if the other side is closed already, and otherwise after idling some seconds.
-Closing with unread input makes a kernel send RST, which can destroy the last answer on its way; so the accepting side
-sends FIN and LINGERs, reading and dropping, until the other's FIN or a deadline. Abuse is met with a reset.
+Who opened a connection is the only one to send requests on it, and closes it once all of them are answered. Who
+accepted it answers, closes after the last answer if the other side is closed already, and otherwise after idling some
+seconds. Closing with unread input makes a kernel send RST, which can destroy the last answer on its way; so the
+accepting side sends FIN and LINGERs, reading and dropping, until the other's FIN or a deadline. Abuse is met with a
+reset.
 
 A stream knows requests only as opaque keys. It never decides what is sent.
 """
