@@ -21,7 +21,7 @@ PURE = {
     "textwrap", "types", "typing", "weakref",
 }  # fmt: skip
 CORE = PURE | {"attrs", "attr", "cryptography"}
-TESTING = CORE | {"random", "contextlib"}
+TESTING = CORE | {"random", "contextlib", "threading"}
 BINDING_PURE = PURE | {"collections", "contextlib", "errno", "logging", "os", "socket", "struct", "sys", "time"}
 ALLOWED = {
     "ikecore": CORE | {"ikecore"},
@@ -71,7 +71,7 @@ def module_name(path: Path, root: Path) -> str:
 def imports_in(
     source: str, importer: str, *, is_package: bool, known: frozenset[str] = frozenset()
 ) -> Iterator[Import]:
-    """Yield every import of *source*, relative ones resolved: `from a import b` is a.b where *known* has that module."""
+    """Yield every import of *source*: relative ones resolved, `from a import b` as a.b where *known* has that module."""
     package = importer if is_package else importer.rpartition(".")[0]
 
     def visit(node: ast.AST, typing_only: bool) -> Iterator[Import]:

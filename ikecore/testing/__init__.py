@@ -1,0 +1,44 @@
+"""A deterministic network in virtual time, and what goes with it, for tests of ikecore and of applications around it.
+
+`Pair` puts two endpoints on a `Network`; `BareEndpoint` is a peer without a protocol; `Mangler` changes octets on the
+wire; `CheckedEndpoint` tells a host where it breaks the contract. Certificates come from `ikecore.testing.pki`.
+"""
+
+from .bare import BareEndpoint, BareStream, Datagram
+from .checked import CheckedEndpoint, HostContractError
+from .links import Block, NetworkError, Packet, Split, Tcp, Udp
+from .mangler import Change, Mangler, flip, truncate
+from .nat import Nat
+from .network import Happening, Host, HostFace, Mangle, Network
+from .pair import NOON, Pair, Rung, psk_connection
+from .streams import Connection, End
+
+__all__ = [
+    "BareEndpoint",
+    "BareStream",
+    "NOON",
+    "Block",
+    "Change",
+    "CheckedEndpoint",
+    "Connection",
+    "Datagram",
+    "End",
+    "Happening",
+    "Host",
+    "HostContractError",
+    "HostFace",
+    "Mangle",
+    "Mangler",
+    "Nat",
+    "Network",
+    "NetworkError",
+    "Pair",
+    "Packet",
+    "Rung",
+    "Split",
+    "Tcp",
+    "Udp",
+    "flip",
+    "psk_connection",
+    "truncate",
+]
