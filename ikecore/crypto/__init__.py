@@ -17,6 +17,7 @@ from .keywords import (
     parse_ike_proposal,
 )
 from .negotiation import check_accepted, choose_proposal
+from .pem import load_certificates
 from .prf import prf, prf_length, prf_plus
 from .protection import CipherCache, Protection
 from .public_keys import PrivateKey, PublicKey, load_private_key, load_public_key, subject_public_key_info
@@ -55,6 +56,7 @@ __all__ = [
     "generate",
     "ike_proposals",
     "ike_suite",
+    "load_certificates",
     "load_private_key",
     "load_public_key",
     "parse_esp_proposal",

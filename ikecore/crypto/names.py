@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 
 from ..errors import LocalProtocolError
 
-__all__ = ["Name", "decode_name", "encode_name", "parse_name", "printable", "same_name"]
+__all__ = ["Name", "decode_name", "encode_name", "is_one_sequence", "parse_name", "printable", "same_name"]
 
 Name: TypeAlias = tuple[tuple[bytes, int, bytes], ...]
 """Attributes in order: object identifier (as in DER), tag of the string, its octets."""
@@ -114,6 +114,14 @@ def parse_name(data: bytes) -> Name | None:
         )
     except ValueError:
         return None
+
+
+def is_one_sequence(data: bytes) -> bool:
+    """Tell whether *data* is one DER SEQUENCE from beginning to end, whatever is in it."""
+    try:
+        return [tag for tag, _, _ in _elements(data, 0, len(data))] == [_SEQUENCE]
+    except ValueError:
+        return False
 
 
 def _attribute(data: bytes, element: tuple[int, int, int]) -> tuple[bytes, int, bytes]:
