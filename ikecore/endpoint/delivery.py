@@ -99,10 +99,9 @@ class Delivery:
         """Tell the choice before the octets that follow from it."""
         name, after = name_of(Exchange, request.exchange), choice.transport
         if before is None:
-            # IKE_SA_INIT hashes the addresses of its path, which a connection has only once it is up.
-            unknown = after == "tcp" and isinstance(request.handler, InitAttempt)
-            octets = request.size if unknown else len(request.whole)
-            self._emit(TransportChosen(sa.id, name, request.message_id, octets, request.expected, after, choice.reason))
+            self._emit(
+                TransportChosen(sa.id, name, request.message_id, request.size, request.expected, after, choice.reason)
+            )
         elif before != after:
             self._emit(TransportSwitched(sa.id, name, request.message_id, before, after, choice.reason))
 

@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["By", "IkeSa"]
 
-PROTECTION_OCTETS = 64
-"""What protection adds to the payloads of a message, about: headers, IV, padding, ICV."""
-
 By = Literal["us", "peer", "silence", "error"]
 
 
@@ -164,7 +161,6 @@ class IkeSa:
             expected=exchange.expected_octets(),
             started=now,
             last=not self.ours.queue,
-            size=len(plaintext) + PROTECTION_OCTETS,
         )
         self.ours.unanswered[message_id] = request
         self.services.send_request(self, request, now)

@@ -114,6 +114,8 @@ class InitAttempt:
     def bind(self, path: Path) -> None:
         """The path is known now, and with it the addresses that NAT detection hashes."""
         self.path = path
+        if self.request is not None:
+            self.request.built()
 
     def expected_octets(self) -> int:
         return 600

@@ -46,8 +46,8 @@ class OutgoingRequest(Message):
     """Our request until it is answered.
 
     *paths* are those that it went by; *tries* counts transmissions over UDP, *streams* connections that failed it.
-    *size* and *expected* are the estimated sizes of request and response in octets. *last* says that no other request
-    is known to follow.
+    *expected* is the estimated size of the response in octets, *size* that of a request that cannot be built yet.
+    *last* says that no other request is known to follow.
     """
 
     __slots__ = (
@@ -92,8 +92,13 @@ class OutgoingRequest(Message):
 
     @property
     def size(self) -> int:
-        """Octets of the whole message; an estimate before it is sealed, which is only done for a path."""
-        return len(self._whole) or self._size
+        """Octets of the whole message; of an IKE_SA_INIT that has no path yet, which decides its octets, an estimate.
+        """
+        return self._size or len(self.whole)
+
+    def built(self) -> None:
+        """It can be built now, so that its size is no estimate any more."""
+        self._size = 0
 
     def sent_on(self, path: Path) -> bool:
         """Tell whether this request went out by exactly *path*."""
