@@ -229,7 +229,14 @@ def _reason(error: Exception, leaf: x509.Certificate, others: Iterable[x509.Cert
     text = printable(str(error).encode())
     if any(_is_edwards(each) for each in others):
         text += "; Ed25519 and Ed448 keys are supported for leaf certificates, not for authorities"
-    return f"no good certificate chain for {printable(leaf.subject.rfc4514_string().encode())}: {text}"
+    return f"no good certificate chain for {_subject(leaf)}: {text}"
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    try:
+        return printable(certificate.subject.rfc4514_string().encode())
+    except _BAD_INPUT:
+        return "an unreadable name"
 
 
 def _is_edwards(certificate: x509.Certificate) -> bool:
