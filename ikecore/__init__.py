@@ -63,6 +63,7 @@ from .events import (
     TcpAnnounced,
     TransportChosen,
     TransportSwitched,
+    UdpPathMissing,
 )
 from .limits import Limits
 from .outputs import (
@@ -162,6 +163,7 @@ __all__ = [
     "TrustedCertificates",
     "TsUnacceptable",
     "UdpOnly",
+    "UdpPathMissing",
     "WholeMission",
     "WriteStream",
     "esp_proposals",

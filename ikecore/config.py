@@ -6,9 +6,9 @@ and what is allowed, before the first octet is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -34,6 +34,14 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
+def _listed(items: Iterable[T]) -> tuple[T, ...]:
+    """Take any iterable where a tuple is kept."""
+    return tuple(items)
+
+
 @attrs.frozen
 class PskCredential:
     """A pre-shared key: octets as they are, no terminator added (RFC 7296 section 2.15)."""
@@ -52,7 +60,7 @@ class CertificateCredential:
     An empty *chain* means a raw key: the peer has it pinned, and no CERT payload is sent.
     """
 
-    chain: tuple[bytes, ...] = attrs.field(converter=tuple)
+    chain: tuple[bytes, ...] = attrs.field(converter=_listed)
     key: PrivateKey = attrs.field(repr=False)
 
 
@@ -63,8 +71,8 @@ LocalCredential: TypeAlias = PskCredential | CertificateCredential
 class TrustedCertificates:
     """The peer proves itself with a chain to one of *anchors*; *intermediates* helps peers that send none. All DER."""
 
-    anchors: tuple[bytes, ...] = attrs.field(converter=tuple)
-    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=tuple)
+    anchors: tuple[bytes, ...] = attrs.field(converter=_listed)
+    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=_listed)
 
 
 @attrs.frozen
@@ -74,7 +82,7 @@ class PinnedKeys:
     No chain, dates or names are looked at.
     """
 
-    keys: tuple[bytes, ...] = attrs.field(converter=tuple)
+    keys: tuple[bytes, ...] = attrs.field(converter=_listed)
 
 
 RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
@@ -88,7 +96,7 @@ class ChildConfig:
     """
 
     name: str = "child"
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=tuple)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=_listed)
     local_ts: tuple[TrafficSelector, ...] | None = None
     remote_ts: tuple[TrafficSelector, ...] | None = None
     mode: Literal["tunnel", "transport"] = "tunnel"
@@ -143,9 +151,9 @@ class Connection:
     local: LocalCredential
     remote: RemoteCredential
     remote_identity: Identity | None = None
-    remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=tuple)
-    children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=tuple)
+    remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_listed)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=_listed)
+    children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=_listed)
     transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False
     send_certificates: Literal["always", "asked", "never"] = "always"
@@ -176,7 +184,7 @@ class Config:
     believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them (TCP-52).
     """
 
-    connections: tuple[Connection, ...] = attrs.field(default=(), converter=tuple)
+    connections: tuple[Connection, ...] = attrs.field(default=(), converter=_listed)
     limits: Limits = attrs.field(factory=Limits)
     trace: bool = False
     tcp_notify: int = IKE_TCP_SUPPORTED_DEFAULT
@@ -208,7 +216,7 @@ class Listen:
     Port 0 takes a free one, None binds none. *hosts* are exact addresses of this machine (NAT detection hashes them).
     """
 
-    hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=tuple)
+    hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=_listed)
     udp: int | None = 500
     udp_nat: int | None = 4500
     tcp: int | None = None

@@ -125,7 +125,7 @@ class NoProposalChosen(RemoteProtocolError):
 
 
 class AuthenticationFailed(RemoteProtocolError):
-    """One side could not authenticate the other. The peer is never told which check failed (RFC 7296 section 2.21.2)."""
+    """One side could not authenticate the other. The peer never learns which check failed (RFC 7296 section 2.21.2)."""
 
     notify = 24
 

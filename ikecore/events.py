@@ -212,6 +212,15 @@ class PathChanged(Event):
 
 
 @record
+class UdpPathMissing(Event):
+    """A request of ours has to wait: the SA came up over TCP, and the peer has shown no UDP path yet (TCP-73)."""
+
+    sa: SaId
+    exchange: str
+    message_id: int
+
+
+@record
 class SpisChanged(Event):
     """The SA is known by other SPIs, because its IKE_SA_INIT began anew or was answered, or it was rekeyed."""
 

@@ -55,6 +55,13 @@ class Limits:
     """Transmissions of one request before the SA is given up."""
     response_resends_per_second: float = _seconds(2.0)
     """A stored response is sent again at most this often per path: a repeat proves no address."""
+    stateless_per_second: float = _seconds(200.0)
+    """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION."""
+    udp_patience: int = _count(4)
+    """Transmissions over UDP after which a request tries TCP, where the peer is known to listen and the policy allows.
+    """
+    path_wait: float = _seconds(120.0)
+    """So long a request waits for a UDP path of an SA that came up over TCP alone, before the SA is given up."""
     init_error_wait: float = _seconds(10.0)
     """An unprotected error in IKE_SA_INIT over UDP may be forged: so long we wait for a better answer."""
     cookie_rounds: int = _count(4)

@@ -8,15 +8,15 @@ goes where its request came from, or nowhere (section 2.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import PeerUnreachable
-from ..events import MessageSent, Transport, TransportChosen, TransportSwitched
+from ..events import MessageSent, Transport, TransportChosen, TransportSwitched, UdpPathMissing
 from ..framing import add_marker
 from ..limits import Limits
 from ..outputs import Address, Output, SendDatagram
 from ..sa import IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
-from ..transport import Choice, DatagramPath, Path, Situation, Stream
+from ..transport import Choice, DatagramPath, Local, Path, Situation, Stream
 from ..wire.numbers import Exchange, name_of
 from .streams import Streams
 
@@ -37,12 +37,14 @@ class Delivery:
         streams: Streams,
         emit: Callable[[Output], None],
         local_address: Callable[[str, bool, str | None], Address | None],
+        locals: Mapping[tuple[str, Address], Local],
         trace: bool,
     ) -> None:
         self._limits = limits
         self._streams = streams
         self._emit = emit
         self._local_address = local_address
+        self._locals = locals
         self._trace = trace
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -54,7 +56,6 @@ class Delivery:
             choice = Choice(attempt.transport, attempt.reason)
         else:
             choice = self.choose(sa, request)
-        request.reason = choice.reason
         self._go(sa, request, choice, now)
 
     def choose(self, sa: IkeSa, request: OutgoingRequest) -> Choice:
@@ -80,13 +81,16 @@ class Delivery:
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
         before = request.transport
         request.transport = choice.transport
+        request.reason = choice.reason
         if choice.transport == "udp":
             path = self._datagram_path(sa, request)
-            if path is None:
-                self._give_up(sa, request, "no UDP socket or path to the peer", now)
-                return
-            self._say(sa, request, choice, before)
-            self._by_udp(sa, request, path, now)
+            if path is not None:
+                self._say(sa, request, choice, before)
+                self._by_udp(sa, request, path, now)
+            elif isinstance(request.handler, InitAttempt):
+                self._give_up(sa, request, "there is no UDP socket for this address", now)
+            else:
+                self._wait_for_path(sa, request, now)
             return
         port = self._tcp_port(sa, request)
         if port is None:
@@ -111,6 +115,18 @@ class Delivery:
         request.repeat_at = now + self._interval(request.tries)
         self._datagram(sa, request, path, request.reason, repeat=request.tries > 1)
         self._rearm(sa)
+
+    def _wait_for_path(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        """An SA that came up over TCP alone may have no UDP path yet: wait until the peer shows one (TCP-73)."""
+        request.repeat_at = now + self._limits.path_wait
+        self._emit(UdpPathMissing(sa.id, name_of(Exchange, request.exchange), request.message_id))
+        self._rearm(sa)
+
+    def path_found(self, sa: IkeSa, now: float) -> None:
+        """Datagrams have somewhere to go: send what waited for that."""
+        for request in self._active(sa):
+            if request.transport == "udp" and not request.paths and not isinstance(request.handler, InitAttempt):
+                self._go(sa, request, self.choose(sa, request), now)
 
     def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
         """Return where datagrams of this request go; IKE_SA_INIT stays where its attempt began."""
@@ -179,6 +195,9 @@ class Delivery:
                 continue
             if request.transport == "tcp":
                 self._unanswered_by_tcp(sa, request, now)
+            elif self._patience_is_over(sa, request):
+                reason = f"no answer to {request.tries} transmissions over UDP, and {sa.facts.reason}"
+                self._go(sa, request, Choice("tcp", reason), now)
             elif request.tries >= self._limits.retransmit_tries:
                 self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
             elif (path := self._datagram_path(sa, request)) is None:
@@ -188,6 +207,16 @@ class Delivery:
             if not sa.alive:
                 return
         self._rearm(sa)
+
+    def _patience_is_over(self, sa: IkeSa, request: OutgoingRequest) -> bool:
+        """Whether a request that UDP does not answer is tried over TCP, once (design: section 7)."""
+        return (
+            request.tries == self._limits.udp_patience
+            and not request.streams
+            and not isinstance(request.handler, InitAttempt)
+            and sa.connection.transports.policy.may_use_tcp
+            and sa.facts.tcp_port is not None
+        )
 
     def _unanswered_by_tcp(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         stream = self._streams.of_sa(sa.id)
@@ -255,8 +284,9 @@ class Delivery:
             request.repeat_at = now + self._interval(request.tries)
             self._rearm(sa)
             return
-        request.reason = choice.reason if choice.transport == "tcp" else f"{choice.reason}: {reason}"
-        self._go(sa, request, Choice(choice.transport, request.reason), now)
+        if choice.transport == "udp":
+            choice = Choice("udp", f"{choice.reason}: {reason}")
+        self._go(sa, request, choice, now)
 
     # --- responses, and last words ----------------------------------------------------------------------------------
 
@@ -303,6 +333,8 @@ class Delivery:
         repeat: bool,
         is_response: bool = False,
     ) -> None:
+        if ("udp", path.local) not in self._locals:
+            return
         octets = message.whole
         self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat)
         self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))

@@ -71,6 +71,8 @@ class Endpoint:
         """A socket is gone."""
         if self._keeper.locals.pop((kind, address), None) is None:
             raise LocalProtocolError(f"address: there is no {kind} socket {address}")
+        if kind == "udp":
+            self._keeper.socket_gone(address)
 
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
         """A UDP datagram came to the socket *local* from *remote*."""

@@ -84,7 +84,7 @@ class Keeper:
         self.cookies = CookieJar(random, config.limits.cookie_lifetime)
         self.tombstones = Tombstones()
         self.streams = Streams(config.limits, emit, self._message_bound)
-        self.delivery = Delivery(config.limits, self.streams, emit, self.local_address, config.trace)
+        self.delivery = Delivery(config.limits, self.streams, emit, self.local_address, self.locals, config.trace)
         self._refusals = Refusals(config.limits.refused_event_interval)
         self._notify_names = config.notify_names
         self._new_spi = new_spi
@@ -160,6 +160,9 @@ class Keeper:
         self.admission.opened(sa.id, path.transport, path.remote[0])
         self._say_cookies()
 
+    def authenticated(self, sa: IkeSa) -> None:
+        self._settled_half_open(sa)
+
     def _settled_half_open(self, sa: IkeSa) -> None:
         self.admission.settled(sa.id)
         self._say_cookies()
@@ -192,9 +195,17 @@ class Keeper:
     def listener_port(self, host: str) -> int | None:
         return next((port for kind, (each, port) in self.locals if kind == "tcp" and each == host), None)
 
-    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str) -> None:
-        sa.path = path
+    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
+        had_none, sa.path = sa.path is None, path
         self.emit(PathChanged(sa.id, path.local, path.remote, reason))
+        if had_none:
+            self.delivery.path_found(sa, now)
+
+    def socket_gone(self, address: Address) -> None:
+        """Our socket on *address* is gone: no SA sends from it any more, until the peer shows another path."""
+        for sa in self.sas.values():
+            if sa.path is not None and sa.path.local == address:
+                sa.path = None
 
     def proved(self, sa: IkeSa, path: Path) -> None:
         self.touched(sa)
@@ -202,8 +213,6 @@ class Keeper:
             stream = self.streams.get(path.stream)
             if stream is not None:
                 stream.proved = True
-        if sa.id in self._init_keys and sa.role == "responder":
-            self._settled_half_open(sa)
 
     # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
 
@@ -315,6 +324,10 @@ class Keeper:
         resume: Callable[[object, float], None],
         now: float,
     ) -> None:
+        if len(self.questions) >= self.limits.questions:
+            self.refused("question", ("", 0), "too many questions are open", now)
+            resume(False, now)
+            return
         handle = self.questions.ask(Open(sa.id, bool, resume))
         deadline = now + self.limits.question_timeout
         sa.timers.set(Timer.QUESTION, deadline)

@@ -29,7 +29,7 @@ class Reception:
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
-        self._stateless = _Allowance(20.0)
+        self._stateless = _Allowance(keeper.limits.stateless_per_second)
 
     def octets(self, stream: Stream, data: bytes, now: float) -> None:
         """Octets of a stream: messages, until a fault ends it."""

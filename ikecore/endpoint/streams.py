@@ -136,16 +136,18 @@ class Streams:
         if stream.alive:
             if stream.opened:
                 if not stream.awaited and not stream.waiting:
-                    self._done(stream)
+                    self._done(stream, now)
             elif stream.state is StreamState.HALF_CLOSED_THERE and not stream.owed:
                 stream.finish("all is answered, and the peer had closed its side", now)
         if not stream.alive:
             self.forget(stream)
 
-    def _done(self, stream: Stream) -> None:
+    def _done(self, stream: Stream, now: float) -> None:
         """All responses are in and nothing waits: the side that opened the connection closes it (TCP-12)."""
-        reason = "all is answered" if stream.was_open else "not needed any more"
-        stream.close(reason)
+        if stream.unsent:
+            stream.finish("nothing more to send or to wait for", now)
+        else:
+            stream.close("all is answered" if stream.was_open else "not needed any more")
 
     def forget(self, stream: Stream) -> None:
         """Drop a closed stream from the table."""

@@ -83,8 +83,11 @@ class Services(Protocol):
     def attempt_failed(self, sa: IkeSa, attempt: InitAttempt, now: float) -> bool:
         """Begin another IKE_SA_INIT attempt in place of *attempt*, if there is any way left. False if not."""
 
-    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str) -> None:
+    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
         """Send datagrams of *sa* by *path* from now on, and say so."""
+
+    def authenticated(self, sa: IkeSa) -> None:
+        """The peer of *sa* has proved who it is: it counts no more as half-open."""
 
     def proved(self, sa: IkeSa, path: Path) -> None:
         """Note that a fresh, authenticated message of *sa* came by *path*."""

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..config import CertificateCredential, Connection, PinnedKeys, PskCredential, TrustedCertificates
-from ..crypto import SUPPORTED_HASHES, Identity, load_public_key, psk_auth, sign, signed_octets, verify
+from ..crypto import SUPPORTED_HASHES, Identity, check_psk, load_public_key, psk_auth, sign, signed_octets, verify
 from ..errors import AuthenticationFailed
 from ..wire import Authentication, Certificate, Contents, Payload
 from ..wire.numbers import AuthMethod, CertEncoding
 from .auth_context import AuthContext
 from .base import Services
 from .keys import SaKeys
+
+if TYPE_CHECKING:
+    from ..crypto.certificates import TrustStore
 
 __all__ = ["authority_hashes", "check", "expected_auth_octets", "prove"]
 
@@ -82,8 +86,6 @@ def check(
 
 
 def _check_psk(keys: SaKeys, remote: PskCredential, auth: Authentication, octets: bytes) -> None:
-    from ..crypto import check_psk
-
     if auth.method != AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE:
         raise AuthenticationFailed(f"the peer authenticates by method {auth.method}, a pre-shared key is configured")
     check_psk(keys.suite.prf, remote.secret, octets, auth.data)
@@ -123,7 +125,7 @@ def _check_certificate(
 
 
 @lru_cache(maxsize=64)
-def _anchors(ders: tuple[bytes, ...]) -> object:
+def _anchors(ders: tuple[bytes, ...]) -> TrustStore:
     from ..crypto import certificates
 
     return certificates.TrustStore.load(ders)

@@ -38,7 +38,7 @@ from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
 from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, selectors_of
 from .credentials import authority_hashes, check, expected_auth_octets, prove
-from .informational import DeleteChild
+from .informational import DeleteChild, Liveness
 from .init_facts import refusal_of, wanted_authorities
 from .states import Input
 from .timers import Timer
@@ -133,6 +133,8 @@ class OurIkeAuth:
         sa.timers.clear(Timer.ESTABLISH)
         announce(sa, path)
         self._take_child(contents, now)
+        if path.transport == "tcp" and needs_udp_mapping(sa):
+            sa.begin(Liveness(sa), now)
 
     def _verify(self, contents: Contents) -> None:
         sa = self.sa
@@ -197,6 +199,7 @@ class Responder:
         check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services)
         sa.peer_identity = identity
         sa.timers.clear(Timer.HALF_OPEN)
+        sa.services.authenticated(sa)
         if not sa.connection.authorize:
             return self._accept(contents, path, now)
         sa.move(Input.QUESTION_ASKED)
@@ -280,6 +283,17 @@ class Responder:
             TrafficSelectorsInitiator(agreed.ts_i),
             TrafficSelectorsResponder(agreed.ts_r),
         ]
+
+
+def needs_udp_mapping(sa: IkeSa) -> bool:
+    """Tell whether UDP has to be tried at once, after IKE_AUTH over TCP (the draft, section 3.2; TCP-71).
+
+    With a NAT in between nothing has opened its mapping for port 4500 yet. Without one the peer still takes port 500
+    for granted where it never saw a datagram of ours (TCP-73); from any other port we have to show ourselves.
+    """
+    if sa.path is None:
+        return False
+    return sa.nat.any or (not sa.facts.init_over_udp and sa.path.local[1] not in (500, 4500))
 
 
 def announce(sa: IkeSa, path: Path) -> None:

@@ -217,7 +217,7 @@ class IkeSa:
 
     def _request(self, envelope: Envelope, plaintext: bytes, path: Path, now: float, *, refuse: bool) -> None:
         header = envelope.header
-        self._path_proved(path)
+        self._path_proved(path, now)
         try:
             payloads = self._parse(envelope, plaintext)
             self._trace_received(envelope, payloads, path)
@@ -257,7 +257,7 @@ class IkeSa:
     ) -> str | None:
         if path.transport == "tcp" and not request.sent_on(path):
             return "response on a stream that did not carry the request"
-        self._path_proved(path)
+        self._path_proved(path, now)
         del self.ours.unanswered[request.message_id]
         self.services.request_done(self, request, now)
         exchange = request.handler
@@ -283,7 +283,7 @@ class IkeSa:
         first = 0 if encrypted is None else encrypted.inner_first
         return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]
 
-    def _path_proved(self, path: Path) -> None:
+    def _path_proved(self, path: Path, now: float) -> None:
         """A fresh, verified message came by *path*: it may be where the peer is now (RFC 7296 section 2.23).
 
         TCP addresses never become the path of datagrams (TCP-73). Whoever is behind a NAT does not move: its peer's
@@ -293,7 +293,7 @@ class IkeSa:
         if path.transport != "udp" or path == self.path:
             return
         if self.path is None or (self.role == "responder" and not self.nat.local_behind_nat):
-            self.services.move_path(self, path, "authenticated traffic came this way")
+            self.services.move_path(self, path, "authenticated traffic came this way", now)
 
     def _trace_received(self, envelope: Envelope, payloads: Sequence[Payload], path: Path) -> None:
         if not self.services.config.trace:

@@ -279,15 +279,15 @@ class InitAttempt:
             sa.path = path
             if not sa.nat.any or path.marker:
                 return
-            local = services.local_address(self.host, True, path.local[0])
-            if local is not None:
-                services.move_path(
-                    sa, DatagramPath(local, (self.host, transports.udp_nat_port), True), "a NAT was found: port 4500"
-                )
-        elif not sa.nat.any:
-            local = services.local_address(self.host, False, path.local[0])
-            if local is not None:
-                sa.path = DatagramPath(local, (self.host, transports.udp_port), False)
+        marker = sa.nat.any or transports.udp_start == "nat"
+        local = services.local_address(self.host, marker, path.local[0])
+        if local is None:
+            return
+        settled = DatagramPath(local, (self.host, transports.udp_nat_port if marker else transports.udp_port), marker)
+        if sa.nat.any:
+            services.move_path(sa, settled, "a NAT was found: port 4500", now)
+        else:
+            sa.path = settled
 
     # --- the end of it ----------------------------------------------------------------------------------------------
 
@@ -357,6 +357,11 @@ def answer_init(
     sa.hosts = (path.local[0], path.remote[0])
     if isinstance(path, DatagramPath):
         sa.path = path
+    elif not sa.nat.any:
+        # Until a datagram of the peer says otherwise it is where every IKE peer is (TCP-73).
+        local = services.local_address(path.remote[0], False, path.local[0])
+        remote = (path.remote[0], connection.transports.udp_port)
+        sa.path = None if local is None else DatagramPath(local, remote, False)
     note_tcp(sa, contents, path)
     services.claim(spi_r, sa)
     if services.config.trace:

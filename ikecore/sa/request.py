@@ -92,8 +92,7 @@ class OutgoingRequest(Message):
 
     @property
     def size(self) -> int:
-        """Octets of the whole message; of an IKE_SA_INIT that has no path yet, which decides its octets, an estimate.
-        """
+        """Octets of the whole message; an estimate for an IKE_SA_INIT that has no path yet."""
         return self._size or len(self.whole)
 
     def built(self) -> None:

@@ -51,6 +51,10 @@ class Policy(Protocol):
     """What every policy offers."""
 
     @property
+    def may_use_tcp(self) -> bool:
+        """Whether TCP is ever chosen."""
+
+    @property
     def may_use_udp(self) -> bool:
         """Whether UDP is ever chosen."""
 
@@ -64,6 +68,10 @@ class Policy(Protocol):
 @attrs.frozen
 class UdpOnly:
     """Everything goes over UDP."""
+
+    @property
+    def may_use_tcp(self) -> bool:
+        return False
 
     @property
     def may_use_udp(self) -> bool:
@@ -86,12 +94,18 @@ class BySize:
     threshold: int = attrs.field(default=1200, validator=attrs.validators.ge(0))
 
     @property
+    def may_use_tcp(self) -> bool:
+        return True
+
+    @property
     def may_use_udp(self) -> bool:
         return True
 
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
             return Choice("udp", "the first message goes over UDP, which needs no connection")
+        if not situation.udp and situation.tcp:
+            return Choice("tcp", f"there is no UDP path, and {situation.tcp_reason}")
         large = max(situation.octets, situation.expected)
         if large <= self.threshold:
             return Choice("udp", f"{large} octets at most, not above {self.threshold}")
@@ -110,6 +124,10 @@ class BySize:
 @attrs.frozen
 class WholeMission:
     """One TCP connection for all requests that set up the SA and its first Child SA; then UDP (section 3)."""
+
+    @property
+    def may_use_tcp(self) -> bool:
+        return True
 
     @property
     def may_use_udp(self) -> bool:

@@ -245,10 +245,10 @@ class Stream:
 
     @property
     def deadline(self) -> float | None:
-        """When `expire` has something to do. No idle time runs while an answer is owed or awaited."""
+        """When `expire` has something to do."""
         if self.state is StreamState.CLOSED:
             return None
-        idle = None if self.owed or self.awaited else self._idle_at
+        idle = self._idle_at if self._may_idle else None
         moments = (self._connect_by, self._first_by, self._message_by, idle, self._linger_until)
         return min((moment for moment in moments if moment is not None), default=None)
 
@@ -266,13 +266,18 @@ class Stream:
         elif _due(self._linger_until, now):
             reason = "the peer did not close in time"
             self.close(reason)
-        elif _due(self._idle_at, now) and not self.owed and not self.awaited:
+        elif _due(self._idle_at, now) and self._may_idle:
             reason = f"idle for {self._limits.stream_idle:g} s"
             self._idle_at = None
             self.finish(reason, now)
         else:
             return None
         return reason
+
+    @property
+    def _may_idle(self) -> bool:
+        """No idle time runs while an answer is owed or awaited, or a message is on its way in."""
+        return not self.owed and not self.awaited and not self.waiting and self._message_by is None
 
     def _close_when_sent(self, reason: str, now: float) -> None:
         """Both FINs are on their way; the socket may go once the kernel has our last octets."""
