@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias
 
 import attrs
 
@@ -34,11 +34,23 @@ __all__ = [
 ]
 
 
-T = TypeVar("T")
+def _ders(items: Iterable[bytes]) -> tuple[bytes, ...]:
+    return tuple(items)
 
 
-def _listed(items: Iterable[T]) -> tuple[T, ...]:
-    """Take any iterable where a tuple is kept."""
+def _texts(items: Iterable[str]) -> tuple[str, ...]:
+    return tuple(items)
+
+
+def _proposals(items: Iterable[Proposal]) -> tuple[Proposal, ...]:
+    return tuple(items)
+
+
+def _children(items: Iterable[ChildConfig]) -> tuple[ChildConfig, ...]:
+    return tuple(items)
+
+
+def _connections(items: Iterable[Connection]) -> tuple[Connection, ...]:
     return tuple(items)
 
 
@@ -60,7 +72,7 @@ class CertificateCredential:
     An empty *chain* means a raw key: the peer has it pinned, and no CERT payload is sent.
     """
 
-    chain: tuple[bytes, ...] = attrs.field(converter=_listed)
+    chain: tuple[bytes, ...] = attrs.field(converter=_ders)
     key: PrivateKey = attrs.field(repr=False)
 
 
@@ -71,8 +83,8 @@ LocalCredential: TypeAlias = PskCredential | CertificateCredential
 class TrustedCertificates:
     """The peer proves itself with a chain to one of *anchors*; *intermediates* helps peers that send none. All DER."""
 
-    anchors: tuple[bytes, ...] = attrs.field(converter=_listed)
-    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=_listed)
+    anchors: tuple[bytes, ...] = attrs.field(converter=_ders)
+    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=_ders)
 
 
 @attrs.frozen
@@ -82,7 +94,7 @@ class PinnedKeys:
     No chain, dates or names are looked at.
     """
 
-    keys: tuple[bytes, ...] = attrs.field(converter=_listed)
+    keys: tuple[bytes, ...] = attrs.field(converter=_ders)
 
 
 RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
@@ -96,7 +108,7 @@ class ChildConfig:
     """
 
     name: str = "child"
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=_listed)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=_proposals)
     local_ts: tuple[TrafficSelector, ...] | None = None
     remote_ts: tuple[TrafficSelector, ...] | None = None
     mode: Literal["tunnel", "transport"] = "tunnel"
@@ -151,9 +163,9 @@ class Connection:
     local: LocalCredential
     remote: RemoteCredential
     remote_identity: Identity | None = None
-    remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_listed)
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=_listed)
-    children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=_listed)
+    remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=_proposals)
+    children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=_children)
     transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False
     send_certificates: Literal["always", "asked", "never"] = "always"
@@ -184,7 +196,7 @@ class Config:
     believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them (TCP-52).
     """
 
-    connections: tuple[Connection, ...] = attrs.field(default=(), converter=_listed)
+    connections: tuple[Connection, ...] = attrs.field(default=(), converter=_connections)
     limits: Limits = attrs.field(factory=Limits)
     trace: bool = False
     tcp_notify: int = IKE_TCP_SUPPORTED_DEFAULT
@@ -216,7 +228,7 @@ class Listen:
     Port 0 takes a free one, None binds none. *hosts* are exact addresses of this machine (NAT detection hashes them).
     """
 
-    hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=_listed)
+    hosts: tuple[str, ...] = attrs.field(default=("127.0.0.1",), converter=_texts)
     udp: int | None = 500
     udp_nat: int | None = 4500
     tcp: int | None = None
