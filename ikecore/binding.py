@@ -21,6 +21,7 @@ from .events import (
     IkeSaClosed,
     IkeSaEstablished,
     IkeSaFailed,
+    InternalError,
     Question,
     QuestionClosed,
     RequestCompleted,
@@ -121,6 +122,7 @@ class SessionState:
         self.closed: str | None = None
         self.outcomes: dict[RequestId, IkeError | None] = {}
         self._wanted: set[RequestId] = set()
+        self._bug = ""
         self._rings: WeakSet[EventRing] = WeakSet()
 
     @property
@@ -158,8 +160,12 @@ class SessionState:
         """Learn from one event of this SA, hand it to the subscribers, and wake who waits."""
         if isinstance(event, IkeSaEstablished):
             self.established = event
+        elif isinstance(event, InternalError):
+            self._bug = event.detail
         elif isinstance(event, IkeSaFailed):
             self.failure = as_ike_error(event.error)
+            if self._bug:
+                self.failure.add_note(self._bug)
         elif isinstance(event, IkeSaClosed):
             self.closed = event.reason
         elif isinstance(event, RequestCompleted | RequestFailed) and event.request in self._wanted:
@@ -251,6 +257,11 @@ class Binding:
         """Keep book of *sa*. For one that we initiate, call it before its first output is drained."""
         return self._states.setdefault(sa, SessionState(sa))
 
+    def check_unserved(self) -> None:
+        """Raise `LocalProtocolError` if somebody serves: sessions go to one handler."""
+        if self._accept is not None:
+            raise LocalProtocolError("serve: this endpoint is served already")
+
     def serve(
         self,
         accept: Callable[[SessionState], None],
@@ -258,8 +269,6 @@ class Binding:
         withdraw: Callable[[QuestionId], None],
     ) -> None:
         """Hand what peers set up to *accept*, those that wait first, and questions to *ask*, if it wants them."""
-        if self._accept is not None:
-            raise LocalProtocolError("serve: this endpoint is served already")
         self._accept, self._ask, self._withdraw = accept, ask, withdraw
         waiting, self.waiting = self.waiting, {}
         for state in waiting.values():

@@ -23,6 +23,7 @@ from ikecore import (
     OpenStream,
     Output,
     ResetStream,
+    SaId,
     SendDatagram,
     StreamId,
     WriteStream,
@@ -111,6 +112,7 @@ class Driver:
     def _bound(self, local: Local) -> None:
         self.locals.append(local)
         self.endpoint.local_added(local, now=self.now())
+        self.flush()
 
     def register(self, stream: StreamId, protocol: Stream) -> None:
         """Own the stream."""
@@ -176,8 +178,7 @@ class Driver:
         self._flushing = True
         try:
             for output in self.endpoint.outputs():
-                if self._observer is not None:
-                    self._observer(output)
+                self._observe(output)
                 action = self._carry_out.get(type(output))
                 if action is not None:
                     action(output)
@@ -209,14 +210,21 @@ class Driver:
             async with asyncio.timeout(grace):
                 await wait_until(lambda: self.endpoint.idle, self.flushed)
 
+    def abandon(self, sa: SaId) -> None:
+        """Drop an SA, with a Delete that nobody waits for, if it is still there."""
+        self.flush()
+        if not self.closed and sa in self.endpoint.sas:
+            self.endpoint.abandon(sa, now=self.now())
+            self.flush()
+
     def close(self) -> None:
         """Drop every SA, hand a Delete to the sockets for those that are up, reset the streams, close everything."""
         if self.closed:
             return
         try:
-            for sa in self.endpoint.sas:
-                self.endpoint.abandon(sa, now=self.now())
             self.flush()
+            for sa in self.endpoint.sas:
+                self.abandon(sa)
         finally:
             self.closed = True
             if self._alarm is not None:
@@ -229,9 +237,15 @@ class Driver:
 
     async def aclose(self) -> None:
         """Close, and give asyncio the one turn that it takes to close sockets."""
-        if not self.closed:
-            self.close()
-            await asyncio.sleep(0)
+        self.close()
+        await asyncio.sleep(0)
+
+    def _observe(self, output: Output) -> None:
+        """Show an output to the observer. One that raises has seen its last: the endpoint ends, and in good order."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer(output)
+            self._observer = observer
 
     # What the core asks for.
 

@@ -80,7 +80,15 @@ class Stream(asyncio.Protocol):
         if self._listener is not None:
             self._driver.feed(self._accepted, local=self._listener.address, remote=reduce(remote))
             return
-        self._driver.feed(self._connected, local=reduce(transport.get_extra_info("sockname")))
+        if self._early:  # before what the core says to the connection
+            data = b"".join(self._early)
+            self._unsent = len(data)
+            self._transport.write(data)
+        if self._half_close:
+            self.half_close()
+        local = reduce(transport.get_extra_info("sockname"))
+        self._driver.feed(self._driver.endpoint.stream_connected, self._stream, local=local)
+        self._driver.feed(self._report)
 
     def data_received(self, data: bytes) -> None:
         if not self._ended:
@@ -118,14 +126,6 @@ class Stream(asyncio.Protocol):
     def _accepted(self, *, local: Address, remote: Address, now: float) -> None:
         self._stream = self._driver.endpoint.stream_accepted(local=local, remote=remote, now=now)
         self._driver.register(self._stream, self)
-
-    def _connected(self, *, local: Address, now: float) -> None:
-        """Tell the core; and what has been queued meanwhile goes before what it says to this."""
-        self._driver.endpoint.stream_connected(cast("StreamId", self._stream), local=local, now=now)
-        if self._early:
-            self.write(b"".join(self._early))
-        if self._half_close:
-            self.half_close()
 
     def _report(self, *, now: float) -> None:
         """Tell the core how much of what it wrote the kernel has taken since the last time."""

@@ -1,4 +1,8 @@
-"""UDP: wait for readiness once, take what is there, let the core see it all, answer at once."""
+"""UDP: wait for readiness once, take what is there, and carry out after each datagram what the core makes of it.
+
+Flushing costs next to nothing where there is nothing to do, and an answer that waited for the rest of a burst would be
+late by all of the cryptography in it.
+"""
 
 from __future__ import annotations
 
@@ -55,20 +59,19 @@ class DatagramSocket:
         while self._waiting and await writable(self._sock):
             while self._waiting and self._try(*self._waiting[0]):
                 self._waiting.popleft()
-            self._driver.flush()
+                self._driver.flush()
 
     async def read(self) -> None:
         """Feed the core until the socket is closed."""
         endpoint, local = self._driver.endpoint, self.local.address
         while await readable(self._sock):
-            now = self._driver.now()
             for _ in range(DRAIN):
                 try:
                     data, remote = self._sock.recvfrom(LARGEST)
                 except OSError:  # nothing more, or an error of something sent earlier: no datagram's here
                     break
-                endpoint.datagram_received(data, local=local, remote=reduce(remote), now=now)
-            self._driver.flush()
+                endpoint.datagram_received(data, local=local, remote=reduce(remote), now=self._driver.now())
+                self._driver.flush()
 
     def close(self) -> None:
         """Close the socket, which ends its tasks."""

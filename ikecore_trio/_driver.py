@@ -24,6 +24,7 @@ from ikecore import (
     OpenStream,
     Output,
     ResetStream,
+    SaId,
     SendDatagram,
     StreamId,
     WriteStream,
@@ -92,6 +93,7 @@ class Driver:
                 self._listeners.append(Listener(self, sock, local))
             self.locals.append(local)
             self.endpoint.local_added(local, now=self.now())
+            self.flush()
 
     def register(self, stream: Stream) -> None:
         """Own *stream*, and run it."""
@@ -161,8 +163,7 @@ class Driver:
         self._flushing = True
         try:
             for output in self.endpoint.outputs():
-                if self._observer is not None:
-                    self._observer(output)
+                self._observe(output)
                 action = self._carry_out.get(type(output))
                 if action is not None:
                     action(output)
@@ -182,14 +183,21 @@ class Driver:
         with trio.move_on_after(grace):
             await wait_until(lambda: self.endpoint.idle, self.flushed)
 
+    def abandon(self, sa: SaId) -> None:
+        """Drop an SA, with a Delete that nobody waits for, if it is still there."""
+        self.flush()
+        if not self.closed and sa in self.endpoint.sas:
+            self.endpoint.abandon(sa, now=self.now())
+            self.flush()
+
     def close(self) -> None:
         """Drop every SA, hand a Delete to the sockets for those that are up, reset the streams, close everything."""
         if self.closed:
             return
         try:
-            for sa in self.endpoint.sas:
-                self.endpoint.abandon(sa, now=self.now())
             self.flush()
+            for sa in self.endpoint.sas:
+                self.abandon(sa)
         finally:
             self.closed = True
             while self._streams:
@@ -197,6 +205,13 @@ class Driver:
             for owner in (*self._datagrams.values(), *self._listeners):
                 owner.close()
             self.binding.end("the endpoint was closed")
+
+    def _observe(self, output: Output) -> None:
+        """Show an output to the observer. One that raises has seen its last: the endpoint ends, and in good order."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer(output)
+            self._observer = observer
 
     # What the core asks for.
 

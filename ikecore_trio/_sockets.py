@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -77,7 +78,8 @@ def begin_connect(remote: Address, local: str | None) -> socket.socket:
 
 def no_delay(sock: socket.socket) -> None:
     """Send each write at once: it is a whole message, and the next one may wait for its answer."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with suppress(OSError):  # reset before we could, of which we shall hear
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def close_with_reset(sock: socket.socket) -> None:

@@ -38,6 +38,7 @@ class Stream:
         self._connected = connected
         self._half_close = False
         self._writing = False
+        self._broken = False
         self._at_eof = False
         self._ended = False
 
@@ -74,9 +75,8 @@ class Stream:
         if not self._connected:
             await self._connect()
         while not (self._ended or self._at_eof):
-            if await readable(self._sock) and not self._ended:
+            if await readable(self._sock):
                 self._take()
-                self._driver.flush()
 
     async def _connect(self) -> None:
         """Wait until the attempt to connect is decided, and write what has been queued meanwhile."""
@@ -85,19 +85,15 @@ class Stream:
         refusal = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if refusal:
             self._lose(OSError(refusal, os.strerror(refusal)))
-            self._driver.flush()
             return
         self._connected = True
         local = reduce(self._sock.getsockname())
         self._driver.endpoint.stream_connected(self.stream, local=local, now=self._driver.now())
         self._driver.flush()
-        if not self._ended:
-            self._push()
-            self._driver.flush()
+        self._push()
 
     def _take(self) -> None:
         """Read once."""
-        now = self._driver.now()
         try:
             data = self._sock.recv(READ)
         except BlockingIOError:
@@ -106,28 +102,29 @@ class Stream:
             self._lose(error)
             return
         if data:
-            self._driver.endpoint.stream_received(self.stream, data, now=now)
+            self._driver.endpoint.stream_received(self.stream, data, now=self._driver.now())
         else:
             self._at_eof = True
-            self._driver.endpoint.stream_eof(self.stream, now=now)
+            self._driver.endpoint.stream_eof(self.stream, now=self._driver.now())
+        self._driver.flush()
 
     def _push(self) -> None:
         """Give the kernel what it takes; leave the rest to a task."""
-        if not self._connected or self._writing or self._ended:
+        if not self._connected or self._writing or self._broken or self._ended:
             return
-        if not self._write_some():
-            self._writing = True
+        self._writing = True
+        if self._write_some():
+            self._writing = False
+        else:
             self._driver.spawn(self._write)
 
     async def _write(self) -> None:
         """Write what is queued, and end."""
-        while self._writing and not self._ended:
-            if await writable(self._sock) and not self._ended:
-                self._writing = not self._write_some()
-                self._driver.flush()
+        while self._writing and await writable(self._sock):
+            self._writing = not self._write_some()
 
     def _write_some(self) -> bool:
-        """Write until the kernel takes no more; true means that nothing is left to do."""
+        """Write until the kernel takes no more, also what is queued meanwhile; true means that nothing is left."""
         while self._queue and not self._ended:
             try:
                 sent = self._sock.send(self._queue[0])
@@ -141,6 +138,7 @@ class Stream:
             else:
                 self._queue[0] = self._queue[0][sent:]
             self._driver.endpoint.stream_sent(self.stream, sent, now=self._driver.now())
+            self._driver.flush()
         if self._half_close and not self._ended:
             self._half_close = False
             try:
@@ -151,7 +149,8 @@ class Stream:
 
     def _lose(self, error: OSError) -> None:
         """The connection is broken. What the peer sent before still counts, and is read first."""
-        while self._connected and not self._at_eof:
+        self._broken = True
+        while self._connected and not (self._at_eof or self._ended):
             try:
                 data = self._sock.recv(READ)
             except OSError:
@@ -159,10 +158,13 @@ class Stream:
             if not data:
                 break
             self._driver.endpoint.stream_received(self.stream, data, now=self._driver.now())
-        self._driver.forget(self.stream)
-        self.close()
-        text = error.strerror or str(error)
-        self._driver.endpoint.stream_lost(self.stream, text, now=self._driver.now())
+            self._driver.flush()
+        if not self._ended:
+            self._driver.forget(self.stream)
+            self.close()
+            text = error.strerror or str(error)
+            self._driver.endpoint.stream_lost(self.stream, text, now=self._driver.now())
+            self._driver.flush()
 
 
 def open_stream(driver: Driver, wanted: OpenStream) -> Stream:
@@ -185,12 +187,12 @@ class Listener:
                 for _ in range(ACCEPT):
                     sock, address = self._sock.accept()
                     self._accepted(sock, reduce(address))
+                    self._driver.flush()
             except BlockingIOError:
                 pass
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     await trio.sleep(OUT_OF_DESCRIPTORS)
-            self._driver.flush()
 
     def _accepted(self, sock: socket.socket, remote: Address) -> None:
         sock.setblocking(False)

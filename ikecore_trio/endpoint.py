@@ -84,7 +84,8 @@ class OpenEndpoint:
         the question closes. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
         """
         self._check()
-        async with trio.open_nursery(strict_exception_groups=True) as nursery:
+        self._driver.binding.check_unserved()
+        async with trio.open_nursery() as nursery:
             server = _Server(self._driver, nursery, handler, authorize)
             self._driver.binding.serve(server.accept, server.ask, server.withdraw)
             try:
@@ -227,9 +228,8 @@ async def dialled(
         with trio.move_on_after(grace):
             await session.wait_closed()
     finally:
-        if not (state.over or driver.closed):
-            driver.endpoint.abandon(state.sa, now=driver.now())
-            driver.flush()
+        if not state.over:
+            driver.abandon(state.sa)
 
 
 def hang_up(driver: Driver, session: Session) -> None:
@@ -248,15 +248,17 @@ def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:
 
 
 async def resolve(host: str | Sequence[str]) -> list[SocketAddress]:
-    """Return the addresses behind one or several names, in order. Raises `PeerUnreachable` if there is none."""
+    """Return the addresses behind one or several names, in order. Raises `PeerUnreachable` where there is none."""
+    if not host:
+        raise LocalProtocolError("host: at least one is needed")
     found: dict[str, SocketAddress] = {}
     failed = []
     for name in [host] if isinstance(host, str) else host:
         try:
             for *_, address in await trio.socket.getaddrinfo(name, 0, type=socket.SOCK_DGRAM):
                 found.setdefault(reduce(address)[0], address)
-        except OSError as error:
-            failed.append(f"{name}: {error.strerror or error}")
+        except (OSError, UnicodeError) as error:  # the latter for what no name can be
+            failed.append(f"{name}: {getattr(error, 'strerror', None) or error}")
     if not found:
         raise PeerUnreachable(f"no address of {host}", tuple(failed))
     return list(found.values())

@@ -10,8 +10,9 @@ import types
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ import trio
 import ikecore_asyncio
 import ikecore_trio
 from ikecore import Config, Endpoint, Output, StreamId
+from ikecore.testing import CheckedEndpoint
 
 T = TypeVar("T")
 Main: TypeAlias = Callable[[], Coroutine[Any, Any, T]]
@@ -79,9 +81,18 @@ class OnTrio(Lib):
 
     @asynccontextmanager
     async def tasks(self) -> AsyncIterator[Starter]:
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
-            yield nursery.start_soon
-            nursery.cancel_scope.cancel()
+        failed: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    yield nursery.start_soon
+                except BaseException as error:
+                    failed = error
+                    raise
+                finally:
+                    nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise failed or group from None
 
     async def cancelled_after(self, steps: int, main: Main[None]) -> bool:
         with trio.CancelScope() as scope:
@@ -191,6 +202,22 @@ def open_sockets() -> Callable[[], list[str]]:
     return descriptors
 
 
+def checked(endpoint: Endpoint) -> Endpoint:
+    """Return *endpoint* inside of one that raises where the binding breaks the host contract."""
+    return cast("Endpoint", CheckedEndpoint(endpoint))
+
+
+def make_checked(config: Config) -> Endpoint:
+    """Make a real endpoint, checked; a bug of ours raises."""
+    return checked(Endpoint(config, random=os.urandom, utc=lambda: datetime.now(UTC), raise_bugs=True))
+
+
+@pytest.fixture
+def make() -> Callable[[Config], Endpoint]:
+    """What makes the endpoints of a test."""
+    return make_checked
+
+
 class Script:
     """An endpoint that does as it is told: it notes each input, and says what the test lets it say.
 
@@ -210,7 +237,7 @@ class Script:
         self._streams = 100
 
     def make(self, _config: Config) -> Endpoint:
-        return self  # type: ignore[return-value]
+        return checked(cast("Endpoint", self))
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         """Return the arguments of each input of that name."""
