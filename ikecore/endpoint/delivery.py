@@ -124,7 +124,7 @@ class Delivery:
 
     def path_found(self, sa: IkeSa, now: float) -> None:
         """Datagrams have somewhere to go: send what waited for that."""
-        for request in self._active(sa):
+        for request in sa.in_flight:
             if request.transport == "udp" and not request.paths and not isinstance(request.handler, InitAttempt):
                 self._go(sa, request, self.choose(sa, request), now)
 
@@ -190,7 +190,7 @@ class Delivery:
 
     def retransmit(self, sa: IkeSa, now: float) -> None:
         """Some request's time has come."""
-        for request in self._active(sa):
+        for request in sa.in_flight:
             if request.repeat_at is None or request.repeat_at > now:
                 continue
             if request.transport == "tcp":
@@ -235,12 +235,8 @@ class Delivery:
         sa.progress.append(f"{name_of(Exchange, request.exchange)}: {reason}")
         sa.request_expired(request, now)
 
-    def _active(self, sa: IkeSa) -> list[OutgoingRequest]:
-        opening = [attempt.request for attempt in sa.attempts.values() if attempt.request is not None]
-        return [*opening, *sa.ours.unanswered.values()]
-
     def _rearm(self, sa: IkeSa) -> None:
-        moments = [request.repeat_at for request in self._active(sa) if request.repeat_at is not None]
+        moments = [request.repeat_at for request in sa.in_flight if request.repeat_at is not None]
         if moments:
             sa.timers.set(Timer.RETRANSMIT, min(moments))
         else:

@@ -174,6 +174,12 @@ class IkeSa:
         message = Message(exchange, message_id, lambda: keys.seal(exchange, 0, message_id, first, plaintext), names)
         self.services.send_once(self, message, now)
 
+    @property
+    def in_flight(self) -> list[OutgoingRequest]:
+        """Every request that is not answered, IKE_SA_INIT attempts included."""
+        opening = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
+        return [*opening, *self.ours.unanswered.values()]
+
     def request_expired(self, request: OutgoingRequest, now: float) -> None:
         """Nobody answered *request* in any way that we know: the peer is gone (RFC 7296 section 2.4)."""
         what = name_of(Exchange, request.exchange)
@@ -324,6 +330,7 @@ class IkeSa:
         """Do what *timer* is for; retransmission belongs to the endpoint."""
         if timer is Timer.ESTABLISH:
             error = next((attempt.refusal for attempt in self.attempts.values() if attempt.refusal), None)
+            self.progress += [request.in_words() for request in self.in_flight]
             self.fail(error or PeerUnreachable("no answer in time", tuple(self.progress)), "silence", now)
         elif timer is Timer.INIT_ERROR:
             for attempt in list(self.attempts.values()):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..events import Transport
 from ..transport import Path
 from ..wire import Notification, Payload, UnknownPayload
-from ..wire.numbers import Notify, PayloadType, name_of
+from ..wire.numbers import Exchange, Notify, PayloadType, name_of
 
 if TYPE_CHECKING:
     from .base import OurExchange
@@ -102,6 +102,12 @@ class OutgoingRequest(Message):
     def sent_on(self, path: Path) -> bool:
         """Tell whether this request went out by exactly *path*."""
         return path in self.paths
+
+    def in_words(self) -> str:
+        """Say what became of it so far."""
+        name, by = name_of(Exchange, self.exchange), (self.transport or "nothing").upper()
+        times = f", {self.tries} transmissions" if self.transport == "udp" else ""
+        return f"{name} of {self.size} octets by {by}{times}, unanswered"
 
     def sent(self, path: Path) -> None:
         if path not in self.paths:
