@@ -41,12 +41,13 @@ _unpack_head = struct.Struct("!HI").unpack_from
 class EncapsulatedRules:
     """Cuts IKE messages and ESP packets out of an encapsulated stream, after the prefix if there is one."""
 
-    __slots__ = ("_admitted", "_bound", "_esp_bound", "wanted")
+    __slots__ = ("_admitted", "_bound", "_esp_bound", "_unasked", "wanted")
     framing: ClassVar[Framing] = Framing.ENCAPSULATED
 
-    def __init__(self, bound: Bound, esp_bound: int = MAX_ESP) -> None:
+    def __init__(self, bound: Bound, esp_bound: int = MAX_ESP, unasked: int = 0) -> None:
         self.wanted = LENGTH_SIZE
         self._bound = bound
+        self._unasked = _HEAD + unasked  # compared with the length of a unit, as it stands on the stream
         self._esp_bound = esp_bound
         self._admitted = False  # whether the IKE message that is waited for has passed its bound
 
@@ -56,7 +57,7 @@ class EncapsulatedRules:
             self._admitted = False
             pos = self.wanted
             frames.append(data[_HEAD:pos])
-        bound = self._bound
+        unasked = self._unasked
         append = frames.append
         end = len(data)
         last = end - _HEAD
@@ -67,7 +68,7 @@ class EncapsulatedRules:
                 break
             if not marker and length >= _FULL:
                 start = pos + _HEAD
-                if length - _HEAD > bound(unpack_header(data, start)):
+                if length > unasked and length - _HEAD > self._bound(unpack_header(data, start)):
                     raise _refused("a message", length - _HEAD, pos)
                 append(data[start:stop])
             elif marker and length >= _HEAD:
@@ -100,10 +101,11 @@ class EncapsulatedRules:
             if length - LENGTH_SIZE > self._esp_bound:
                 raise _refused("an ESP packet", length - LENGTH_SIZE, pos)
         elif length >= _FULL:
-            if size < _FULL:
-                return _FULL
-            if length - _HEAD > self._bound(unpack_header(data, pos + _HEAD)):
-                raise _refused("a message", length - _HEAD, pos)
+            if length > self._unasked:
+                if size < _FULL:
+                    return _FULL
+                if length - _HEAD > self._bound(unpack_header(data, pos + _HEAD)):
+                    raise _refused("a message", length - _HEAD, pos)
             self._admitted = True
         return length
 

@@ -42,7 +42,8 @@ RawHeader = tuple[bytes, bytes, int, int, int, int, int, int]
 """(SPIi, SPIr, next payload, version, exchange type, flags, Message ID, Length) of RFC 7296 section 3.1, unchecked."""
 
 Bound = Callable[[RawHeader], int]
-"""How many octets the message with this header may have; 0 refuses it. Asked once per message; raises nothing."""
+"""How many octets the message with this header may have; 0 refuses it. Asked at most once per message; raises nothing.
+"""
 
 unpack_header: Callable[[bytes, int], RawHeader] = HEADER.unpack_from
 

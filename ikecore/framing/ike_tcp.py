@@ -4,11 +4,13 @@ Source: draft-ietf-ipsecme-ike-tcp-01 section 2.4. There is no prefix, no marker
 puts no bound on Length; here it is at least a header, and at most what the caller allows for that header.
 
 A stream whose first header cannot be IKEv2 is refused as soon as the octet that says so is in: whatever speaks there
-would be cut at random. Later headers need no such check, since the caller's bound refuses those it does not know.
+would be cut at random. Later headers need no such check, since the caller's bound refuses those it does not know, and whoever
+takes small messages without being asked looks at each of them.
 """
 
 from __future__ import annotations
 
+import struct
 from typing import ClassVar
 
 from ..errors import FramingError
@@ -21,16 +23,19 @@ _SPI_END = 8
 _VERSION = 17
 _LENGTH = 24
 
+_unpack_length = struct.Struct("!I").unpack_from
+
 
 class IkeTcpRules:
     """Cuts IKE messages out of a raw stream."""
 
-    __slots__ = ("_admitted", "_bound", "_fresh", "wanted")
+    __slots__ = ("_admitted", "_bound", "_fresh", "_unasked", "wanted")
     framing: ClassVar[Framing] = Framing.IKE_TCP
 
-    def __init__(self, bound: Bound) -> None:
+    def __init__(self, bound: Bound, unasked: int = 0) -> None:
         self.wanted = _SPI_END
         self._bound = bound
+        self._unasked = unasked
         self._admitted = False  # whether the message that is waited for has passed its bound
         self._fresh = True
 
@@ -42,16 +47,15 @@ class IkeTcpRules:
             self._admitted = False
             pos = self.wanted
             frames.append(data[:pos])
-        bound = self._bound
+        unasked = self._unasked
         append = frames.append
         end = len(data)
         last = end - HEADER_LENGTH
         while pos <= last:
-            header = unpack_header(data, pos)
-            length = header[7]
+            (length,) = _unpack_length(data, pos + _LENGTH)
             if length < HEADER_LENGTH:
                 raise FramingError(f"a message of {length} octets is shorter than its header", pos + _LENGTH)
-            if length > bound(header):
+            if length > unasked and length > self._bound(unpack_header(data, pos)):
                 raise FramingError(f"a message of {length} octets is refused", pos + _LENGTH)
             stop = pos + length
             if stop > end:

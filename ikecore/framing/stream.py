@@ -5,8 +5,8 @@ bytearray, and looked at no more often than its framing has something to decide:
 all there. A read that brings nothing to decide costs one comparison and one append; one that does is joined to what
 was kept. So an octet is copied a few times at most, and the work is linear in octets plus reads.
 
-Nothing is allocated from an announced length. What is kept never exceeds the bound that the caller gave for the
-message, since the bound is asked for as soon as the header is in.
+Nothing is allocated from an announced length. What is kept never exceeds the larger of the size that the caller takes
+unasked and the bound that it gave for the message, since the bound is asked for as soon as the header is in.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def receiver(
     prefix: bool,
     bound: Bound,
     esp_bound: int = MAX_ESP,
+    unasked: int = 0,
 ) -> Receiver:
     """What cuts one stream.
 
@@ -35,15 +36,16 @@ def receiver(
     framing. Of several framings *admitted* the first octets then tell which; one that is not admitted is a fault as
     soon as it shows. On a stream that we opened the framing is known, and exactly one has to be given.
 
-    *bound* is asked once per IKE message, as soon as its header is in, for the octets that it may have. *esp_bound*
-    is the largest ESP packet that is taken, in octets.
+    *bound* is asked once per IKE message, as soon as its header is in, for the octets that it may have. A message of at
+    most *unasked* octets is taken without asking: that is cheaper, and nothing is lost where anyone may make us keep so
+    many. *esp_bound* is the largest ESP packet that is taken, in octets.
     """
     framings = frozenset([admitted]) if isinstance(admitted, Framing) else frozenset(admitted)
     if not framings:
         raise LocalProtocolError("a stream needs a framing")
     if len(framings) > 1 and not prefix:
         raise LocalProtocolError("the framing of a stream that we open is our choice: name one")
-    return Receiver(framings, prefix, bound, esp_bound)
+    return Receiver(framings, prefix, bound, esp_bound, unasked)
 
 
 class Receiver:
@@ -52,14 +54,15 @@ class Receiver:
     A fault ends the stream and no SA: from then on input is ignored.
     """
 
-    __slots__ = ("_admitted", "_bound", "_esp_bound", "_held", "_rules", "_start", "_wanted", "fault")
+    __slots__ = ("_admitted", "_bound", "_esp_bound", "_held", "_rules", "_start", "_unasked", "_wanted", "fault")
 
-    def __init__(self, admitted: frozenset[Framing], prefix: bool, bound: Bound, esp_bound: int) -> None:
+    def __init__(self, admitted: frozenset[Framing], prefix: bool, bound: Bound, esp_bound: int, unasked: int) -> None:
         self.fault: FramingError | None = None
         """Why no more can be read from the stream; its `octet` is an offset into the whole stream."""
         self._admitted = admitted
         self._bound = bound
         self._esp_bound = esp_bound
+        self._unasked = unasked
         self._held = bytearray()
         self._start = 0  # offset in the stream of the first octet held, or of the next one if none is held
         self._rules: Rules | None = None
@@ -137,8 +140,8 @@ class Receiver:
 
     def _rules_for(self, framing: Framing) -> Rules:
         if framing is Framing.IKE_TCP:
-            return IkeTcpRules(self._bound)
-        return EncapsulatedRules(self._bound, self._esp_bound)
+            return IkeTcpRules(self._bound, self._unasked)
+        return EncapsulatedRules(self._bound, self._esp_bound, self._unasked)
 
     def _fail(self, fault: FramingError) -> None:
         self.fault = fault

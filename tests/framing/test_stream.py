@@ -58,9 +58,10 @@ def outcome(
     *,
     prefix: bool,
     bound: Callable[[RawHeader], int] = always,
+    unasked: int = 0,
 ) -> tuple[list[Frame], str, Framing | None, bool]:
     """What a stream gives; on the way, that what is kept stays within what may have to be kept."""
-    stream = receiver(admitted, prefix=prefix, bound=bound, esp_bound=BOUND)
+    stream = receiver(admitted, prefix=prefix, bound=bound, esp_bound=BOUND, unasked=unasked)
     frames: list[Frame] = []
     for read in reads:
         frames += stream.receive(read)
@@ -228,6 +229,40 @@ def test_the_bound_is_asked_when_the_header_is_in_and_refuses_before_the_body(fr
     assert len(asking.headers) == 1
     assert stream.fault is not None
     assert stream.buffered == 0
+
+
+@pytest.mark.requirement("TCP-40", "TCP-45")
+@pytest.mark.parametrize("framing", Framing)
+@given(st.lists(messages, min_size=1, max_size=6), st.integers(0, 500), points)
+def test_messages_up_to_the_size_taken_unasked_are_taken_and_the_others_asked_about(
+    framing: Framing, sent: list[bytes], unasked: int, at: list[int]
+) -> None:
+    data = b"".join(frame_ike(framing, m) for m in sent)
+    expected = [struct.unpack_from("!8s8s4B2I", m) for m in sent if len(m) > unasked]
+    for reads in ([data], cut(data, at), octets(data)):
+        asking = Asking(BOUND)
+        frames, fault, _, _ = outcome(iter(reads), framing, prefix=False, bound=asking, unasked=unasked)
+        assert (frames, fault) == (sent, "None")
+        assert asking.headers == expected
+
+
+@pytest.mark.requirement("TCP-45")
+@pytest.mark.parametrize("framing", Framing)
+def test_one_octet_more_than_is_taken_unasked_is_refused_with_its_header(framing: Framing) -> None:
+    data = frame_ike(framing, message(100)) + frame_ike(framing, message(101))
+    for reads in ([data], list(octets(data))):
+        frames, fault, _, _ = outcome(iter(reads), framing, prefix=False, bound=lambda _: 0, unasked=100)
+        assert frames == [message(100)]
+        assert "a message of 101 octets is refused" in fault
+
+
+@pytest.mark.requirement("TCP-44")
+@pytest.mark.parametrize("length", [0, 27])
+def test_a_length_below_the_header_is_never_taken_unasked(length: int) -> None:
+    data = message(40) + message(claimed=length)
+    frames, fault, _, _ = outcome(iter([data]), RAW, prefix=False, unasked=1000)
+    assert frames == [message(40)]
+    assert "shorter than its header" in fault
 
 
 @pytest.mark.requirement("TCP-41")
