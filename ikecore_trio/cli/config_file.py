@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_network
@@ -75,6 +76,28 @@ class Settings:
         if name is None:
             raise UsageProblem(f"{self.name}: which connection? It has {known}")
         raise UsageProblem(f"{self.name}: there is no connection {name!r}; it has {known}")
+
+    def check_for_serving(self) -> None:
+        """Raise `UsageProblem` where a connection tells peers by what a responder cannot check."""
+        problems = [
+            f"{self.name}: connections.{name}.remote_addrs: {json.dumps(host)} is not allowed for serving; "
+            "allowed: addresses and networks of peers"
+            for name, hosts in self.names_admitted.items()
+            for host in hosts
+        ]
+        if problems:
+            raise UsageProblem(*map(printable, problems))
+
+    def hosts_of(self, connection: Connection) -> tuple[str, ...]:
+        """Return where to connect to. Raises `UsageProblem` where that is nowhere, or a whole network."""
+        hosts = self.remotes[connection.name]
+        where = f"{self.name}: connections.{connection.name}.remote_addrs"
+        if not hosts:
+            raise UsageProblem(f"{where}: missing; allowed: the peer's address or host name")
+        for host in hosts:
+            if not is_address(host) and is_network(host):
+                raise UsageProblem(f"{where}: {host} is not allowed for connecting; allowed: an address or a host name")
+        return hosts
 
 
 def read_settings(path: Path) -> Settings:
@@ -139,7 +162,6 @@ class Reader:
             udp=table.port("udp", 500),
             udp_nat=table.port("udp_nat", 4500),
             tcp=table.port("tcp", None),
-            tcp_encapsulated=table.port("tcp_encapsulated", None),
         )
         table.finish()
         return listen
@@ -290,10 +312,10 @@ def read_proposals(
     found: list[Proposal] = []
     for group in table.parsed(key, lambda text: DEFAULTS[key] if text == "default" else parse(text), allowed):
         found += group
-    return tuple(attrs.evolve(proposal, number=number) for number, proposal in enumerate(found, 1))
+    return tuple(Proposal(at, each.protocol, each.spi, each.transforms) for at, each in enumerate(found, 1))
 
 
-# --- secrets ------------------------------------------------------------------------------------------------------------
+# --- secrets ----------------------------------------------------------------------------------------------------------
 
 
 def read_secrets(table: Table, folder: Path) -> Secrets:

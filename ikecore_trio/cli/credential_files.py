@@ -17,8 +17,9 @@ from ikecore import (
     RemoteCredential,
     TrustedCertificates,
 )
-from ikecore.crypto import Identity, PrivateKey, load_certificates, load_private_key, load_public_key
+from ikecore.crypto import Identity, PrivateKey, load_private_key, load_public_key
 from ikecore.crypto import subject_public_key_info as public_octets
+from ikecore.crypto.pem import load_certificates
 
 from .config_table import Table
 

@@ -44,7 +44,7 @@ WIDEST: Final = 110
 """Beyond this, a line is longer than an eye follows."""
 
 
-@record
+@attrs.define
 class Step:
     """One message. *rightwards* means from the left to the right. *lost* tells why it never arrived, if it did not."""
 
@@ -68,18 +68,19 @@ class Note:
 
 @record
 class Lost(Output):
-    """A datagram that the network of a demonstration swallowed, *rightwards* or not."""
+    """A datagram of *octets* that the network of a demonstration swallowed, *rightwards* or not.
+
+    *sent* is what its sender told of it, where that was not the endpoint that watches.
+    """
 
     rightwards: bool
     octets: int
     reason: str
+    sent: MessageSent | None = None
 
 
 def steps_of(events: Iterable[Output], *, left: Literal["us", "peer"] = "us") -> list[Step | Note]:
-    """Turn what one endpoint told, in order, into steps. *left* says which side is drawn on the left.
-
-    A `Lost` marks the message before it that went the same way over UDP.
-    """
+    """Turn what one endpoint told, in order, into steps. *left* says which side is drawn on the left."""
     steps: list[Step | Note] = []
     for event in events:
         if isinstance(event, MessageSent | MessageReceived):
@@ -108,11 +109,20 @@ def step_of(event: MessageSent | MessageReceived, left: Literal["us", "peer"]) -
 
 
 def mark_lost(steps: list[Step | Note], event: Lost) -> None:
-    """Mark the latest message that went the same way, or note the loss where there is none."""
-    for at in range(len(steps) - 1, -1, -1):
-        step = steps[at]
-        if isinstance(step, Step) and step.rightwards == event.rightwards and step.transport == "udp" and not step.lost:
-            steps[at] = attrs.evolve(step, lost=event.reason)
+    """Mark the message that was lost: the latest one of its size that went that way, or what only its sender knows."""
+    if event.sent is not None:
+        step = step_of(event.sent, "us" if event.rightwards else "peer")
+        step.lost = event.reason
+        steps.append(step)
+        return
+    for each in reversed(steps):
+        if (
+            isinstance(each, Step)
+            and each.rightwards == event.rightwards
+            and each.transport == "udp"
+            and each.octets in (event.octets, event.octets - MARKER)
+        ):
+            each.lost = event.reason
             return
     steps.append(Note(f"a datagram of {size(event.octets)} was dropped: {event.reason}", "bad"))
 
@@ -185,13 +195,16 @@ def draw(
     width = max(NARROWEST, min(width, WIDEST))
     inner = width - 2 - 2 * MARGIN
     lines: list[Line] = [spread(left[0], right[0], width, "head"), spread(left[1], right[1], width, "dim")]
+    before: Step | Note | None = None
     for step in steps:
-        lines.append(between("", "note", inner, strokes))
+        if not (isinstance(step, Note) and isinstance(before, Note)):
+            lines.append(between("", "note", inner, strokes))
+        before = step
         if isinstance(step, Note):
-            bullet = "* "
+            bullet = " * "
             for text in wrap(step.text, inner - len(bullet) - INDENT):
                 lines.append(between(bullet + text, step.style, inner, strokes))
-                bullet = "  "
+                bullet = "   "
         else:
             lines += message_lines(step, inner, strokes, payloads)
     lines.append(between("", "note", inner, strokes))
@@ -200,6 +213,8 @@ def draw(
 
 MARGIN: Final = 2
 INDENT: Final = 2
+MARKER: Final = 4
+"""Octets of the non-ESP marker, which are no part of the message."""
 
 
 def message_lines(step: Step, inner: int, strokes: Strokes, payloads: bool) -> Iterator[Line]:
@@ -214,6 +229,8 @@ def message_lines(step: Step, inner: int, strokes: Strokes, payloads: bool) -> I
     if step.lost:
         for text in wrap(f"lost: {step.lost}", inner - 2 * INDENT):
             yield between(" " * INDENT + text, "bad", inner, strokes)
+    if step.repeat:
+        return
     for text in wrap(step.reason, inner - 2 * INDENT):
         yield between(" " * INDENT + text, "note", inner, strokes)
     if payloads and step.payloads:

@@ -1,0 +1,218 @@
+"""`ikecore demo`: two endpoints in one process, on real sockets of the loopback interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Final, Literal
+
+import attrs
+import trio
+
+import ikecore_trio
+from ikecore import Config, IkeError, Limits, Listen, PeerUnreachable, Transports
+from ikecore.events import ChildSaEstablished, Event, IkeSaEstablished, MessageSent
+from ikecore.outputs import Address, Output
+from ikecore_trio import Session
+
+from .demo_peers import POLICIES, Auth, Peers, make_peers
+from .demo_report import Printer
+from .key_table import key_logger
+from .ladder import Lost
+from .problems import FAILED, OK, UsageProblem
+from .relay import LARGEST, Relay
+
+__all__ = ["Demonstration", "Outcome", "Scenario", "run_demo"]
+
+HOST: Final = "127.0.0.1"
+LIMITS: Final = Limits(retransmit_first=0.3, retransmit_factor=1.5, retransmit_tries=4, establish_timeout=20.0)
+"""A demonstration gives up sooner than a gateway would: after 4 transmissions in about 2.5 seconds."""
+
+
+@attrs.frozen
+class Scenario:
+    """One run: a network, a policy, credentials, and whether an SA is expected."""
+
+    drops: bool
+    policy: str
+    auth: Auth
+
+    @property
+    def expected(self) -> Literal["established", "unreachable"]:
+        """What should come of it: only datagrams too large for the network have no way around it."""
+        return "unreachable" if self.drops and self.policy == "udp-only" else "established"
+
+
+@attrs.define
+class Outcome:
+    """What came of a run. *events* are those of the initiator, with what the relay dropped between them, and *times*
+    the seconds since the beginning at which they came.
+    """
+
+    events: list[Output] = attrs.field(factory=list)
+    established: IkeSaEstablished | None = None
+    children: list[ChildSaEstablished] = attrs.field(factory=list)
+    error: IkeError | None = None
+    seconds: float = 0.0
+
+    @property
+    def word(self) -> str:
+        """Name the outcome as scenarios do."""
+        if self.error is None:
+            return "established"
+        return "unreachable" if isinstance(self.error, PeerUnreachable) else "failed"
+
+
+def run_demo(
+    *,
+    network: Literal["clean", "drops-fragments"],
+    policy: str | None,
+    auth: Auth,
+    show_keys: bool,
+    as_json: bool,
+) -> int:
+    """Run what was asked for, print it, and return the exit code."""
+    drops = network == "drops-fragments"
+    policies = [policy] if policy is not None else ["udp-only", "by-size"] if drops else ["by-size"]
+    keys = key_logger(os.environ)
+    peers = make_peers(auth)
+    printer = Printer(peers, show_keys=show_keys, as_json=as_json)
+    as_expected = True
+    for number, word in enumerate(policies, 1):
+        scenario = Scenario(drops, word, auth)
+        demonstration = Demonstration(scenario, peers, keys, printer.event)
+        printer.begin(number, len(policies), drops=drops, policy=word, auth=auth)
+        outcome = trio.run(demonstration.run, strict_exception_groups=True)
+        printer.end(
+            outcome.events,
+            outcome.established,
+            outcome.children,
+            outcome.error,
+            demonstration.addresses,
+            demonstration.between,
+            seconds=outcome.seconds,
+            expected=scenario.expected,
+            outcome=outcome.word,
+        )
+        as_expected = as_expected and outcome.word == scenario.expected
+    return OK if as_expected else FAILED
+
+
+class Demonstration:
+    """One run of a scenario."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        peers: Peers,
+        keys: Callable[[Output], None] | None,
+        tell: Callable[[str, float, Output], None],
+    ) -> None:
+        self.addresses: tuple[str, str] = ("", "")
+        self.between = ""
+        self._scenario = scenario
+        self._peers = peers
+        self._keys = keys
+        self._tell = tell
+        self._outcome = Outcome()
+        self._start = 0.0
+        self._sent: MessageSent | None = None
+        self._ports: list[int] = []
+
+    async def run(self) -> Outcome:
+        """Run both endpoints until the SA has been up and is deleted again, or could not be set up."""
+        self._start = trio.current_time()
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._both(nursery)
+                nursery.cancel_scope.cancel()
+        except OSError as error:
+            raise UsageProblem(f"loopback sockets: {error.strerror or error}") from None
+        return self._outcome
+
+    async def _both(self, nursery: trio.Nursery) -> None:
+        """Open the responder, the relay if there is one, and connect."""
+        tcp = free_tcp_port()
+        # Behind the relay the responder sees a NAT, and what its own port is called outside has to be configured.
+        transports = Transports(announce_tcp=tcp if self._scenario.drops else None)
+        config = Config(connections=(self._peers.responder(transports),), limits=LIMITS, trace=True)
+        listen = Listen(hosts=(HOST,), udp=0, udp_nat=0, tcp=tcp)
+        async with ikecore_trio.open_endpoint(config, listen, on_event=self._responder) as gateway:
+            plain, marked = (each.address for each in gateway.locals if each.kind == "udp")
+            nursery.start_soon(gateway.serve, until_closed)
+            self._ports = [plain[1], marked[1], tcp]
+            if self._scenario.drops:
+                plain, marked = [await self._relay(nursery, address) for address in (plain, marked)]
+            await self._connect(plain[1], marked[1], tcp)
+
+    async def _relay(self, nursery: trio.Nursery, server: Address) -> Address:
+        """Put a relay in front of *server*."""
+        relay = Relay(server, self._dropped)
+        address = await relay.open()
+        nursery.start_soon(relay.run)
+        return address
+
+    async def _connect(self, udp: int, udp_nat: int, tcp: int) -> None:
+        """Set up the SA from the initiator's side, and delete it again."""
+        if self._scenario.drops:
+            self.between = f"between them: the relay, at UDP {udp} and {udp_nat}"
+        policy = POLICIES[self._scenario.policy]
+        transports = Transports(
+            policy=policy,
+            udp_port=udp,
+            udp_nat_port=udp_nat,
+            # The first message cannot go by what the peer has yet to announce.
+            tcp_port=tcp if self._scenario.policy == "whole-mission" else None,
+        )
+        connection = self._peers.initiator(transports)
+        config = Config(limits=LIMITS, trace=True)
+        try:
+            async with ikecore_trio.connect(HOST, connection, config=config, on_event=self._initiator):
+                self._outcome.seconds = trio.current_time() - self._start
+        except IkeError as error:
+            self._outcome.error = error
+            self._outcome.seconds = trio.current_time() - self._start
+        ours = next((each.local[1] for each in self._outcome.events if isinstance(each, MessageSent)), 0)
+        gateway = f"UDP {self._ports[0]} and {self._ports[1]}, TCP {self._ports[2]}"
+        self.addresses = (f"{HOST} UDP {ours}", f"{HOST} {gateway}")
+
+    def _initiator(self, output: Output) -> None:
+        """Watch the initiator."""
+        if self._keys is not None:
+            self._keys(output)
+        if not isinstance(output, Event):
+            return
+        self._tell("initiator", trio.current_time() - self._start, output)
+        self._outcome.events.append(output)
+        if isinstance(output, IkeSaEstablished):
+            self._outcome.established = output
+        elif isinstance(output, ChildSaEstablished):
+            self._outcome.children.append(output)
+
+    def _responder(self, output: Output) -> None:
+        """Watch the responder: what it sent last is what the relay may drop."""
+        if isinstance(output, Event):
+            self._tell("responder", trio.current_time() - self._start, output)
+        if isinstance(output, MessageSent):
+            self._sent = output
+
+    def _dropped(self, outward: bool, octets: int) -> None:
+        """Take down that the relay dropped a datagram."""
+        reason = f"the relay drops datagrams above {LARGEST:,} octets"
+        lost = Lost(outward, octets, reason, None if outward else self._sent)
+        self._tell("relay", trio.current_time() - self._start, lost)
+        self._outcome.events.append(lost)
+
+
+async def until_closed(session: Session) -> None:
+    """Keep a session until its peer deletes it."""
+    await session.wait_closed()
+
+
+def free_tcp_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port

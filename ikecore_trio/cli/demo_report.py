@@ -1,0 +1,139 @@
+"""What `ikecore demo` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ikecore.errors import IkeError
+from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished
+from ikecore.outputs import Output
+
+from .demo_peers import CLIENT, GATEWAY, Peers
+from .drawing import Line, fields, show, takes_unicode, terminal_width, wrap
+from .ladder import Note, draw, steps_of
+from .relay import LARGEST
+from .reporting import event_dict, key_fields, sa_fields
+from .text import duration, printable
+
+__all__ = ["Printer"]
+
+POLICY_WORDS: Final[Mapping[str, str]] = {
+    "by-size": "UDP, but TCP for an exchange whose request or expected response is above 1,200 octets",
+    "udp-only": "everything over UDP",
+    "whole-mission": "one TCP connection for everything until the first Child SA is up, then UDP",
+}
+
+
+class Printer:
+    """Prints runs: as a drawing with an explanation, or as JSON."""
+
+    def __init__(self, peers: Peers, *, show_keys: bool, as_json: bool) -> None:
+        self._peers = peers
+        self._show_keys = show_keys
+        self._as_json = as_json
+        self._width = max(60, min(terminal_width(), 110))
+
+    def event(self, who: str, seconds: float, event: Output) -> None:
+        """Take one event of *who*, at once."""
+        if self._as_json:
+            values = event_dict(event, show_keys=self._show_keys)
+            print(json.dumps({"time": round(seconds, 6), "who": who, **values}))
+
+    def begin(self, number: int, runs: int, *, drops: bool, policy: str, auth: str) -> None:
+        """Tell what is going to happen."""
+        if self._as_json:
+            network = "drops-fragments" if drops else "clean"
+            print(json.dumps({"type": "Run", "number": number, "network": network, "policy": policy, "auth": auth}))
+            return
+        if drops:
+            network = (
+                f"a relay on loopback passes UDP datagrams of up to {LARGEST:,} octets and drops larger ones, as "
+                "networks do that lose fragments; TCP goes past it"
+            )
+        else:
+            network = "loopback, where datagrams of any size arrive"
+        pairs = [
+            ("network", network),
+            ("policy", f"{policy}: {POLICY_WORDS[policy]}"),
+            ("initiator", f"{CLIENT}, with {self._peers.client_words}"),
+            ("responder", f"{GATEWAY}, with {self._peers.gateway_words}"),
+        ]
+        if drops:
+            pairs.insert(2, ("fragments", "IKE fragmentation (RFC 7383) is off"))
+        title = "Two endpoints in this process, on real sockets"
+        if runs > 1:
+            title += f": run {number} of {runs}"
+        show([((title, "head"),), *fields(pairs, self._width, 2), (("", "note"),)])
+
+    def end(
+        self,
+        events: Sequence[Output],
+        established: IkeSaEstablished | None,
+        children: Sequence[ChildSaEstablished],
+        error: IkeError | None,
+        addresses: tuple[str, str],
+        between: str,
+        *,
+        seconds: float,
+        expected: str,
+        outcome: str,
+    ) -> None:
+        """Draw what happened, and tell what came of it."""
+        if self._as_json:
+            values = {"type": "Outcome", "outcome": outcome, "expected": expected, "seconds": round(seconds, 6)}
+            print(json.dumps({**values, "error": None if error is None else printable(str(error))}))
+            return
+        lines = draw(
+            [*([Note(between)] if between else []), *steps_of(events)],
+            (CLIENT, addresses[0]),
+            (GATEWAY, addresses[1]),
+            width=self._width,
+            ascii_only=not takes_unicode(),
+        )
+        lines.append((("", "note"),))
+        if error is not None:
+            lines += self._failed(error, seconds)
+        elif established is not None:
+            keys = next((each for each in events if isinstance(each, IkeKeysDerived)), None)
+            lines += self._up(established, children, keys, seconds)
+        words = "as expected" if outcome == expected else f"not as expected, which was: {expected}"
+        lines.append((("Outcome: ", "head"), (f"{outcome}, {words}", "good" if outcome == expected else "bad")))
+        lines.append((("", "note"),))
+        show(lines)
+
+    def _failed(self, error: IkeError, seconds: float) -> list[Line]:
+        """Tell why there is no SA."""
+        text = f"{type(error).__name__}: {printable(str(error))}"
+        lines: list[Line] = [((f"No IKE SA, given up after {duration(seconds)}", "head"),)]
+        lines += [((f"  {part}", "bad"),) for part in wrap(text, self._width - 2)]
+        hint = "The demonstration gives up after 4 transmissions of a message; the default is 12, over minutes."
+        lines += [((f"  {part}", "dim"),) for part in wrap(hint, self._width - 2)]
+        return lines
+
+    def _up(
+        self,
+        established: IkeSaEstablished,
+        children: Sequence[ChildSaEstablished],
+        keys: IkeKeysDerived | None,
+        seconds: float,
+    ) -> list[Line]:
+        """Tell of the SAs, from the initiator's side."""
+        lines: list[Line] = [((f"IKE SA, established {duration(seconds)} after the start", "head"),)]
+        lines += fields(sa_fields(established), self._width, 2)
+        if self._show_keys and keys is not None:
+            lines += fields(key_fields(keys.export_keys()).items(), self._width, 2, "bad")
+        for child in children:
+            pairs = [
+                ("algorithms", child.suite),
+                ("SPIs", f"{child.spi_in.hex()} in, {child.spi_out.hex()} out"),
+                ("traffic", f"{', '.join(child.local_ts)} to {', '.join(child.remote_ts)}, {child.mode} mode"),
+            ]
+            if child.udp_encapsulation:
+                pairs.append(("ESP", "in UDP, since a NAT was found"))
+            lines.append(((f"Child SA {printable(child.name)}", "head"),))
+            lines += fields(pairs, self._width, 2)
+            if self._show_keys:
+                lines += fields(key_fields(child.export_keys()).items(), self._width, 2, "bad")
+        return lines

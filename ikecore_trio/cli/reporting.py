@@ -1,0 +1,210 @@
+"""Telling what happens, as it happens: as JSON, in readable lines, or in ladders."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from ikecore import events
+from ikecore.events import ChildSaEstablished, Event, IkeKeysDerived, IkeSaClosed, IkeSaEstablished, IkeSaFailed
+from ikecore.outputs import Address, Output, SaId
+
+from .drawing import Line, show, takes_unicode, terminal_width
+from .ladder import draw, steps_of
+from .text import address_text, printable
+
+__all__ = ["Reporter", "event_dict", "event_line", "key_fields", "sa_fields", "short_transport"]
+
+KEPT: Final = 2000
+"""Events kept for the ladder of one SA; of a longer life, the end is drawn."""
+IKE_KEYS: Final = ("sk_d", "sk_ai", "sk_ar", "sk_ei", "sk_er", "sk_pi", "sk_pr")
+CHILD_KEYS: Final = ("encr_in", "integ_in", "encr_out", "integ_out")
+WAITING: Final = 1000
+"""Requests kept at most that no SA has claimed yet."""
+
+
+def event_dict(event: Output, *, show_keys: bool = False) -> dict[str, Any]:
+    """Return an event as JSON values; with its keys only if they are asked for."""
+    values = event.to_dict()
+    if show_keys and isinstance(event, IkeKeysDerived | ChildSaEstablished):
+        values["keys"] = key_fields(event.export_keys())
+    return values
+
+
+def key_fields(keys: events.IkeKeyMaterial | events.ChildKeyMaterial) -> dict[str, str]:
+    """Return every key that has octets, in hexadecimal, by name."""
+    names = IKE_KEYS if isinstance(keys, events.IkeKeyMaterial) else CHILD_KEYS
+    values: dict[str, bytes] = {name: getattr(keys, name) for name in names}
+    return {name: value.hex() for name, value in values.items() if value}
+
+
+def short_transport(transport: str, reason: str) -> str:
+    """Name a transport with its reason."""
+    return f"{transport.upper()} ({printable(reason)})"
+
+
+def sa_fields(event: IkeSaEstablished) -> list[tuple[str, str]]:
+    """Tell of an IKE SA in pairs of a name and a value."""
+    return [
+        ("algorithms", event.suite),
+        ("SPIs", f"{event.spi_i.hex()} initiator, {event.spi_r.hex()} responder"),
+        ("identities", f"{printable(event.local_identity)} (ours), {printable(event.peer_identity)} (peer's)"),
+        ("IKE_AUTH over", short_transport(event.transport, event.reason)),
+    ]
+
+
+def event_line(event: Output) -> str | None:
+    """Put an event into one readable line, None for what a user would not miss."""
+    match event:
+        case IkeSaEstablished():
+            return (
+                f"IKE SA {event.sa} up: {printable(event.connection)}, {printable(event.peer_identity)} at "
+                f"{address_text(event.remote)}, we are the {event.role}, {event.suite}, "
+                f"IKE_AUTH over {short_transport(event.transport, event.reason)}"
+            )
+        case ChildSaEstablished():
+            selectors = f"{' '.join(event.local_ts)} to {' '.join(event.remote_ts)}"
+            encapsulated = ", ESP in UDP" if event.udp_encapsulation else ""
+            return (
+                f"Child SA {event.child} of IKE SA {event.sa} up: {printable(event.name)}, {selectors}, {event.suite}, "
+                f"{event.mode} mode{encapsulated}, SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
+            )
+        case IkeSaFailed():
+            where = "" if event.remote is None else f" with {address_text(event.remote)}"
+            error = f"{type(event.error).__name__}: {printable(str(event.error))}"
+            return f"IKE SA {event.sa} failed: {printable(event.connection)}{where}, in {event.step}, {error}"
+        case IkeSaClosed():
+            return f"IKE SA {event.sa} down: {printable(event.reason)}"
+        case events.ChildSaFailed():
+            return f"Child SA {printable(event.name)} of IKE SA {event.sa} failed: {printable(str(event.error))}"
+        case events.ChildSaClosed():
+            return f"Child SA {event.child} of IKE SA {event.sa} down: {printable(event.reason)}"
+        case events.TransportChosen():
+            return (
+                f"IKE SA {event.sa}: {event.exchange} {event.message_id} of {event.octets} octets goes over "
+                f"{short_transport(event.transport, event.reason)}"
+            )
+        case events.TransportSwitched():
+            return (
+                f"IKE SA {event.sa}: {event.exchange} {event.message_id} moves from {event.before} to {event.after}: "
+                f"{printable(event.reason)}"
+            )
+        case events.NatDetected():
+            return (
+                f"IKE SA {event.sa}: NAT in front of us: {yes(event.local_behind_nat)}, "
+                f"of the peer: {yes(event.peer_behind_nat)}"
+            )
+        case events.TcpAnnounced():
+            return f"IKE SA {event.sa}: the peer announces TCP port {event.port}, which {printable(event.reason)}"
+        case events.CookieReceived():
+            return f"IKE SA {event.sa}: the responder demands a cookie"
+        case events.CookiesDemanded():
+            words = "demanded from now on" if event.active else "not demanded any more"
+            return f"cookies are {words}, {event.half_open} half-open SAs"
+        case events.KeyExchangeRetried():
+            return f"IKE SA {event.sa}: key exchange again with {event.wanted}, {event.offered} was not wanted"
+        case events.PathChanged():
+            return f"IKE SA {event.sa}: now with {address_text(event.remote)}: {printable(event.reason)}"
+        case events.Refused():
+            where = address_text(event.source)
+            return f"refused {event.what} from {where}, {event.count} times: {printable(event.reason)}"
+        case events.InternalError():
+            return f"internal error, please report it: {printable(event.detail)}"
+        case _:
+            return None
+
+
+def yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+class Reporter:
+    """An observer of an endpoint that tells what happens. Exactly one of *as_json* and *ladder* may be true.
+
+    *keys* sees every output first (see `key_logger`). Nothing here waits or fails for what a peer sent.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        ladder: bool,
+        keys: Callable[[Output], None] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self.trace = as_json or ladder or keys is not None
+        """Whether the endpoint has to tell of each message and key."""
+        self._as_json = as_json
+        self._ladder = ladder
+        self._keys = keys
+        self._clock = clock
+        self._start = clock()
+        self._events: dict[SaId, deque[Output]] = {}
+        self._roles: dict[SaId, str] = {}
+        self._unclaimed: dict[Address, list[Output]] = {}
+
+    def __call__(self, output: Output) -> None:
+        """Take one output of the endpoint."""
+        if self._keys is not None:
+            self._keys(output)
+        if not isinstance(output, Event):
+            return
+        if self._as_json:
+            self.tell(event_dict(output), "")
+            return
+        if self._ladder:
+            self._record(output)
+        line = event_line(output)
+        if line is not None:
+            self.tell({}, line)
+
+    def tell(self, values: dict[str, Any], line: str) -> None:
+        """Print one object, or one line."""
+        if self._as_json:
+            print(json.dumps({"time": round(self._clock() - self._start, 6), **values}), flush=True)
+        else:
+            print(line, flush=True)
+
+    def _record(self, event: Event) -> None:
+        """Keep what belongs to one SA; draw it when that has ended."""
+        sa: SaId | None = getattr(event, "sa", None)
+        remote: Address | None = getattr(event, "remote", None)
+        if sa is None:
+            if isinstance(event, events.MessageReceived) and len(self._unclaimed) < WAITING:
+                self._unclaimed.setdefault(event.remote, [])[:] = [event]
+            return
+        kept = self._events.setdefault(sa, deque(maxlen=KEPT))
+        if remote is not None and isinstance(event, events.MessageSent | events.MessageReceived):
+            kept += self._unclaimed.pop(remote, [])
+        kept.append(event)
+        if isinstance(event, IkeSaEstablished | IkeSaFailed):
+            self._roles[sa] = event.role
+        if isinstance(event, IkeSaClosed | IkeSaFailed):
+            self._draw(sa)
+
+    def _draw(self, sa: SaId) -> None:
+        """Draw one SA, the initiator on the left."""
+        kept = self._events.pop(sa, deque())
+        role = self._roles.pop(sa, "initiator")
+        ours, theirs = ends_of(kept)
+        ladder_left: Literal["us", "peer"] = "us" if role == "initiator" else "peer"
+        ends = (ours, theirs) if role == "initiator" else (theirs, ours)
+        lines: list[Line] = [(("", "note"),)]
+        lines += draw(
+            steps_of(kept, left=ladder_left),
+            ("initiator", ends[0]),
+            ("responder", ends[1]),
+            width=terminal_width(),
+            ascii_only=not takes_unicode(),
+        )
+        show(lines)
+
+
+def ends_of(kept: deque[Output]) -> tuple[str, str]:
+    """Return our address and the peer's, as the first message has them."""
+    for event in kept:
+        if isinstance(event, events.MessageSent | events.MessageReceived):
+            return address_text(event.local), address_text(event.remote)
+    return "", ""
