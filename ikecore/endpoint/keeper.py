@@ -273,14 +273,14 @@ class Keeper:
     # --- streams ----------------------------------------------------------------------------------------------------
 
     def _message_bound(self, header: RawHeader) -> int:
-        """How large a message on an accepted stream may be, by its header: nothing is kept for SPIs we do not know."""
-        spi_r, exchange, flags = header[1], header[4], header[5]
-        if flags & RESPONSE:
-            return 0
-        if exchange == Exchange.IKE_SA_INIT and not any(spi_r):
-            return self.limits.message_init
-        ours = spi_r if flags & INITIATOR else header[0]
-        return self.limits.message_known if ours in self.by_spi or self.tombstones.has(ours) else 0
+        """How large a message on an accepted stream may be that is larger than any IKE_SA_INIT, by its header.
+
+        Nothing of it is kept for SPIs that we do not know.
+        """
+        flags = header[5]
+        ours = header[1] if flags & INITIATOR else header[0]
+        known = not flags & RESPONSE and (ours in self.by_spi or self.tombstones.has(ours))
+        return self.limits.message_known if known else 0
 
     def stream_up(self, stream: Stream, now: float) -> None:
         sa = self.streams.owner(stream.id)

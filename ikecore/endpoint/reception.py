@@ -56,6 +56,8 @@ class Reception:
             return
         except RemoteProtocolError as error:
             self._drop(data, path, "header", error.message)
+            if stream is not None:
+                stream.reset("a header that is none of IKE")
             return
         spi_i, spi_r, _, _, exchange, flags, message_id, _ = fields
         if stream is not None and stream.opened is not bool(flags & RESPONSE):
@@ -67,7 +69,7 @@ class Reception:
             return
         sa = keeper.by_spi.get(spi_r if flags & INITIATOR else spi_i)
         if sa is None:
-            self._unknown(data, spi_r if flags & INITIATOR else spi_i, path, now)
+            self._unknown(data, spi_r if flags & INITIATOR else spi_i, path, stream, now)
             return
         keeper.concerned = sa
         keeper.touched(sa)
@@ -180,13 +182,20 @@ class Reception:
         keeper.remember_init(sa, digest, path)
         keeper.half_opened(sa, path)
 
-    def _unknown(self, data: bytes, spi: bytes, path: Path, now: float) -> None:
-        """No SA: perhaps a repeat for one that is gone. Anything else is not answered."""
-        response = self._keeper.tombstones.answer(spi, data, now)
+    def _unknown(self, data: bytes, spi: bytes, path: Path, stream: Stream | None, now: float) -> None:
+        """No SA: perhaps a repeat for one that is gone. Anything else is not answered.
+
+        A peer's connection is for the SAs that it has with us, and ends with the first message that is for none. One of
+        ours may bring a late response to an attempt that was given up.
+        """
+        tombstones = self._keeper.tombstones
+        response = tombstones.answer(spi, data, now)
         if response is not None:
             self._keeper.delivery.send_response(None, response, [path], now)
-        else:
-            self._drop(data, path, "unknown SPI")
+            return
+        self._drop(data, path, "unknown SPI")
+        if stream is not None and not stream.opened and not tombstones.has(spi):
+            stream.reset("a message for no SA of ours")
 
     # --- stateless answers ------------------------------------------------------------------------------------------
 

@@ -19,8 +19,9 @@ __all__ = ["Streams"]
 class Streams:
     """Connections opened by us for an SA, and those accepted from peers.
 
-    *bound* is asked for the largest message that a header on an accepted stream may begin, 0 refusing it. *dirty* holds
-    the streams whose work may be done: the endpoint looks at them after each input.
+    *bound* is asked for the largest message that a header on an accepted stream may begin, 0 refusing it. Messages of a
+    size that anyone may make us keep, with an IKE_SA_INIT, are taken unasked: who they are for is seen when they are
+    whole. *dirty* holds the streams whose work may be done: the endpoint looks at them after each input.
     """
 
     def __init__(self, limits: Limits, emit: Callable[[Output], None], bound: Callable[[RawHeader], int]) -> None:
@@ -99,12 +100,12 @@ class Streams:
         self, remote: Address, *, opened: bool, framings: frozenset[Framing] = frozenset({Framing.IKE_TCP})
     ) -> Stream:
         self._last = next(self._numbers)
-        bound = self._response_bound if opened else self._bound
+        bound, unasked = (self._response_bound, 0) if opened else (self._bound, self._limits.message_init)
         stream = Stream(
             StreamId(self._last),
             remote,
             opened=opened,
-            receiver=receiver(framings, prefix=not opened, bound=bound),
+            receiver=receiver(framings, prefix=not opened, bound=bound, unasked=unasked),
             limits=self._limits,
             emit=self._emit,
         )

@@ -4,8 +4,8 @@ Source: draft-ietf-ipsecme-ike-tcp-01 section 2.4. There is no prefix, no marker
 puts no bound on Length; here it is at least a header, and at most what the caller allows for that header.
 
 A stream whose first header cannot be IKEv2 is refused as soon as the octet that says so is in: whatever speaks there
-would be cut at random. Later headers need no such check: the caller's bound refuses those it does not know, and who takes small
-messages unasked looks at each of them.
+would be cut at random. Later headers need no such check: the caller's bound refuses those that it does not know, and a
+caller that takes small messages unasked looks at each of them.
 """
 
 from __future__ import annotations
