@@ -232,7 +232,7 @@ class Delivery:
         if isinstance(attempt, InitAttempt):
             attempt.failed(attempt.refusal or PeerUnreachable(reason), now)
             return
-        sa.progress.append(f"{name_of(Exchange, request.exchange)}: {reason}")
+        sa.progress.append(request.in_words())
         sa.request_expired(request, now)
 
     def _rearm(self, sa: IkeSa) -> None:
