@@ -57,10 +57,9 @@ class Shape:
 
 def _carries(notifications: Sequence[Payload], wanted: int) -> bool:
     for item in notifications:
-        if isinstance(item, Notification):
-            kind = item.notify_type
-            if kind == wanted or (wanted == ANY_ERROR and kind < FIRST_STATUS):
-                return True
+        kind: int = item.notify_type  # type: ignore[union-attr]
+        if kind == wanted or (wanted == ANY_ERROR and kind < FIRST_STATUS):
+            return True
     return False
 
 

@@ -216,6 +216,12 @@ def test_fragment_numbers(number: int, total: int, good: bool) -> None:
             decode_encrypted_fragment(body, 0, len(body), 35)
 
 
+def test_fragment_cut_off() -> None:
+    for size in range(4):
+        with pytest.raises(InvalidSyntax, match="too short"):
+            read(53, GENERIC.pack(0, 0, 4 + size) + b"\1" * size, outer=True)
+
+
 @pytest.mark.requirement("FRAG-14")
 def test_golden_fragment() -> None:
     first, octets = encode_payloads([EncryptedFragment(35, 1, 2, b"\xaa")])
