@@ -450,6 +450,92 @@ class TestEnding:
         lib.run(main)
 
 
+class TestCancelling:
+    """At every place where the task waits: nothing stays open, and the peer hears of the end of an SA that was up.
+
+    (Of one whose IKE_AUTH is under way it does not: nothing may be sent on that before the peer is authenticated.)
+    """
+
+    @pytest.mark.parametrize("policy", [BySize(), WholeMission()])
+    def test_connect(self, lib: Lib, make: Make, policy: Any, open_sockets: Callable[[], list[str]]) -> None:
+        async def main() -> int:
+            steps, up = 1, 0
+            async with served(lib, make, grace=0.0) as peer:
+                port = peer.opened.locals[2].address[1]
+                connection = towards(peer.opened, policy=policy, tcp_port=port)
+                before = open_sockets()
+
+                async def whole() -> None:
+                    nonlocal up
+                    async with lib.module.connect("127.0.0.1", connection, make=make) as session:
+                        up += 1
+                        await session.check_liveness()
+                        await session.delete(session.child_sas[0].id)
+
+                while await lib.cancelled_after(steps, whole):
+                    while open_sockets() != before:  # the peer may have to see the reset first
+                        await lib.turns(1)
+                    steps += 1
+                await peer.until(lambda: len(peer.reasons) >= up)
+                assert up >= 3
+            return steps
+
+        assert lib.run(main) >= 6
+
+    def test_connect_of_an_endpoint(self, lib: Lib, make: Make) -> None:
+        async def main() -> int:
+            steps, up = 1, 0
+            async with served(lib, make, grace=0.0) as peer, lib.module.open_endpoint(Config(), FREE, make=make) as ours:
+                connection = towards(peer.opened)
+
+                async def whole() -> None:
+                    nonlocal up
+                    async with ours.connect("127.0.0.1", connection) as session:
+                        up += 1
+                        await session.check_liveness()
+
+                while await lib.cancelled_after(steps, whole):
+                    assert ours.endpoint.sas == ()
+                    steps += 1
+                await peer.until(lambda: len(peer.reasons) >= up)
+                assert up >= 3
+            return steps
+
+        assert lib.run(main) >= 4
+
+    def test_an_endpoint_that_serves(self, lib: Lib, make: Make, open_sockets: Callable[[], list[str]]) -> None:
+        async def main() -> int:
+            before = open_sockets()
+            steps = 1
+
+            async def whole() -> None:
+                async with both(lib, make) as (_, session):
+                    await session.check_liveness()
+
+            while await lib.cancelled_after(steps, whole):
+                assert open_sockets() == before
+                steps += 1
+            return steps
+
+        assert lib.run(main) >= 6
+
+    def test_serve(self, lib: Lib, make: Make) -> None:
+        """The sessions of its handlers are deleted; the endpoint lives on, and can be served again."""
+
+        async def main() -> None:
+            config = Config(connections=[peering()])
+            async with lib.module.open_endpoint(config, FREE, make=make) as opened:
+                peer = Peer(lib, opened)
+                for number in (1, 2):
+                    async with lib.module.connect("127.0.0.1", towards(opened), make=make) as session:
+                        async with lib.tasks() as start:
+                            start(opened.serve, peer.handle)
+                            await peer.until(lambda number=number: len(peer.sessions) == number)  # type: ignore[misc]
+                        assert await session.wait_closed() == "the peer deleted it"
+
+        lib.run(main)
+
+
 class TestServing:
     def test_a_handler_that_raises_ends_only_its_own_session(
         self, lib: Lib, make: Make, caplog: pytest.LogCaptureFixture
