@@ -304,8 +304,9 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
         following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
         for payload in reversed(chain):
             body = payload.encode_body()
-            flags = CRITICAL if isinstance(payload, UnknownPayload) and payload.critical and not is_response else 0
-            parts += (body, GENERIC.pack(following, flags, 4 + len(body)))
+            flags = CRITICAL if type(payload) is UnknownPayload and payload.critical and not is_response else 0
+            parts.append(body)
+            parts.append(GENERIC.pack(following, flags, 4 + len(body)))
             following = payload.TYPE
     except struct.error as error:
         raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None

@@ -103,19 +103,19 @@ class Proposal:
     transforms: tuple[Transform, ...]
 
     def encode(self, *, last: bool) -> bytes:
-        """Return the octets, *last* telling that no other proposal follows."""
-        *others, final = [transform.octets for transform in self.transforms] or [b""]
-        transforms = b"".join([b"\3" + octets for octets in others]) + (b"\0" + final if final else b"")
+        """Return the octets, *last* telling that no other proposal follows.
+
+        Raises LocalProtocolError for a proposal without a transform.
+        """
+        octets = [transform.octets for transform in self.transforms]
+        if not octets:
+            raise LocalProtocolError(f"proposal {self.number} has no transform")
+        final = octets.pop()
+        transforms = b"\3".join([b"", *octets]) + b"\0" + final
         length = 8 + len(self.spi) + len(transforms)
+        more = _LAST if last else _MORE_PROPOSALS
         return (
-            _PROPOSAL.pack(
-                _LAST if last else _MORE_PROPOSALS,
-                length,
-                self.number,
-                self.protocol,
-                len(self.spi),
-                len(self.transforms),
-            )
+            _PROPOSAL.pack(more, length, self.number, self.protocol, len(self.spi), len(octets) + 1)
             + self.spi
             + transforms
         )

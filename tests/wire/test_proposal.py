@@ -188,3 +188,8 @@ def test_transform_that_does_not_fit_is_our_own_fault(
 ) -> None:
     with pytest.raises(LocalProtocolError):
         Transform(kind, number, attributes)
+
+
+def test_proposal_without_transform_is_our_own_fault() -> None:
+    with pytest.raises(LocalProtocolError, match="proposal 1 has no transform"):
+        SecurityAssociation((Proposal(1, 1, b"", ()),)).encode_body()
