@@ -113,7 +113,9 @@ class Protection:
         self._aead, self._iv, self._icv = suite.aead, suite.iv_length, suite.icv_length
 
     def make_cipher(self) -> Aead | CbcHmac:
-        """Make what `CipherCache` keeps for these keys."""
+        """Make what `CipherCache` keeps for these keys. Raises LocalProtocolError if they were forgotten."""
+        if not self._encr_key:
+            raise LocalProtocolError("the keys have been forgotten: their SA is gone")
         if self._aead:
             kind = AESGCM if self._suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305
             return kind(self._encr_key)
@@ -123,7 +125,7 @@ class Protection:
         return AES(self._encr_key), HMAC(self._integ_key, HASHES[INTEGRITY[integ].hash])
 
     def forget(self) -> None:
-        """Let go of the keys (RFC 7296 section 2.12). Neither `seal` nor `open` works afterwards."""
+        """Let go of the keys (RFC 7296 section 2.12). Afterwards `seal` and `open` raise LocalProtocolError."""
         self._ciphers.forget(self)
         self._encr_key = self._integ_key = self._salt = b""
 
