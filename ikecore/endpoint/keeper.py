@@ -15,6 +15,7 @@ from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..sa import (
     Answerer,
+    Attempt,
     IkeSa,
     InitAttempt,
     Message,
@@ -241,7 +242,7 @@ class Keeper:
             self.emit(SpisChanged(sa.id, attempt.spi_i, bytes(8), f"IKE_SA_INIT begins anew: {choice.reason}"))
         attempt.send(now)
 
-    def attempt_failed(self, sa: IkeSa, attempt: InitAttempt, now: float) -> bool:
+    def attempt_failed(self, sa: IkeSa, attempt: Attempt, now: float) -> bool:
         if attempt.transport == "tcp" and attempt.refusal is None:
             policy = sa.connection.transports.policy
             if policy.may_use_udp:

@@ -3,15 +3,16 @@
 It never chooses a transport and never sees a socket.
 """
 
-from .base import Answerer, OurExchange, Services
 from .child_sa import ChildSa
 from .create_child_sa import answer_create_child_sa
+from .exchange import OurExchange
 from .ike_auth import Responder, begin_auth
-from .ike_sa import IkeSa
+from .ike_sa import Answerer, IkeSa
 from .ike_sa_init import InitAttempt, answer_init
 from .informational import DeleteChild, DeleteIke, Liveness, answer_informational
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
 from .selectors import parse_selector
+from .services import Attempt, Services
 from .states import TABLE, Input, State, Verdict
 from .timers import Timer
 from .view import ChildSaView, IkeSaView, view_of
@@ -19,6 +20,7 @@ from .view import ChildSaView, IkeSaView, view_of
 __all__ = [
     "TABLE",
     "Answerer",
+    "Attempt",
     "ChildSa",
     "ChildSaView",
     "DeleteChild",

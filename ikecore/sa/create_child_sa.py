@@ -6,14 +6,10 @@ notification made for it, and sets up a new IKE SA.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..transport import Path
 from ..wire import Contents, Notification, Payload
 from ..wire.numbers import Notify
-
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
+from .ike_sa import IkeSa
 
 __all__ = ["answer_create_child_sa"]
 

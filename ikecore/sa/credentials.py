@@ -5,7 +5,8 @@ Certificates are imported when the first one is used: a PSK client never loads X
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ from ..errors import AuthenticationFailed
 from ..wire import Authentication, Certificate, Contents, Payload
 from ..wire.numbers import AuthMethod, CertEncoding
 from .auth_context import AuthContext
-from .base import Services
 from .keys import SaKeys
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def check(
     identity: Identity,
     id_body: bytes,
     contents: Contents,
-    services: Services,
+    utc: Callable[[], datetime],
 ) -> None:
     """Verify the peer's AUTH, and that its proof belongs to *identity*. Raises AuthenticationFailed, saying why.
 
@@ -82,7 +82,7 @@ def check(
     elif isinstance(remote, PinnedKeys):
         _check_pinned(remote, auth, octets)
     else:
-        _check_certificate(remote, identity, auth, octets, contents, services)
+        _check_certificate(remote, identity, auth, octets, contents, utc)
 
 
 def _check_psk(keys: SaKeys, remote: PskCredential, auth: Authentication, octets: bytes) -> None:
@@ -107,7 +107,7 @@ def _check_certificate(
     auth: Authentication,
     octets: bytes,
     contents: Contents,
-    services: Services,
+    utc: Callable[[], datetime],
 ) -> None:
     from ..crypto import certificates
 
@@ -116,9 +116,7 @@ def _check_certificate(
         raise AuthenticationFailed("the peer sent no certificate")
     if len(sent) > MOST_CERTIFICATES:
         raise AuthenticationFailed(f"the peer sent {len(sent)} certificates, at most {MOST_CERTIFICATES} are looked at")
-    peer = certificates.validate_chain(
-        sent[0], (*sent[1:], *remote.intermediates), _anchors(remote.anchors), at=services.utc()
-    )
+    peer = certificates.validate_chain(sent[0], (*sent[1:], *remote.intermediates), _anchors(remote.anchors), at=utc())
     if not certificates.identity_matches(identity, peer.certificate):
         raise AuthenticationFailed(f"the certificate is not for {identity}")
     verify(peer.public_key, auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)

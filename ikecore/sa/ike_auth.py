@@ -7,8 +7,6 @@ to the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails lea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..config import ChildConfig, Connection
 from ..crypto import Identity, child_suite, derive_child_keys
 from ..errors import (
@@ -38,13 +36,11 @@ from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
 from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, selectors_of
 from .credentials import authority_hashes, check, expected_auth_octets, prove
+from .ike_sa import IkeSa
 from .informational import DeleteChild, Liveness
 from .init_facts import refusal_of, wanted_authorities
 from .states import Input
 from .timers import Timer
-
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
 
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
 
@@ -143,7 +139,7 @@ class OurIkeAuth:
         wanted = sa.connection.remote_identity
         if wanted is not None and not identity.matches(wanted):
             raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
-        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services)
+        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
 
     def _take_child(self, contents: Contents, now: float) -> None:
@@ -196,7 +192,7 @@ class Responder:
         identity = Identity(payload.id_type, payload.data)
         self.context.authorities = wanted_authorities(contents)
         sa.connection = self._connection(identity, contents)
-        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services)
+        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
         sa.timers.clear(Timer.HALF_OPEN)
         sa.services.authenticated(sa)

@@ -8,8 +8,8 @@ the exchange sees it. What each exchange means lives in the modules named after 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 from ..config import Connection
 from ..crypto import Identity
@@ -26,21 +26,21 @@ from ..events import (
 )
 from ..outputs import ChildId, SaId
 from ..transport import DatagramPath, NatFacts, Path, PeerFacts
-from ..wire import EncryptedFragment, Envelope, Notification, Payload, decode_payloads, encode_payloads, match
+from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, encode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
-from .base import Answerer, OurExchange, Services
 from .child_sa import ChildSa
+from .exchange import OurExchange
 from .keys import SaKeys
 from .request import Message, OutgoingRequest, OutgoingResponse
+from .services import Attempt, AuthResponder, Services
 from .states import AUTHENTICATED, Input, State, Verdict, may_begin, step, verdict
 from .timers import Timer, Timers
 from .window import Glance, RequestWindow, ResponseWindow
 
-if TYPE_CHECKING:
-    from .ike_auth import Responder
-    from .ike_sa_init import InitAttempt
+__all__ = ["Answerer", "By", "IkeSa"]
 
-__all__ = ["By", "IkeSa"]
+Answerer = Callable[["IkeSa", Contents, int, Path, float], "list[Payload] | None"]
+"""What answers an exchange of the peer: payloads of the response, or None while the application decides."""
 
 By = Literal["us", "peer", "silence", "error"]
 
@@ -77,7 +77,7 @@ class IkeSa:
     )
 
     def __init__(
-        self, id: SaId, role: Role, connection: Connection, services: Services, answerers: Mapping[int, Answerer]
+        self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa], answerers: Mapping[int, Answerer]
     ) -> None:
         self.id = id
         self.role = role
@@ -85,7 +85,7 @@ class IkeSa:
         self.services = services
         self.state = State.INITIATING if role == "initiator" else State.HALF_OPEN
         self.spi_i = self.spi_r = bytes(8)
-        self.attempts: dict[bytes, InitAttempt] = {}
+        self.attempts: dict[bytes, Attempt] = {}
         """IKE_SA_INIT attempts that still listen, by their SPI."""
         self.keys: SaKeys | None = None
         self.ours = RequestWindow()
@@ -93,7 +93,7 @@ class IkeSa:
         self.children: dict[ChildId, ChildSa] = {}
         self.remotes: list[str] = []
         """Addresses that may still be tried if IKE_SA_INIT fails."""
-        self.responder: Responder | None = None
+        self.responder: AuthResponder | None = None
         """Waits for IKE_AUTH, until it has come."""
         self.hosts = ("", "")
         """Our address and the peer's, as IKE_SA_INIT was carried."""

@@ -12,7 +12,6 @@ or another group stays on its attempt.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from ..config import Connection
 from ..crypto import (
@@ -42,8 +41,8 @@ from ..wire import (
 )
 from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, CertEncoding, Exchange, Ke, Notify, Protocol, name_of
 from .auth_context import AuthContext
-from .base import Services
 from .credentials import authority_hashes
+from .ike_sa import IkeSa
 from .init_facts import (
     check_nonce,
     first_group,
@@ -60,11 +59,9 @@ from .init_facts import (
 )
 from .keys import SaKeys
 from .request import OutgoingRequest, OutgoingResponse
+from .services import Services
 from .states import Input
 from .timers import Timer
-
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
 
 __all__ = ["AfterInit", "InitAttempt", "answer_init"]
 
@@ -324,7 +321,7 @@ class InitAttempt:
 
 
 def answer_init(
-    services: Services,
+    services: Services[IkeSa],
     make_sa: Callable[[Connection], IkeSa],
     connections: Sequence[Connection],
     envelope: Envelope,

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..errors import IkeError
 from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, Delete, Payload
 from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
+from .ike_sa import IkeSa
 from .states import Input
 from .timers import Timer
-
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
 
 __all__ = ["DeleteChild", "DeleteIke", "Liveness", "answer_informational"]
 

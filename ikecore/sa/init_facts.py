@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from ..crypto import SUPPORTED_HASHES
 from ..errors import InvalidSyntax, PeerRefused
@@ -18,9 +17,7 @@ from ..wire import (
 )
 from ..wire.notify_data import decode_hash_algorithms, decode_tcp_port, encode_hash_algorithms, encode_tcp_port
 from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, TransformType, name_of
-
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
+from .ike_sa import IkeSa
 
 __all__ = [
     "check_nonce",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import attrs
 
@@ -10,9 +10,6 @@ from ..crypto import CipherCache, IkeKeys, IkeSuite, Protection
 from ..events import IkeKeyMaterial, Role
 from ..wire import Envelope
 from ..wire.numbers import INITIATOR, Encr, Integ, name_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["SaKeys"]
 

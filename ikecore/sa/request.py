@@ -8,15 +8,12 @@ marker, length, prefix) belongs to the path.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from ..events import Transport
 from ..transport import Path
 from ..wire import Notification, Payload, UnknownPayload
 from ..wire.numbers import Exchange, Notify, PayloadType, name_of
-
-if TYPE_CHECKING:
-    from .base import OurExchange
+from .exchange import OurExchange
 
 __all__ = ["Message", "OutgoingRequest", "OutgoingResponse", "payload_names"]
 

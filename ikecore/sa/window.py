@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import TYPE_CHECKING
 
 import attrs
 
 from ..errors import LocalProtocolError
 from ..transport import Path
+from .exchange import OurExchange
 from .request import OutgoingRequest, OutgoingResponse
-
-if TYPE_CHECKING:
-    from .base import OurExchange
 
 __all__ = ["Glance", "InProgress", "RequestWindow", "ResponseWindow"]
 

@@ -1,32 +1,57 @@
-"""What an SA needs from whoever keeps it, and what every exchange offers. Protocols only: arrows stay downwards."""
+"""What an SA needs from whoever keeps it, and what it holds of the exchanges above it. Protocols only.
+
+They let the arrows stay downwards: the modules of the exchanges import `ike_sa`, never the other way, and the endpoint
+imports them all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeVar
 
 from ..config import Config
 from ..crypto import CipherCache
 from ..errors import IkeError
-from ..events import Question
+from ..events import Question, Transport
 from ..limits import Limits
-from ..outputs import Address, ChildId, Output, QuestionId, RequestId
+from ..outputs import Address, ChildId, Output, QuestionId
 from ..transport import DatagramPath, Path
-from ..wire import Contents, Payload
+from ..wire import Contents, Envelope, Payload
 from .request import Message, OutgoingRequest, OutgoingResponse
 
-if TYPE_CHECKING:
-    from .ike_sa import IkeSa
-    from .ike_sa_init import InitAttempt
+__all__ = ["Attempt", "AuthResponder", "Services"]
 
-__all__ = ["Answerer", "OurExchange", "Services"]
-
-Answerer = Callable[["IkeSa", Contents, int, Path, float], "list[Payload] | None"]
-"""What answers an exchange of the peer: payloads of the response, or None while the application decides."""
+S = TypeVar("S", contravariant=True)
+"""The SA."""
 
 
-class Services(Protocol):
+class Attempt(Protocol):
+    """An attempt at IKE_SA_INIT that still listens."""
+
+    host: str
+    transport: Transport
+    request: OutgoingRequest | None
+    refusal: IkeError | None
+
+    def received(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> None:
+        """Take a response that came on the path of the request."""
+
+    def drop(self, now: float) -> None:
+        """Forget it."""
+
+    def failed(self, error: IkeError, now: float) -> None:
+        """It came to nothing."""
+
+
+class AuthResponder(Protocol):
+    """What waits for the IKE_AUTH request of a half-open SA."""
+
+    def answer(self, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+        """Return the payloads of the response, or None while the application decides."""
+
+
+class Services(Protocol[S]):
     """The endpoint as an SA sees it."""
 
     config: Config
@@ -47,7 +72,7 @@ class Services(Protocol):
     def new_child_id(self) -> ChildId:
         """Return a handle never used before."""
 
-    def claim(self, spi: bytes, sa: IkeSa) -> None:
+    def claim(self, spi: bytes, sa: S) -> None:
         """Route messages for our *spi* to *sa*."""
 
     def release(self, spi: bytes) -> None:
@@ -59,62 +84,38 @@ class Services(Protocol):
     def listener_port(self, host: str) -> int | None:
         """Return the port of our TCP listener on the address *host*, or None."""
 
-    def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+    def send_request(self, sa: S, request: OutgoingRequest, now: float) -> None:
         """Choose a transport for *request* and send it until it is answered or given up."""
 
-    def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
+    def send_once(self, sa: S, message: Message, now: float) -> None:
         """Send *message* where the peer was last, without waiting for anything."""
 
-    def request_done(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+    def request_done(self, sa: S, request: OutgoingRequest, now: float) -> None:
         """Stop sending *request*; let go of the streams that it used."""
 
-    def send_response(self, sa: IkeSa, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
+    def send_response(self, sa: S, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
         """Send *response* on each of *paths* that still exists."""
 
     def ask(
         self,
-        sa: IkeSa,
+        sa: S,
         make: Callable[[QuestionId, float], Question[bool]],
         resume: Callable[[object, float], None],
         now: float,
     ) -> None:
         """Put a question to the application; *resume* gets the answer, or False when time is up."""
 
-    def attempt_failed(self, sa: IkeSa, attempt: InitAttempt, now: float) -> bool:
+    def attempt_failed(self, sa: S, attempt: Attempt, now: float) -> bool:
         """Begin another IKE_SA_INIT attempt in place of *attempt*, if there is any way left. False if not."""
 
-    def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
+    def move_path(self, sa: S, path: DatagramPath, reason: str, now: float) -> None:
         """Send datagrams of *sa* by *path* from now on, and say so."""
 
-    def authenticated(self, sa: IkeSa) -> None:
+    def authenticated(self, sa: S) -> None:
         """The peer of *sa* has proved who it is: it counts no more as half-open."""
 
-    def proved(self, sa: IkeSa, path: Path) -> None:
+    def proved(self, sa: S, path: Path) -> None:
         """Note that a fresh, authenticated message of *sa* came by *path*."""
 
-    def remove(self, sa: IkeSa, now: float) -> None:
+    def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""
-
-
-class OurExchange(Protocol):
-    """An exchange that we began, from the wish to its end; it holds what is only needed until then."""
-
-    exchange: int
-    liveness: bool
-    """It only asks whether the peer is there: over UDP even if a connection is open (the draft, section 3.1)."""
-    ends_sa: bool
-    """It deletes the IKE SA."""
-    wish: RequestId | None
-    """The application's request that ends with it."""
-
-    def build(self, now: float) -> list[Payload]:
-        """Return the request's payloads. Called once."""
-
-    def expected_octets(self) -> int:
-        """Estimate the size of the response."""
-
-    def process(self, contents: Contents, path: Path, now: float) -> None:
-        """Take the verified response. A RemoteProtocolError that it raises goes to `failed`."""
-
-    def failed(self, error: IkeError, now: float) -> None:
-        """There will be no good response."""
