@@ -101,11 +101,11 @@ class Driver:
         self._datagrams[local.address] = datagrams
         self._bound(local)
 
-    async def _bind_listener(self, wanted: Local) -> None:
+    async def _bind_listener(self, local: Local) -> None:
         """Listen in two steps: cancelled in the second, a server that we know of is closed."""
-        server = await self._loop.create_server(lambda: Stream(self, None, local), *wanted.address, start_serving=False)
+        server = await self._loop.create_server(lambda: Stream(self, None, local), *local.address, start_serving=False)
         self._listeners.append(server)
-        local = attrs.evolve(wanted, address=reduce(server.sockets[0].getsockname()))
+        local = attrs.evolve(local, address=reduce(server.sockets[0].getsockname()))
         await server.start_serving()
         self._bound(local)
 
@@ -231,8 +231,10 @@ class Driver:
                 self._alarm.cancel()
             while self._streams:
                 self._streams.popitem()[1].reset()
-            for owner in (*self._datagrams.values(), *self._listeners):
-                owner.close()
+            for datagrams in self._datagrams.values():
+                datagrams.close()
+            for listener in self._listeners:
+                listener.close()
             self.binding.end("the endpoint was closed")
 
     async def aclose(self) -> None:

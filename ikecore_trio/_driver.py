@@ -202,8 +202,10 @@ class Driver:
             self.closed = True
             while self._streams:
                 self._streams.popitem()[1].reset()
-            for owner in (*self._datagrams.values(), *self._listeners):
-                owner.close()
+            for datagrams in self._datagrams.values():
+                datagrams.close()
+            for listener in self._listeners:
+                listener.close()
             self.binding.end("the endpoint was closed")
 
     def _observe(self, output: Output) -> None:

@@ -162,7 +162,7 @@ def stepping(coroutine: Coroutine[Any, Any, T], steps: int, cancel: Callable[[],
         try:
             request = step()
         except StopIteration as done:
-            return done.value  # type: ignore[no-any-return]
+            return done.value
         steps -= 1
         if steps == 0:
             cancel()

@@ -37,7 +37,7 @@ def test_datagrams_come_and_go_by_the_socket_they_belong_to(lib: Lib, script: ty
             answers = []
             with bound(host) as peer:
                 for local in opened.locals:
-                    await lib.thread(lambda local=local: peer.sendto(b"ping", local.address))
+                    peer.sendto(b"ping", local.address)
                     data, sender = await lib.thread(lambda: peer.recvfrom(100))
                     answers.append((data, sender[:2]))
                 return opened.locals, answers, peer.getsockname()[:2]

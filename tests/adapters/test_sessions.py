@@ -485,7 +485,10 @@ class TestCancelling:
     def test_connect_of_an_endpoint(self, lib: Lib, make: Make) -> None:
         async def main() -> int:
             steps, up = 1, 0
-            async with served(lib, make, grace=0.0) as peer, lib.module.open_endpoint(Config(), FREE, make=make) as ours:
+            async with (
+                served(lib, make, grace=0.0) as peer,
+                lib.module.open_endpoint(Config(), FREE, make=make) as ours,
+            ):
                 connection = towards(peer.opened)
 
                 async def whole() -> None:
