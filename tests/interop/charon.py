@@ -171,6 +171,6 @@ class Charon:
         """Begin to set up *child*. The process returned ends, with 0 if it is up, once the peer has answered."""
         return self._start("--initiate", "--child", child)
 
-    def terminate(self, ike: str) -> subprocess.Popen[str]:
-        """Begin to delete the IKE SA *ike*; the process returned ends once the peer has answered."""
-        return self._start("--terminate", "--ike", ike)
+    def terminate(self, *what: str) -> subprocess.Popen[str]:
+        """Begin to delete *what* (--ike or --child, and a name); the process ends once the peer has answered."""
+        return self._start("--terminate", *what)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -63,14 +63,17 @@ class Authorities:
 
 @dataclass(frozen=True)
 class Peering:
-    """What both sides agree on. *options* are lines of swanctl.conf for charon's connection."""
+    """What both sides agree on.
+
+    *options* are lines of swanctl.conf for charon's connection; *selectors* our networks and charon's, as we want them.
+    """
 
     ike: str = "aes128gcm16-prfsha256-x25519"
     esp: str = "aes128gcm16"
     auth: Auth = "psk"
     options: str = ""
     secret: str = SECRET
-    transports: ikecore.Transports = field(default_factory=ikecore.Transports)
+    selectors: tuple[str, str] = (OUR_NET, CHARON_NET)
 
     def but(self, **changes: Any) -> Peering:
         """Return the same with some *changes*, for a side that sees it differently."""
@@ -109,8 +112,8 @@ class Peering:
         child = ikecore.ChildConfig(
             name="net",
             proposals=ikecore.esp_proposals(*self.esp.split(",")),
-            local_ts=(ikecore.parse_selector(OUR_NET),),
-            remote_ts=(ikecore.parse_selector(CHARON_NET),),
+            local_ts=(ikecore.parse_selector(self.selectors[0]),),
+            remote_ts=(ikecore.parse_selector(self.selectors[1]),),
         )
         return ikecore.Connection(
             name="lab",
@@ -120,7 +123,6 @@ class Peering:
             remote=remote,
             proposals=ikecore.ike_proposals(*self.ike.split(",")),
             children=(child,),
-            transports=self.transports,
         )
 
 

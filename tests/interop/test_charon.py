@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 import ikecore
-from tests.interop.charon import Charon
+from tests.interop.charon import PLAIN, Charon
 from tests.interop.host import UdpHost
-from tests.interop.peering import CHARON, Authorities, Peering
+from tests.interop.peering import CHARON, CHARON_NET, OUR_NET, Auth, Authorities, Peering
 
 FLOOD_PROTECTION = "dos_protection = yes\n  cookie_threshold = 1\n  cookie_threshold_ip = 1"
 
@@ -75,3 +77,244 @@ def test_we_answer_charon(charon: Charon, authorities: Authorities, peering: Pee
         host.run_until(lambda: job.poll() is not None)
         assert job.returncode == 0, charon.log
         check_agreement(charon, host)
+
+
+# --- before the keys: cookies, groups, proposals --------------------------------------------------------------------
+
+
+def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authorities: Authorities) -> None:
+    charon, peering = start_charon(FLOOD_PROTECTION), Peering()
+    peering.load_into(charon, authorities)
+    with host_for(peering, authorities) as host:
+        # charon asks for cookies once there is a half-open SA: that of an attempt which ends with its first request.
+        half_open = initiate(host, peering, authorities)
+        host.flush()
+        host.endpoint.abandon(half_open, now=host.now)
+        host.run_until(lambda: "generating IKE_SA_INIT response" in charon.log)
+        initiate(host, peering, authorities)
+        host.wait(ikecore.ChildSaEstablished)
+        assert host.of(ikecore.CookieReceived)
+        assert "IKE_SA_INIT response 0 [ N(COOKIE) ]" in charon.log
+
+
+def test_we_demand_a_cookie(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering()
+    peering.load_into(charon, authorities)
+    with host_for(peering, authorities, limits=ikecore.Limits(cookie_threshold=0)) as host:
+        job = charon.initiate("net")
+        host.wait(ikecore.ChildSaEstablished)
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode == 0
+        assert host.of(ikecore.CookiesDemanded)
+        assert "parsed IKE_SA_INIT response 0 [ N(COOKIE) ]" in charon.log
+        check_agreement(charon, host)
+
+
+def test_charon_wants_another_group(charon: Charon, authorities: Authorities) -> None:
+    ike = "aes128gcm16-prfsha256-{}"
+    peering = Peering(ike=ike.format("ecp256"))
+    peering.load_into(charon, authorities)
+    ours = peering.but(ike=ike.format("x25519-ecp256"))
+    with host_for(ours, authorities) as host:
+        initiate(host, ours, authorities)
+        host.wait(ikecore.ChildSaEstablished)
+        retried = host.of(ikecore.KeyExchangeRetried)
+        assert [(event.offered, event.wanted) for event in retried] == [("CURVE25519", "ECP_256")]
+        check_agreement(charon, host)
+
+
+def test_we_want_another_group(charon: Charon, authorities: Authorities) -> None:
+    ike = "aes128gcm16-prfsha256-{}"
+    peering = Peering(ike=ike.format("x25519-ecp256"))
+    peering.load_into(charon, authorities)
+    with host_for(peering.but(ike=ike.format("ecp256")), authorities) as host:
+        job = charon.initiate("net")
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode == 0
+        assert "peer didn't accept DH group CURVE_25519, it requested ECP_256" in charon.log
+        check_agreement(charon, host)
+
+
+def test_charon_likes_no_proposal(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering(ike="aes256gcm16-prfsha384-ecp384")
+    peering.load_into(charon, authorities)
+    ours = Peering()
+    with host_for(ours, authorities, limits=ikecore.Limits(init_error_wait=0.2)) as host:
+        initiate(host, ours, authorities)
+        assert isinstance(host.wait(ikecore.IkeSaFailed).error, ikecore.NoProposalChosen)
+        assert charon.list_sas() == []
+
+
+def test_we_like_no_proposal(charon: Charon, authorities: Authorities) -> None:
+    Peering(ike="aes256gcm16-prfsha384-ecp384").load_into(charon, authorities)
+    with host_for(Peering(), authorities) as host:
+        job = charon.initiate("net")
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode != 0
+        assert "received NO_PROPOSAL_CHOSEN notify error" in charon.log
+        assert host.endpoint.sas == ()
+
+
+# --- authentication -------------------------------------------------------------------------------------------------
+
+
+def test_charon_knows_another_secret(charon: Charon, authorities: Authorities) -> None:
+    Peering(secret="another one").load_into(charon, authorities)
+    with host_for(Peering(), authorities) as host:
+        initiate(host, Peering(), authorities)
+        failed = host.wait(ikecore.IkeSaFailed)
+        assert isinstance(failed.error, ikecore.AuthenticationFailed)
+        assert failed.step == "IKE_AUTH"
+        assert not host.of(ikecore.IkeSaEstablished)
+        host.run_until(lambda: charon.list_sas() == [])
+
+
+def test_we_know_another_secret(charon: Charon, authorities: Authorities) -> None:
+    Peering(secret="another one").load_into(charon, authorities)
+    with host_for(Peering(), authorities) as host:
+        job = charon.initiate("net")
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode != 0
+        assert "received AUTHENTICATION_FAILED notify error" in charon.log
+        assert isinstance(host.wait(ikecore.IkeSaFailed).error, ikecore.AuthenticationFailed)
+        assert not host.of(ikecore.IkeSaEstablished)
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["we initiate", "charon initiates"])
+@pytest.mark.parametrize(
+    ("auth", "options", "said"),
+    [
+        ("ecdsa", "signature_authentication = no", "with ECDSA-256 signature successful"),
+        ("rsa", "rsa_pss = yes", "with RSA_EMSA_PSS_"),
+    ],
+    ids=["the method of RFC 4754", "pss"],
+)
+def test_other_signatures(
+    start_charon: Callable[..., Charon], authorities: Authorities, auth: Auth, options: str, said: str, ours_first: bool
+) -> None:
+    charon, peering = start_charon(f"{PLAIN}\n  {options}"), Peering(auth=auth)
+    peering.load_into(charon, authorities)
+    with host_for(peering, authorities) as host:
+        if ours_first:
+            initiate(host, peering, authorities)
+        else:
+            charon.initiate("net")
+        host.wait(ikecore.ChildSaEstablished)
+        check_agreement(charon, host)
+        assert said in charon.log
+
+
+# --- paths and selectors --------------------------------------------------------------------------------------------
+
+
+def test_charon_wants_encapsulation_so_both_move_to_the_other_port(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering(options="encap = yes")
+    peering.load_into(charon, authorities)
+    with host_for(peering, authorities) as host:
+        initiate(host, peering, authorities)
+        assert host.wait(ikecore.ChildSaEstablished).udp_encapsulation
+        assert host.of(ikecore.NatDetected)
+        check_agreement(charon, host)
+        facts = charon.list_sas()[0].facts
+        assert (facts["local-port"], facts["remote-port"]) == ("4500", "4500")
+
+
+def test_charon_initiates_and_moves_to_the_other_port(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering(options="encap = yes")
+    peering.load_into(charon, authorities)
+    with host_for(peering, authorities) as host:
+        charon.initiate("net")
+        assert host.wait(ikecore.ChildSaEstablished).udp_encapsulation
+        check_agreement(charon, host)
+        assert host.endpoint.sa(host.of(ikecore.IkeSaEstablished)[0].sa).remote == (CHARON, 4500)
+
+
+def test_from_ephemeral_ports(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering()
+    peering.load_into(charon, authorities)
+    with UdpHost(ikecore.Config(), ports=(0, 0)) as host:
+        initiate(host, peering, authorities)
+        host.wait(ikecore.ChildSaEstablished)
+        assert not host.of(ikecore.NatDetected)
+        check_agreement(charon, host)
+
+
+def test_charon_narrows_the_selectors(charon: Charon, authorities: Authorities) -> None:
+    Peering(options="").load_into(charon, authorities)
+    wide = Peering(selectors=("0.0.0.0/0", "0.0.0.0/0"))
+    with host_for(wide, authorities) as host:
+        initiate(host, wide, authorities)
+        child = host.wait(ikecore.ChildSaEstablished)
+        assert (child.local_ts, child.remote_ts) == ((OUR_NET,), (CHARON_NET,))
+        check_agreement(charon, host)
+
+
+# --- life and end ---------------------------------------------------------------------------------------------------
+
+
+def established(charon: Charon, host: UdpHost, authorities: Authorities, peering: Peering) -> ikecore.SaId:
+    """Set up the SA from our side."""
+    peering.load_into(charon, authorities)
+    initiate(host, peering, authorities)
+    host.wait(ikecore.ChildSaEstablished)
+    return host.of(ikecore.IkeSaEstablished)[0].sa
+
+
+def test_we_ask_whether_charon_lives(charon: Charon, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        sa = established(charon, host, authorities, Peering())
+        request = host.endpoint.check_liveness(sa, now=host.now)
+        assert host.wait(ikecore.RequestCompleted).request == request
+        assert "parsed INFORMATIONAL request 2 [ ]" in charon.log
+
+
+def test_charon_asks_whether_we_live(charon: Charon, authorities: Authorities) -> None:
+    peering = Peering(options="dpd_delay = 1s")
+    with host_for(peering, authorities) as host:
+        sa = established(charon, host, authorities, peering)
+        host.run_until(lambda: "parsed INFORMATIONAL response 0 [ ]" in charon.log)
+        assert host.endpoint.sas == (sa,)
+        check_agreement(charon, host)
+
+
+def test_we_delete_the_sa(charon: Charon, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        sa = established(charon, host, authorities, Peering())
+        request = host.endpoint.delete(sa, now=host.now)
+        assert host.wait(ikecore.RequestCompleted).request == request
+        assert host.of(ikecore.IkeSaClosed)[0].by == "us"
+        host.run_until(lambda: charon.list_sas() == [])
+        assert host.endpoint.sas == ()
+
+
+def test_charon_deletes_the_sa(charon: Charon, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        established(charon, host, authorities, Peering())
+        job = charon.terminate("--ike", "lab")
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode == 0
+        assert host.of(ikecore.IkeSaClosed)[0].by == "peer"
+        assert host.of(ikecore.ChildSaClosed)
+        assert host.endpoint.sas == ()
+
+
+def test_we_delete_the_child_sa(charon: Charon, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        sa = established(charon, host, authorities, Peering())
+        child = host.of(ikecore.ChildSaEstablished)[0]
+        host.endpoint.delete(sa, child=child.child, now=host.now)
+        host.wait(ikecore.RequestCompleted)
+        assert host.of(ikecore.ChildSaClosed)[0].by == "us"
+        host.run_until(lambda: [each.children for each in charon.list_sas()] == [[]])
+        assert host.endpoint.sa(sa).children == ()
+
+
+def test_charon_deletes_the_child_sa(charon: Charon, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        sa = established(charon, host, authorities, Peering())
+        job = charon.terminate("--child", "net")
+        host.run_until(lambda: job.poll() is not None)
+        assert job.returncode == 0
+        assert host.of(ikecore.ChildSaClosed)[0].by == "peer"
+        assert host.endpoint.sas == (sa,)
+        assert [each.children for each in charon.list_sas()] == [[]]
