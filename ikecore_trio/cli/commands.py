@@ -42,8 +42,23 @@ def reported(command: Callable[..., int]) -> Callable[..., None]:
     return wrapper
 
 
+def print_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """Print the version of the installed distribution, if it is one."""
+    if not wanted:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"ikecore {version('ikecore')}")
+    except PackageNotFoundError:
+        click.echo("ikecore, from a source tree that is not installed")
+    context.exit()
+
+
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="ikecore", prog_name="ikecore")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version and exit."
+)
 def cli() -> None:
     """IKEv2 over UDP and TCP: watch it, speak it, take it apart.
 

@@ -86,12 +86,9 @@ class Attempt:
             self._up = trio.CancelScope(
                 deadline=float("inf") if self._seconds is None else trio.current_time() + self._seconds
             )
-            reason = None
             with self._up:
-                reason = await session.wait_closed()
-            self._code = OK
-            if reason is not None and session.closed is None:
-                self._code = FAILED
+                await session.wait_closed()
+        self._code = FAILED if reporter.ended_by in ("silence", "error") else OK
 
     @asynccontextmanager
     async def _session(self, config: Config, reporter: Reporter) -> AsyncIterator[Session]:

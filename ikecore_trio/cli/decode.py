@@ -27,7 +27,8 @@ __all__ = ["Decoded", "decode_all", "run_decode"]
 class Decoded:
     """One message, or whatever else was found, with all there is to say about it.
 
-    *outer* describes the message; *inner* what was encrypted in it, with offsets into the decrypted octets.
+    *outer* describes the message; *inner* what was encrypted in it, with offsets into the decrypted octets. *problems*
+    are faults of the whole; those of a part are with the part.
     """
 
     captured: Captured
@@ -35,7 +36,12 @@ class Decoded:
     outer: list[Description]
     inner: list[Description]
     notes: list[str]
-    faults: list[str]
+    problems: list[str]
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything that is wrong, with the octet where there is one."""
+        return [*faults_of(self.outer, ""), *faults_of(self.inner, "decrypted "), *self.problems]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can carry."""
@@ -123,12 +129,11 @@ def decode_message(captured: Captured, decryption: Decryption, keys_given: bool)
 
     outer = list(describe_message(captured.data))
     decoded = Decoded(captured, title_of(outer), outer, [], [captured.note] if captured.note else [], [])
-    decoded.faults += faults_of(outer, "")
     try:
         opened = decryption.open(captured.data)
     except RemoteProtocolError as error:
         if not decoded.faults:
-            decoded.faults.append(str(error))
+            decoded.problems.append(str(error))
         return decoded
     if opened is not None:
         explain(decoded, opened, keys_given)
@@ -139,15 +144,14 @@ def explain(decoded: Decoded, opened: Opened, keys_given: bool) -> None:
     """Add what the decryption brought."""
     if opened.problem:
         where = "" if opened.octet is None else f" (octet {opened.octet})"
-        decoded.faults.append(opened.problem + where)
+        decoded.problems.append(opened.problem + where)
     elif opened.note and (keys_given or not opened.missing_keys):
         decoded.notes.append(opened.note)
     elif opened.missing_keys:
         decoded.notes.append("encrypted; --keys FILE decrypts it")
     decoded.inner = opened.parts
-    decoded.faults += faults_of(opened.parts, "decrypted ")
     if opened.shape_problem:
-        decoded.faults.append(opened.shape_problem)
+        decoded.problems.append(opened.shape_problem)
 
 
 def title_of(outer: Sequence[Description]) -> str:
@@ -191,8 +195,8 @@ def draw(decoded: Decoded, width: int) -> list[Line]:
             lines += draw_part(part, width, 4)
     for note in decoded.notes:
         lines += [((f"  {part}", "dim"),) for part in wrap(note, width - 2)]
-    for fault in decoded.faults:
-        lines += [((f"  {part}", "bad"),) for part in wrap(f"WRONG: {fault}", width - 2)]
+    for problem in decoded.problems:
+        lines += [((f"  {part}", "bad"),) for part in wrap(f"WRONG: {problem}", width - 2)]
     lines.append((("", "note"),))
     return lines
 
@@ -209,6 +213,6 @@ def draw_part(part: Description, width: int, indent: int) -> list[Line]:
         lines = [((head, "head"),), ((" " * (indent + 11) + about.strip(), "dim"),)]
     lines += fields(part.fields, width, indent + 11)
     if part.error is not None:
-        words = part.error if part.fault is None else f"{part.error} (octet {part.fault})"
+        words = f"WRONG: {part.error}" + ("" if part.fault is None else f" (octet {part.fault})")
         lines += [((" " * (indent + 11) + text, "bad"),) for text in wrap(words, width - indent - 11)]
     return lines

@@ -106,6 +106,8 @@ class Decryption:
 def opened_chain(envelope: Envelope, encrypted: Encrypted, plaintext: bytes) -> Opened:
     """Describe decrypted payloads, and say where the message as a whole has not the shape of its exchange."""
     opened = Opened(list(describe_chain(encrypted.inner_first, plaintext, 0, len(plaintext))))
+    if not opened.parts:
+        opened.note = "decrypted: there is no payload inside"
     if any(part.error is not None for part in opened.parts):
         return opened
     try:

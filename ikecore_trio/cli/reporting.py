@@ -136,6 +136,8 @@ class Reporter:
     ) -> None:
         self.trace = as_json or ladder or keys is not None
         """Whether the endpoint has to tell of each message and key."""
+        self.ended_by: str | None = None
+        """Who ended the SA that ended last: "us", "peer", "silence" or "error"."""
         self._as_json = as_json
         self._ladder = ladder
         self._keys = keys
@@ -151,6 +153,8 @@ class Reporter:
             self._keys(output)
         if not isinstance(output, Event):
             return
+        if isinstance(output, IkeSaClosed):
+            self.ended_by = output.by
         if self._as_json:
             self.tell(event_dict(output), "")
             return

@@ -1,0 +1,75 @@
+"""The script as such: what it loads, what it says where something is missing, and its exit codes."""
+
+from __future__ import annotations
+
+import pytest
+
+HEAVY = ("click", "rich", "trio", "cryptography", "attrs", "dpkt", "ikecore")
+
+
+def test_importing_loads_nothing_heavy(script):
+    code = f"import sys, ikecore_trio.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    result = script(code=code)
+    assert (result.stdout, result.returncode) == ("[]\n", 0)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["decode", "--help"], ["--version"]])
+def test_help_loads_only_click(script, arguments):
+    code = (
+        "import sys, ikecore_trio.cli\n"
+        "try:\n"
+        "    ikecore_trio.cli.main()\n"
+        "finally:\n"
+        f"    print('loaded', [name for name in {HEAVY!r} if name in sys.modules])\n"
+    )
+    result = script(*arguments, code=code)
+    assert "loaded ['click']" in result.stdout
+    assert result.returncode == 0 or "--version" in arguments
+
+
+@pytest.mark.parametrize("missing", ["click", "rich", "trio", "dpkt"])
+def test_missing_extras_are_told_with_what_to_install(script, missing):
+    code = (
+        "import sys\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {missing!r}:\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from ikecore_trio.cli import main\n"
+        "main()\n"
+    )
+    result = script("demo", code=code)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert missing in result.stderr
+    assert "pip install 'ikecore[cli]'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_wrong_option_is_a_usage_error(run):
+    result = run("demo", "--network", "wireless")
+    assert result.exit_code == 2
+    assert "drops-fragments" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "serve", "connect", "decode"])
+def test_every_help_tells_the_exit_codes(run, command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "Exit codes: 0 done, 1 the protocol failed, 2 something has to be" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_a_reader_that_goes_away_is_no_error(script, tmp_path):
+    messages = tmp_path / "messages.hex"
+    messages.write_text("ab" * 28 + "\n\n" + ("00" * 30 + "\n\n") * 2000)
+    code = (
+        "import subprocess, sys\n"
+        f"decode = subprocess.Popen([sys.executable, '-m', 'ikecore_trio.cli', 'decode', {str(messages)!r}],"
+        " stdout=subprocess.PIPE, stderr=subprocess.PIPE)\n"
+        "decode.stdout.readline(); decode.stdout.close()\n"
+        "print(decode.stderr.read().decode())\n"
+    )
+    result = script(code=code)
+    assert result.stdout.strip() == ""
