@@ -1,27 +1,53 @@
 """Side by side timings that survive a busy machine.
 
 Every round runs each case once, in turn, so that a slow moment hits all of them. What is reported is the median of the
-rounds, in CPU time; the best round beside it shows how quiet the machine was. With `--json` as an argument of the
-benchmark, a line of JSON per table is printed instead.
+rounds, in CPU time; the best round beside it shows how quiet the machine was. A ratio is the median of the ratios that
+the rounds had.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["run"]
+import attrs
+
+__all__ = ["Table", "run", "show"]
+
+ROUNDS = 7
 
 
-def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = 7) -> dict[str, float]:
-    """Print and return the seconds of CPU that one call of each of *cases* takes, the median of *rounds*.
+@attrs.frozen
+class Table:
+    """The seconds that each case took, one figure per round. Ratios are to the first case unless told otherwise."""
 
-    A case is repeated within a round until it takes some milliseconds. The last column is the ratio to the first case.
-    """
+    title: str
+    timings: Mapping[str, list[float]]
+
+    @property
+    def rounds(self) -> int:
+        return min(map(len, self.timings.values()))
+
+    def median(self, case: str) -> float:
+        return statistics.median(self.timings[case])
+
+    def ratio(self, case: str, to: str | None = None) -> float:
+        """Return how many times as long as *to* the case took."""
+        reference = self.timings[next(iter(self.timings)) if to is None else to]
+        return statistics.median(a / b for a, b in zip(self.timings[case], reference, strict=True))
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for case, timings in self.timings.items():
+            micros, best = self.median(case) * 1e6, min(timings) * 1e6
+            lines.append(f"  {case:32} {micros:12.2f} us  (best {best:10.2f})  {self.ratio(case):8.2f} x")
+        return "\n".join(lines)
+
+
+def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> Table:
+    """Time one call of each of *cases*. A case is repeated within a round until it takes some milliseconds."""
     repeats = {name: _repeats(case) for name, case in cases.items()}
     timings: dict[str, list[float]] = {name: [] for name in cases}
     gc.collect()
@@ -32,17 +58,16 @@ def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = 7) 
                 timings[name].append(_time(case, repeats[name]))
     finally:
         gc.enable()
-    median = {name: statistics.median(taken) for name, taken in timings.items()}
-    best = {name: min(taken) for name, taken in timings.items()}
-    if "--json" in sys.argv:
-        rows = {name: {"median": median[name], "best": best[name], "rounds": rounds} for name in cases}
-        print(json.dumps({"title": title, "seconds": rows}))
-        return median
-    first = next(iter(median.values()))
-    print(title)
-    for name, seconds in median.items():
-        print(f"  {name:32} {seconds * 1e6:12.2f} us  (best {best[name] * 1e6:10.2f})  {seconds / first:8.2f} x")
-    return median
+    return Table(title, timings)
+
+
+def show(tables: Iterable[Table]) -> list[Table]:
+    """Print each table as it is made; return them all."""
+    shown = []
+    for table in tables:
+        print(table, flush=True)
+        shown.append(table)
+    return shown
 
 
 def _time(case: Callable[[], object], repeats: int) -> float:

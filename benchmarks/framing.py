@@ -22,7 +22,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks._harness import run
+from benchmarks._harness import Table, run, show
 from ikecore.framing import Frame, Framing, RawHeader, frame_ike, receiver
 from ikecore.limits import Limits
 
@@ -254,14 +254,14 @@ def reading(octets: bytes, read: int, feed: Feed, count: int) -> Callable[[], No
     return once
 
 
-def main() -> None:
+def tables() -> Iterator[Table]:
     for size in SIZES:
         for read in READS:
             count = max(1, VOLUME[read] // size)
             for framing in Framing:
                 contestants = [*ours(framing, size, count), *others(size, count)]
                 cases = {name: reading(octets, read, feed, count) for name, octets, feed in contestants}
-                run(f"{framing.value}: {count} messages of {size} octets in reads of {read}", cases)
+                yield run(f"{framing.value}: {count} messages of {size} octets in reads of {read}", cases)
     for framing, total in ((Framing.IKE_TCP, 256_000), (Framing.ENCAPSULATED, 64_000)):
         cases = {}
         for size in (total // 64, total // 8, total):
@@ -269,8 +269,8 @@ def main() -> None:
             octets = frame_ike(framing, message(size)) * count
             feed = counting(receiver(framing, prefix=False, bound=bound).receive)
             cases[f"{count} messages of {size} octets"] = reading(octets, 1, feed, count)
-        run(f"{framing.value}: {total} octets one by one", cases, rounds=3)
+        yield run(f"{framing.value}: {total} octets one by one", cases)
 
 
 if __name__ == "__main__":
-    main()
+    show(tables())

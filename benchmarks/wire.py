@@ -1,6 +1,6 @@
 """What reading and writing messages costs.
 
-    python -m benchmarks.wire [--json]
+    python -m benchmarks.wire
 
 Ours stands beside a floor, the least Python that does the same without types, and beside scapy and pvpn where they are
 installed. The reading floor fills tuples with struct, checks every length, and takes the SA apart down to transforms;
@@ -12,10 +12,10 @@ from __future__ import annotations
 import io
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks._harness import run
+from benchmarks._harness import Table, run, show
 from benchmarks.corpus import (
     IKE_AUTH_FIRST,
     IKE_AUTH_OCTETS,
@@ -265,14 +265,14 @@ class Peers:
         self.writing["scapy"] = lambda: bytes(built)
 
 
-def main() -> None:
+def tables() -> Iterator[Table]:
     peers = Peers()
     assert len(INIT_OCTETS) == 454
     read = floor_message(INIT_OCTETS)
     assert floor_encode_message(*read) == ours_encode() == INIT_OCTETS
     chain = floor_chain(IKE_AUTH_FIRST, IKE_AUTH_OCTETS, 0, len(IKE_AUTH_OCTETS))
     assert floor_encode_chain(chain) == IKE_AUTH_OCTETS
-    run(
+    yield run(
         "read an IKE_SA_INIT of 454 octets (2 proposals, 12 transforms, 8 notifications)",
         {
             "floor": lambda: floor_message(INIT_OCTETS),
@@ -281,11 +281,11 @@ def main() -> None:
             **peers.message,
         },
     )
-    run(
+    yield run(
         "write it",
         {"floor": lambda: floor_encode_message(*read), "ikecore": ours_encode, **peers.writing},
     )
-    run(
+    yield run(
         "read a header",
         {
             "floor": lambda: floor_header(INIT_OCTETS),
@@ -294,7 +294,7 @@ def main() -> None:
             **peers.header,
         },
     )
-    run(
+    yield run(
         f"read what is sealed in an IKE_AUTH with two certificates ({len(IKE_AUTH_OCTETS)} octets)",
         {
             "floor": lambda: floor_chain(IKE_AUTH_FIRST, IKE_AUTH_OCTETS, 0, len(IKE_AUTH_OCTETS)),
@@ -302,11 +302,11 @@ def main() -> None:
             **peers.chain,
         },
     )
-    run(
+    yield run(
         "write it",
         {"floor": lambda: floor_encode_chain(chain), "ikecore": lambda: encode_payloads(IKE_AUTH_PAYLOADS)},
     )
 
 
 if __name__ == "__main__":
-    main()
+    show(tables())

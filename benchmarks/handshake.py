@@ -1,0 +1,181 @@
+"""What a handshake costs each side, beside the cryptography that it cannot do without.
+
+    python -m benchmarks.handshake
+
+Two endpoints in one process, without sockets: the outputs of one are the inputs of the other, over UDP. Handshakes go
+in batches, in lock step, so that one reading of the clock pays for a whole batch: all IKE_SA_INIT requests of the
+initiator, then all answers of the responder, and so on; as a host would, each call is followed by carrying out the
+outputs and looking at the deadline. Both sides begin with nothing but their configuration and end with an IKE SA and a
+Child SA whose keys are out. Tracing is off. The bare cryptography (`benchmarks.crypto_floor`) runs between the batches.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import attrs
+
+from benchmarks import crypto_floor
+from benchmarks._harness import Table, show
+from ikecore.config import (
+    CertificateCredential,
+    ChildConfig,
+    Config,
+    Connection,
+    LocalCredential,
+    PskCredential,
+    RemoteCredential,
+    TrustedCertificates,
+)
+from ikecore.crypto import Identity, esp_proposals, ike_proposals
+from ikecore.endpoint import Endpoint
+from ikecore.events import ChildSaEstablished
+from ikecore.limits import Limits
+from ikecore.outputs import Address, SendDatagram
+from ikecore.testing.pki import CertificateAuthority, Kind
+from ikecore.transport import Local
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+BATCH = 20
+ROUNDS = 15
+HOSTS: tuple[Address, Address] = ("10.0.0.1", 500), ("10.0.0.2", 500)
+NAMES = "initiator.example", "responder.example"
+
+
+@attrs.frozen
+class Scene:
+    """How the sides prove themselves: credentials, what the other may present, and the bare cryptography of a side."""
+
+    title: str
+    credentials: tuple[LocalCredential, LocalCredential]
+    trusted: RemoteCredential
+    floor: crypto_floor.Work
+
+
+def psk_scene() -> Scene:
+    credential = PskCredential(os.urandom(32))
+    return Scene("a pre-shared key", (credential, credential), credential, crypto_floor.psk())
+
+
+def certificate_scene(kind: Kind) -> Scene:
+    root = CertificateAuthority("Root", kind=kind, utc=NOON)
+    intermediate = root.intermediate("Intermediate")
+    leaves = [intermediate.leaf([name], kind=kind) for name in NAMES]
+    ours, theirs = (CertificateCredential(leaf.chain, leaf.key) for leaf in leaves)
+    floor = crypto_floor.certificates(leaves[0].chain, root.der, leaves[0].key, NOON)  # type: ignore[arg-type]
+    return Scene(f"certificates, {kind}", (ours, theirs), TrustedCertificates((root.der,)), floor)
+
+
+class Side:
+    """One endpoint, and the seconds that were spent in it."""
+
+    def __init__(self, scene: Scene, role: int) -> None:
+        self.connection = Connection(
+            name="peer",
+            local_identity=Identity.parse(NAMES[role]),
+            local=scene.credentials[role],
+            remote=scene.trusted,
+            remote_identity=Identity.parse(NAMES[1 - role]),
+            proposals=ike_proposals("aes256gcm16-prfsha256-x25519"),
+            children=(ChildConfig(proposals=esp_proposals("aes256gcm16")),),
+        )
+        config = Config(connections=(self.connection,), limits=Limits(half_open_per_source=10 * BATCH))
+        self.endpoint = Endpoint(config, random=os.urandom, utc=lambda: NOON, raise_bugs=True)
+        self.endpoint.local_added(Local(HOSTS[role]), now=0.0)
+        self.spent = 0.0
+        self.established = 0
+
+    def initiate(self, now: float) -> list[SendDatagram]:
+        """Begin a batch of handshakes."""
+        sent: list[SendDatagram] = []
+        start = time.process_time()
+        for _ in range(BATCH):
+            self.endpoint.initiate(self.connection, [HOSTS[1][0]], now=now)
+            self._carry_out(sent)
+        self.spent += time.process_time() - start
+        return sent
+
+    def take(self, datagrams: list[SendDatagram], now: float) -> list[SendDatagram]:
+        """Take what the other side sent."""
+        sent: list[SendDatagram] = []
+        start = time.process_time()
+        for datagram in datagrams:
+            self.endpoint.datagram_received(datagram.data, local=datagram.remote, remote=datagram.local, now=now)
+            self._carry_out(sent)
+        self.spent += time.process_time() - start
+        return sent
+
+    def _carry_out(self, sent: list[SendDatagram]) -> None:
+        for output in self.endpoint.outputs():
+            if isinstance(output, SendDatagram):
+                sent.append(output)
+            elif isinstance(output, ChildSaEstablished):
+                output.export_keys()
+                self.established += 1
+        _ = self.endpoint.deadline
+
+    def end(self, now: float) -> None:
+        """Forget all SAs."""
+        for sa in self.endpoint.sas:
+            self.endpoint.abandon(sa, now=now)
+        for _ in self.endpoint.outputs():
+            pass
+        self.spent, self.established = 0.0, 0
+
+
+def batch(sides: tuple[Side, Side], now: float) -> tuple[float, float]:
+    """Return the seconds that a handshake took the initiator and the responder, the mean of one batch."""
+    initiator, responder = sides
+    sent = initiator.initiate(now)
+    while sent:
+        sent = initiator.take(responder.take(sent, now), now)
+    if (initiator.established, responder.established) != (BATCH, BATCH):
+        raise RuntimeError(f"{initiator.established} and {responder.established} handshakes of {BATCH}")
+    spent = initiator.spent / BATCH, responder.spent / BATCH
+    initiator.end(now)
+    responder.end(now)
+    return spent
+
+
+def bare(floor: Callable[[], None]) -> float:
+    start = time.process_time()
+    for _ in range(BATCH):
+        floor()
+    return (time.process_time() - start) / BATCH
+
+
+def measure(scene: Scene, rounds: int = ROUNDS) -> Table:
+    """Return the seconds per handshake of each round: the bare cryptography of a side, and each side of ours."""
+    sides = Side(scene, 0), Side(scene, 1)
+    timings: dict[str, list[float]] = {"bare cryptography": [], "initiator": [], "responder": []}
+    batch(sides, 0.0)
+    bare(scene.floor)
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(rounds):
+            timings["bare cryptography"].append(bare(scene.floor))
+            for side, spent in zip(("initiator", "responder"), batch(sides, 1.0 + number), strict=True):
+                timings[side].append(spent)
+    finally:
+        gc.enable()
+    return Table(f"a handshake with {scene.title}, per side", timings)
+
+
+def tables() -> Iterator[Table]:
+    for scene in (psk_scene(), certificate_scene("ecdsa-p256"), certificate_scene("rsa-2048")):
+        yield measure(scene)
+
+
+def main() -> None:
+    for table in show(tables()):
+        rates = [f"{1 / table.median(side):.0f} ({side})" for side in ("initiator", "responder")]
+        print(f"{table.title}: {' and '.join(rates)} per CPU second")
+
+
+if __name__ == "__main__":
+    main()
