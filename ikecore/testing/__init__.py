@@ -1,11 +1,13 @@
 """A deterministic network in virtual time, and what goes with it, for tests of ikecore and of applications around it.
 
 `Pair` puts two endpoints on a `Network`; `BareEndpoint` is a peer without a protocol; `Mangler` changes octets on the
-wire; `CheckedEndpoint` tells a host where it breaks the contract. Certificates come from `ikecore.testing.pki`.
+wire, `Insider` those inside messages too; `CheckedEndpoint` tells a host where it breaks the contract. Certificates
+come from `ikecore.testing.pki`.
 """
 
 from .bare import BareEndpoint, BareStream, Datagram
 from .checked import CheckedEndpoint, HostContractError
+from .insider import Insider, Rewrite
 from .links import Block, NetworkError, Packet, Split, Tcp, Udp
 from .mangler import Change, Mangler, flip, truncate
 from .nat import Nat
@@ -27,6 +29,7 @@ __all__ = [
     "Host",
     "HostContractError",
     "HostFace",
+    "Insider",
     "Mangle",
     "Mangler",
     "Nat",
@@ -34,6 +37,7 @@ __all__ = [
     "NetworkError",
     "Pair",
     "Packet",
+    "Rewrite",
     "Rung",
     "Split",
     "Tcp",

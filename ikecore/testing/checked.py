@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from ..errors import LocalProtocolError
 from ..events import Transport
 from ..outputs import (
     Address,
@@ -73,117 +75,119 @@ class CheckedEndpoint:
     # --- facts ------------------------------------------------------------------------------------------------------
 
     def local_added(self, local: Local, *, now: float) -> None:
-        self._enter("local_added", now)
-        if (local.kind, local.address) in self._locals:
-            raise HostContractError(f"local_added: {local.kind} {local.address} was added before")
-        self._check_address("local_added", local.address)
-        if not local.address[1]:
-            raise HostContractError("local_added: port 0; bind first, then tell the port")
-        self._locals[local.kind, local.address] = local
-        self._endpoint.local_added(local, now=now)
+        with self._input("local_added", now):
+            if (local.kind, local.address) in self._locals:
+                raise HostContractError(f"local_added: {local.kind} {local.address} was added before")
+            self._check_address("local_added", local.address)
+            if not local.address[1]:
+                raise HostContractError("local_added: port 0; bind first, then tell the port")
+            self._locals[local.kind, local.address] = local
+            self._endpoint.local_added(local, now=now)
 
     def local_removed(self, address: Address, kind: Transport = "udp", *, now: float) -> None:
-        self._enter("local_removed", now)
-        if self._locals.pop((kind, address), None) is None:
-            raise HostContractError(f"local_removed: {kind} {address} was never added")
-        self._endpoint.local_removed(address, kind, now=now)
+        with self._input("local_removed", now):
+            if self._locals.pop((kind, address), None) is None:
+                raise HostContractError(f"local_removed: {kind} {address} was never added")
+            self._endpoint.local_removed(address, kind, now=now)
 
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
-        self._enter("datagram_received", now)
-        self._check_octets("datagram_received", data)
-        self._check_address("datagram_received", remote)
-        self._check_local("datagram_received", "udp", local)
-        self._endpoint.datagram_received(data, local=local, remote=remote, now=now)
+        with self._input("datagram_received", now):
+            self._check_octets("datagram_received", data)
+            self._check_address("datagram_received", remote)
+            self._check_local("datagram_received", "udp", local)
+            self._endpoint.datagram_received(data, local=local, remote=remote, now=now)
 
     def datagram_failed(self, *, local: Address, remote: Address, error: str, now: float) -> None:
-        self._enter("datagram_failed", now)
-        self._check_local("datagram_failed", "udp", local)
-        self._check_address("datagram_failed", remote)
-        self._endpoint.datagram_failed(local=local, remote=remote, error=error, now=now)
+        with self._input("datagram_failed", now):
+            self._check_local("datagram_failed", "udp", local)
+            self._check_address("datagram_failed", remote)
+            self._endpoint.datagram_failed(local=local, remote=remote, error=error, now=now)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
-        self._enter("stream_accepted", now)
-        self._check_local("stream_accepted", "tcp", local)
-        self._check_address("stream_accepted", remote)
-        stream: StreamId = self._endpoint.stream_accepted(local=local, remote=remote, now=now)
-        self._streams[stream] = _Stream(opened=False, up=True)
-        return stream
+        with self._input("stream_accepted", now):
+            self._check_local("stream_accepted", "tcp", local)
+            self._check_address("stream_accepted", remote)
+            stream: StreamId = self._endpoint.stream_accepted(local=local, remote=remote, now=now)
+            self._streams[stream] = _Stream(opened=False, up=True)
+            return stream
 
     def stream_connected(self, stream: StreamId, *, local: Address, now: float) -> None:
-        self._enter("stream_connected", now)
-        state = self._stream("stream_connected", stream, connected=False)
-        if state.up:
-            how = "connected before" if state.opened else "accepted, not opened by us"
-            raise HostContractError(f"stream_connected: stream {stream} was {how}")
-        self._check_address("stream_connected", local)
-        state.up = True
-        self._endpoint.stream_connected(stream, local=local, now=now)
+        with self._input("stream_connected", now):
+            state = self._stream("stream_connected", stream, connected=False)
+            if state.up:
+                how = "connected before" if state.opened else "accepted, not opened by us"
+                raise HostContractError(f"stream_connected: stream {stream} was {how}")
+            self._check_address("stream_connected", local)
+            state.up = True
+            self._endpoint.stream_connected(stream, local=local, now=now)
 
     def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
-        self._enter("stream_received", now)
-        state = self._stream("stream_received", stream)
-        self._check_octets("stream_received", data)
-        if state.eof:
-            raise HostContractError(f"stream_received: stream {stream} had its EOF")
-        if not data:
-            raise HostContractError("stream_received: no octets; the end of a stream is stream_eof")
-        self._endpoint.stream_received(stream, data, now=now)
+        with self._input("stream_received", now):
+            state = self._stream("stream_received", stream)
+            self._check_octets("stream_received", data)
+            if state.eof:
+                raise HostContractError(f"stream_received: stream {stream} had its EOF")
+            if not data:
+                raise HostContractError("stream_received: no octets; the end of a stream is stream_eof")
+            self._endpoint.stream_received(stream, data, now=now)
 
     def stream_sent(self, stream: StreamId, octets: int, *, now: float) -> None:
-        self._enter("stream_sent", now)
-        state = self._stream("stream_sent", stream)
-        if octets < 0 or octets > state.queued:
-            raise HostContractError(f"stream_sent: {octets} octets of stream {stream}, where {state.queued} are queued")
-        state.queued -= octets
-        self._endpoint.stream_sent(stream, octets, now=now)
+        with self._input("stream_sent", now):
+            state = self._stream("stream_sent", stream)
+            if octets < 0 or octets > state.queued:
+                raise HostContractError(
+                    f"stream_sent: {octets} octets of stream {stream}, where {state.queued} are queued"
+                )
+            state.queued -= octets
+            self._endpoint.stream_sent(stream, octets, now=now)
 
     def stream_eof(self, stream: StreamId, *, now: float) -> None:
-        self._enter("stream_eof", now)
-        state = self._stream("stream_eof", stream)
-        if state.eof:
-            raise HostContractError(f"stream_eof: stream {stream} had its EOF before")
-        state.eof = True
-        self._endpoint.stream_eof(stream, now=now)
+        with self._input("stream_eof", now):
+            state = self._stream("stream_eof", stream)
+            if state.eof:
+                raise HostContractError(f"stream_eof: stream {stream} had its EOF before")
+            state.eof = True
+            self._endpoint.stream_eof(stream, now=now)
 
     def stream_lost(self, stream: StreamId, error: str, *, now: float) -> None:
-        self._enter("stream_lost", now)
-        state = self._stream("stream_lost", stream, connected=False)
-        state.lost = True
-        self._endpoint.stream_lost(stream, error, now=now)
+        with self._input("stream_lost", now):
+            state = self._stream("stream_lost", stream, connected=False)
+            state.lost = True
+            self._endpoint.stream_lost(stream, error, now=now)
 
     def timer_expired(self, *, now: float) -> None:
-        self._enter("timer_expired", now, timer=True)
-        self._endpoint.timer_expired(now=now)
+        with self._input("timer_expired", now, timer=True):
+            self._endpoint.timer_expired(now=now)
 
     # --- wishes -----------------------------------------------------------------------------------------------------
 
     def initiate(self, connection: Connection, remotes: Sequence[str], *, now: float, local: str | None = None) -> SaId:
-        self._enter("initiate", now)
-        sa: SaId = self._endpoint.initiate(connection, remotes, now=now, local=local)
-        return sa
+        with self._input("initiate", now):
+            sa: SaId = self._endpoint.initiate(connection, remotes, now=now, local=local)
+            return sa
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
-        self._enter("check_liveness", now)
-        request: RequestId = self._endpoint.check_liveness(sa, now=now)
-        return request
+        with self._input("check_liveness", now):
+            request: RequestId = self._endpoint.check_liveness(sa, now=now)
+            return request
 
     def delete(self, what: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
-        self._enter("delete", now)
-        request: RequestId = self._endpoint.delete(what, child=child, now=now)
-        return request
+        with self._input("delete", now):
+            request: RequestId = self._endpoint.delete(what, child=child, now=now)
+            return request
 
     def abandon(self, sa: SaId, *, now: float) -> None:
-        self._enter("abandon", now)
-        self._endpoint.abandon(sa, now=now)
+        with self._input("abandon", now):
+            self._endpoint.abandon(sa, now=now)
 
     def answer(self, question: QuestionId, value: object, *, now: float) -> bool:
-        self._enter("answer", now)
-        taken: bool = self._endpoint.answer(question, value, now=now)
-        return taken
+        with self._input("answer", now):
+            taken: bool = self._endpoint.answer(question, value, now=now)
+            return taken
 
     def shutdown(self, *, now: float) -> None:
-        self._enter("shutdown", now)
-        self._endpoint.shutdown(now=now)
+        with self._input("shutdown", now):
+            self._endpoint.shutdown(now=now)
 
     # --- pulled -----------------------------------------------------------------------------------------------------
 
@@ -228,12 +232,14 @@ class CheckedEndpoint:
 
     # --- checks -----------------------------------------------------------------------------------------------------
 
-    def _enter(self, call: str, now: float, *, timer: bool = False) -> None:
-        """Check what holds for every call that changes something."""
+    @contextmanager
+    def _input(self, call: str, now: float, *, timer: bool = False) -> Iterator[None]:
+        """Check what holds for every call that changes something. One that is refused has changed nothing."""
         self._check_thread(call)
         if isinstance(now, bool) or not isinstance(now, int | float) or not math.isfinite(now):
             raise HostContractError(f"{call}: now is {now!r}, not seconds")
         if self._draining:
+            yield
             return
         if self._undrained is not None:
             raise HostContractError(f"{call}: the outputs of {self._undrained} were not carried out to their end")
@@ -241,6 +247,11 @@ class CheckedEndpoint:
             late = now - self._deadline
             raise HostContractError(f"{call}: the deadline passed {late:.3f} s ago without timer_expired")
         self._undrained = call
+        try:
+            yield
+        except LocalProtocolError:
+            self._undrained = None
+            raise
 
     def _note(self, output: Output) -> None:
         """Learn what the core asked for."""

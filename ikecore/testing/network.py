@@ -6,7 +6,7 @@ one moment at which something happens to the next. Equal seeds and equal inputs 
 
     network = Network(seed=1, udp=Udp(loss=0.1))
     alice = network.attach(Endpoint(...), Local(("10.0.0.1", 500)))
-    alice.endpoint.initiate(connection, ["10.0.0.2"], now=network.now)
+    alice.call(alice.endpoint.initiate, connection, ["10.0.0.2"])
     network.run(until=lambda: alice.of(IkeSaEstablished))
 """
 
@@ -39,6 +39,7 @@ from .streams import Connection, End
 __all__ = ["Happening", "Host", "HostFace", "Mangle", "Network"]
 
 E = TypeVar("E", bound=Output)
+R = TypeVar("R")
 
 Mangle = Callable[[Packet, bytes], bytes | None]
 """Looks at a packet with its octets and returns what arrives in their place; None makes them vanish."""
@@ -77,7 +78,7 @@ class Happening:
 
 
 class Host:
-    """One endpoint on the network, with its sockets. `events` has what it told, in order.
+    """One endpoint on the network, with its sockets. `events` has what it told, in order; `call` makes its wishes.
 
     *on_event*, if set, is called with each event from inside the drain loop; it may make inputs, wishes and answers.
     """
@@ -109,6 +110,12 @@ class Host:
         if len(found) != 1:
             raise LookupError(f"{len(found)} events of {kind.__name__} at {self.name}, where one was looked for")
         return found[0]
+
+    def call(self, method: Callable[..., R], *args: Any, **keywords: Any) -> R:
+        """Call a *method* of the endpoint now, and carry out what follows: `host.call(host.endpoint.delete, sa)`."""
+        result = method(*args, now=self.network.now, **keywords)
+        self.flush()
+        return result
 
     def add(self, local: Local) -> None:
         """Bind a socket."""

@@ -142,8 +142,7 @@ class Pair:
         if remotes is None:
             nat = self.responder.nat
             remotes = [RESPONDER if nat is None else nat.outside]
-        sa: SaId = self.initiator.endpoint.initiate(connection, list(remotes), now=self.now)
-        self.initiator.flush()
+        sa: SaId = self.initiator.call(self.initiator.endpoint.initiate, connection, list(remotes))
         return sa
 
     def run(self, until: float | Callable[[], object] | None = None) -> None:
