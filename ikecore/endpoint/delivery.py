@@ -173,6 +173,7 @@ class Delivery:
             request.handler.bind(path)
         request.sent(path)
         stream.awaited.add(request)
+        self._streams.touched(stream)
         request.repeat_at = now + self._limits.stream_answer_timeout
         if not stream.write(request.whole, now):
             self.stream_down(sa, stream, now)
@@ -255,6 +256,7 @@ class Delivery:
         """A connection of ours is gone. Its unanswered requests go another way; the SA is none the worse (TCP-67)."""
         requests = [each for each in (*stream.waiting, *stream.awaited) if isinstance(each, OutgoingRequest)]
         never_opened = not stream.was_open
+        self._streams.touched(stream)
         stream.waiting.clear()
         stream.awaited.clear()
         for request in sorted(requests, key=lambda each: each.message_id):

@@ -56,7 +56,6 @@ class Endpoint:
         self._raise_bugs = raise_bugs
         self._now = float("-inf")
         self._requests = 0
-        self._closing = False
 
     # --- facts, from the host ---------------------------------------------------------------------------------------
 
@@ -170,10 +169,14 @@ class Endpoint:
         Ends in `IkeSaEstablished` or `IkeSaFailed`.
         """
         now = self._clamp(now)
+        if self._keeper.closing:
+            raise LocalProtocolError("initiate: the endpoint is shutting down")
         if not remotes:
             raise LocalProtocolError("remotes: at least one address is needed")
         for host in remotes:
             _check_address((host, 1), "remotes")
+        if local is not None:
+            _check_address((local, 1), "local")
         sa = self._keeper.new_sa("initiator", connection)
         sa.remotes = list(remotes[1:])
         sa.hosts = (local or "", remotes[0])
@@ -237,8 +240,12 @@ class Endpoint:
         return True
 
     def shutdown(self, *, now: float) -> None:
-        """Delete every SA; `idle` is true once all is done, at the latest after the limit `delete_timeout`."""
+        """Delete every SA and take no new ones. `idle` is true once all is done.
+
+        What is not answered is gone after the limit `delete_timeout`.
+        """
         now = self._clamp(now)
+        self._keeper.closing = True
         for sa in list(self._keeper.sas.values()):
             if sa.alive and sa.delete_under_way is None:
                 self._delete(sa, None, self._wish(), now)
@@ -297,7 +304,7 @@ class Endpoint:
         try:
             work()
         except Exception as bug:
-            if self._raise_bugs or isinstance(bug, LocalProtocolError):
+            if self._raise_bugs:
                 raise
             self._bug(bug, sa or self._keeper.concerned, now)
         finally:
@@ -308,9 +315,10 @@ class Endpoint:
         self._outputs.append(InternalError(None if sa is None else sa.id, f"{type(bug).__name__}: {bug}"))
         if sa is not None and sa.alive:
             try:
-                sa.fail(LocalProtocolError("internal error"), "error", now)
+                sa.fail(bug if isinstance(bug, LocalProtocolError) else LocalProtocolError("internal error"), "error", now)
             except Exception as second:
                 self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))
+                sa.state = State.CLOSED
                 self._keeper.uproot(sa)
 
     def _settle(self, now: float) -> None:

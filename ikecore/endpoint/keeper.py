@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from ipaddress import ip_address
 
 from ..config import Config, Connection
 from ..crypto import CipherCache
@@ -27,7 +26,7 @@ from ..sa import (
     begin_auth,
     payload_names,
 )
-from ..transport import DatagramPath, Local, Path, Situation, Stream, StreamPath
+from ..transport import DatagramPath, Local, Path, Situation, Stream, StreamPath, packed_address
 from ..wire import Contents, Payload
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange
 from .admission import Admission, Refusals
@@ -79,6 +78,9 @@ class Keeper:
         self.by_spi: dict[bytes, IkeSa] = {}
         self.by_init: dict[tuple[bytes, Path], IkeSa] = {}
         self.concerned: IkeSa | None = None
+        """The SA on whose behalf we work, which ends if a bug shows."""
+        self.closing = False
+        """No new SAs any more."""
         self.schedule = Schedule()
         self.questions = Questions()
         self.admission = Admission(config.limits)
@@ -106,6 +108,7 @@ class Keeper:
         sa = IkeSa(SaId(self._last_sa), role, connection, self, ANSWERERS)
         self.sas[sa.id] = sa
         self.touched(sa)
+        self.concerned = sa
         return sa
 
     def touched(self, sa: IkeSa) -> None:
@@ -142,7 +145,6 @@ class Keeper:
     def remove(self, sa: IkeSa, now: float) -> None:
         self.tombstones.bury(sa.spi_local, sa.theirs.latest(), now)
         self.uproot(sa)
-        self.streams.drop_sa(sa)
 
     def uproot(self, sa: IkeSa) -> None:
         """Take an SA out of every table."""
@@ -156,6 +158,7 @@ class Keeper:
         for handle in self.questions.of(sa.id):
             self.questions.close(handle)
             self.emit(QuestionClosed(handle, sa.id))
+        self.streams.drop_sa(sa)
 
     def half_opened(self, sa: IkeSa, path: Path) -> None:
         self.admission.opened(sa.id, path.transport, path.remote[0])
@@ -183,11 +186,11 @@ class Keeper:
     # --- addresses --------------------------------------------------------------------------------------------------
 
     def local_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
-        version = ip_address(remote_host).version
+        octets = len(packed_address(remote_host))
         fitting = [
             local.address
             for (kind, _), local in self.locals.items()
-            if kind == "udp" and local.marker is marker and ip_address(local.address[0]).version == version
+            if kind == "udp" and local.marker is marker and len(packed_address(local.address[0])) == octets
         ]
         if preferred is not None:
             fitting = [address for address in fitting if address[0] == preferred]

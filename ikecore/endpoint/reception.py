@@ -66,6 +66,7 @@ class Reception:
             return
         if exchange == Exchange.IKE_SA_INIT and flags & (INITIATOR | RESPONSE) == INITIATOR and spi_r == _NO_SPI:
             self._init_request(data, path, message_id, now)
+            keeper.concerned = None
             return
         sa = keeper.by_spi.get(spi_r if flags & INITIATOR else spi_i)
         if sa is None:
@@ -128,6 +129,9 @@ class Reception:
             return
         if message_id:
             self._drop(data, path, "IKE_SA_INIT with a Message ID")
+            return
+        if keeper.closing:
+            self._drop(data, path, "shutting down")
             return
         try:
             envelope = decode_envelope(data)

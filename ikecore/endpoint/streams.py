@@ -10,7 +10,7 @@ from ..framing import Framing, RawHeader, receiver
 from ..limits import Limits
 from ..outputs import Address, Output, SaId, StreamId
 from ..sa import IkeSa, OutgoingRequest
-from ..transport import Stream, StreamState, source_key
+from ..transport import Stream, StreamPath, StreamState, source_key
 from ..wire.numbers import RESPONSE
 
 __all__ = ["Streams"]
@@ -166,7 +166,12 @@ class Streams:
                 del self._accepted_by_source[source]
 
     def drop_sa(self, sa: IkeSa) -> None:
-        """The SA is gone: its connection is of no use."""
+        """The SA is gone: its connection is of no use, and what it owed to accepted ones will not come."""
+        for message_id, path in sa.theirs.undecided():
+            accepted = self._streams.get(path.stream) if isinstance(path, StreamPath) else None
+            if accepted is not None:
+                accepted.owed.discard((sa.id, message_id))
+                self.touched(accepted)
         stream = self.of_sa(sa.id)
         if stream is not None:
             stream.awaited.clear()

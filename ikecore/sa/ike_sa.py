@@ -143,6 +143,9 @@ class IkeSa:
     def pump(self, now: float) -> None:
         """Send waiting requests while the window has room."""
         while self.ours.queue and self.ours.has_room and self.alive:
+            if self.ours.used_up:
+                self.fail(LocalProtocolError("the SA has used all its Message IDs"), "us", now)
+                return
             exchange = self.ours.queue.popleft()
             self._send(exchange, now)
 
@@ -168,6 +171,8 @@ class IkeSa:
     def last_words(self, payloads: Sequence[Payload], now: float) -> None:
         """Send one INFORMATIONAL request and forget it: the SA is about to go, and nobody waits for the answer."""
         keys, exchange = self.need_keys(), int(Exchange.INFORMATIONAL)
+        if self.ours.used_up:
+            return
         message_id = self.ours.take_id()
         names = self.services.names_of(payloads)
         first, plaintext = encode_payloads(payloads)
@@ -200,8 +205,7 @@ class IkeSa:
             request = self.ours.unanswered.get(header.message_id)
             if request is None or request.exchange != header.exchange:
                 return "response to nothing we asked"
-            plaintext = self.keys.open(envelope)
-            return self._response(envelope, request, plaintext, path, now)
+            return self._response(envelope, request, self._open(self.keys, envelope), path, now)
         digest = hashlib.sha256(envelope.data).digest()
         glance = self.theirs.glance(header.message_id, digest)
         if glance is Glance.REPEAT:
@@ -210,8 +214,8 @@ class IkeSa:
             return f"Message ID is {glance.value}"
         if glance is Glance.IN_PROGRESS:
             known = self.theirs.also_wanted_on(header.message_id, digest, path)
-            return None if known else "other octets for a request in progress"
-        plaintext = self.keys.open(envelope)
+            return None if known else "a request in progress, in other octets or by too many paths"
+        plaintext = self._open(self.keys, envelope)
         if glance is Glance.PERHAPS_REPEAT:
             return self._repeat(header.message_id, path, now)
         what = verdict(self.state, self.role, header.exchange)
@@ -221,7 +225,16 @@ class IkeSa:
         self._request(envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
         return None
 
-    def _request(self, envelope: Envelope, plaintext: bytes, path: Path, now: float, *, refuse: bool) -> None:
+    def _open(self, keys: SaKeys, envelope: Envelope) -> bytes | InvalidSyntax:
+        """Return the inner payloads, or what is wrong with a padding that the ICV vouches for: the peer's own fault."""
+        try:
+            return keys.open(envelope)
+        except InvalidSyntax as error:
+            return error
+
+    def _request(
+        self, envelope: Envelope, plaintext: bytes | InvalidSyntax, path: Path, now: float, *, refuse: bool
+    ) -> None:
         header = envelope.header
         self._path_proved(path, now)
         try:
@@ -234,7 +247,7 @@ class IkeSa:
             answer = self._answerers[header.exchange](self, contents, header.message_id, path, now)
         except RemoteProtocolError as error:
             self.respond(header.exchange, header.message_id, error_payloads(error), now)
-            if error.scope == "ike":
+            if error.scope == "ike" or self.setting_up:
                 self.fail(error, "error", now)
             return
         if answer is not None:
@@ -259,7 +272,12 @@ class IkeSa:
         return None
 
     def _response(
-        self, envelope: Envelope, request: OutgoingRequest, plaintext: bytes, path: Path, now: float
+        self,
+        envelope: Envelope,
+        request: OutgoingRequest,
+        plaintext: bytes | InvalidSyntax,
+        path: Path,
+        now: float,
     ) -> str | None:
         if path.transport == "tcp" and not request.sent_on(path):
             return "response on a stream that did not carry the request"
@@ -284,7 +302,9 @@ class IkeSa:
         if self.alive and isinstance(error, RemoteProtocolError) and error.scope == "ike":
             self.fail(error, "error", now)
 
-    def _parse(self, envelope: Envelope, plaintext: bytes) -> list[Payload]:
+    def _parse(self, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> list[Payload]:
+        if isinstance(plaintext, InvalidSyntax):
+            raise plaintext
         encrypted = envelope.encrypted
         first = 0 if encrypted is None else encrypted.inner_first
         return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]

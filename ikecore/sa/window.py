@@ -7,7 +7,6 @@ from collections import deque
 
 import attrs
 
-from ..errors import LocalProtocolError
 from ..transport import Path
 from .exchange import OurExchange
 from .request import OutgoingRequest, OutgoingResponse
@@ -34,10 +33,13 @@ class RequestWindow:
         oldest = min(self.unanswered, default=self.next_id)
         return self.next_id < oldest + self.size
 
+    @property
+    def used_up(self) -> bool:
+        """Whether 32 bits of Message IDs are spent, so that the SA has to end (RFC 7296 section 2.2)."""
+        return self.next_id > LAST_ID
+
     def take_id(self) -> int:
-        """Return the next Message ID; LocalProtocolError once 32 bits are used up (RFC 7296 section 2.2)."""
-        if self.next_id > LAST_ID:
-            raise LocalProtocolError("the IKE SA has used all its Message IDs and has to be replaced")
+        """Return the next Message ID; only called while they are not `used_up`."""
         self.next_id += 1
         return self.next_id - 1
 
@@ -101,13 +103,22 @@ class ResponseWindow:
         self.expected = max(self.expected, message_id + 1)
 
     def also_wanted_on(self, message_id: int, digest: bytes, path: Path) -> bool:
-        """Note one more path that waits for a request in progress; only the very same octets count."""
+        """Note one more path that waits for a request in progress; only the very same octets count.
+
+        False if the path will get no answer.
+        """
         progress = self._in_progress[message_id]
         if progress.digest != digest:
             return False
-        if path not in progress.paths and len(progress.paths) < self.MOST_PATHS:
+        if path not in progress.paths:
+            if len(progress.paths) >= self.MOST_PATHS:
+                return False
             progress.paths.append(path)
         return True
+
+    def undecided(self) -> list[tuple[int, Path]]:
+        """The requests that have no answer yet, each with a path that waits for it."""
+        return [(message_id, path) for message_id, progress in self._in_progress.items() for path in progress.paths]
 
     def answer(self, message_id: int, response: OutgoingResponse) -> list[Path]:
         """Store the answer, forget those outside the window, and return the paths that wait for it."""
