@@ -64,8 +64,10 @@ _BAD_INPUT: Final = (
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
+    Warning,
 )
-"""What `cryptography` raises for certificates that it cannot make sense of."""
+"""What `cryptography` raises for certificates that it cannot make sense of. It warns of odd ones (a serial number of 0,
+a name too long), which raises where the application made errors of warnings."""
 
 
 @attrs.frozen

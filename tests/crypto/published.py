@@ -11,4 +11,4 @@ from typing import Any
 @cache
 def published() -> dict[str, Any]:
     """Return the vectors by topic; octets are in hexadecimal."""
-    return json.loads((Path(__file__).parents[1] / "vectors" / "published.json").read_text())  # type: ignore[no-any-return]
+    return json.loads((Path(__file__).parents[1] / "vectors" / "published.json").read_text())
