@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from ipaddress import ip_address
+
+from ..transport import packed_address
 
 __all__ = ["CookieJar"]
 
@@ -39,7 +40,7 @@ class CookieJar:
         return hmac.compare_digest(cookie, self._cookie(cookie[0], nonce, host, spi_i))
 
     def _cookie(self, version: int, nonce: bytes, host: str, spi_i: bytes) -> bytes:
-        octets = b"".join((nonce, ip_address(host).packed, spi_i))
+        octets = b"".join((nonce, packed_address(host), spi_i))
         return bytes([version]) + hmac.digest(self._secrets[version], octets, "sha256")
 
     def _turn(self, now: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 from ..errors import LocalProtocolError
+from ..transport import packed_address
 from ..wire import TrafficSelector, UnknownSelector
 from ..wire.numbers import TsType
 
@@ -16,8 +17,10 @@ _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 
 def host_selector(address: str, protocol: int = 0) -> TrafficSelector:
-    """Select everything to or from one address."""
-    return parse_selector(address) if not protocol else parse_selector(f"{address}[{protocol}]")
+    """Select everything to or from one address, or one protocol of it."""
+    packed = packed_address(address)
+    kind = TsType.TS_IPV4_ADDR_RANGE if len(packed) == 4 else TsType.TS_IPV6_ADDR_RANGE
+    return TrafficSelector(kind, protocol, *ANY_PORT, packed, packed)
 
 
 def parse_selector(text: str) -> TrafficSelector:
@@ -121,15 +124,18 @@ def in_words(selector: TrafficSelector | UnknownSelector) -> str:
     """Write a selector as `parse_selector` reads it."""
     if isinstance(selector, UnknownSelector):
         return f"selector of type {selector.ts_type}"
-    low, high = ip_address(selector.start), ip_address(selector.end)
-    networks = list(summarize_address_range(low, high)) if int(low) <= int(high) else []
-    if low == high:
-        text = str(low)
-    else:
-        text = str(networks[0]) if len(networks) == 1 else f"{low}-{high}"
+    text = _range_in_words(selector.start, selector.end)
     ports = (selector.start_port, selector.end_port)
     if not selector.protocol and ports == ANY_PORT:
         return text
     if ports == ANY_PORT:
         return f"{text}[{selector.protocol}]"
     return f"{text}[{selector.protocol}/{ports[0]}{'' if ports[0] == ports[1] else f'-{ports[1]}'}]"
+
+
+def _range_in_words(start: bytes, end: bytes) -> str:
+    low, high = ip_address(start), ip_address(end)
+    if start == end:
+        return str(low)
+    networks = list(summarize_address_range(low, high)) if start < end else []
+    return str(networks[0]) if len(networks) == 1 else f"{low}-{high}"

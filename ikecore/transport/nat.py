@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from ..outputs import Address
 from ..record import record
+from .path import packed_address
 
 __all__ = ["NatFacts", "detect", "nat_digest", "source_key"]
 
@@ -26,7 +26,7 @@ class NatFacts:
 
 def nat_digest(spi_i: bytes, spi_r: bytes, address: Address) -> bytes:
     """Return SHA-1(SPIi | SPIr | IP | port), the data of NAT_DETECTION_*_IP; the SPIs as in the message's header."""
-    packed = ip_address(address[0]).packed
+    packed = packed_address(address[0])
     return hashlib.sha1(spi_i + spi_r + packed + address[1].to_bytes(2, "big"), usedforsecurity=False).digest()
 
 
@@ -55,5 +55,4 @@ def source_key(host: str) -> str:
     """Name the source that limits count: the IPv4 address, or the /64 of an IPv6 address, which one user has whole."""
     if ":" not in host:
         return host
-    address = ip_address(host)
-    return host if address.version == 4 else f"{address.packed[:8].hex()}::/64"
+    return f"{packed_address(host)[:8].hex()}::/64"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import Literal, TypeAlias
 
 import attrs
@@ -10,7 +12,16 @@ from ..framing import Framing
 from ..outputs import Address, StreamId
 from ..record import record
 
-__all__ = ["DatagramPath", "Local", "Path", "StreamPath"]
+__all__ = ["DatagramPath", "Local", "Path", "StreamPath", "packed_address"]
+
+
+@lru_cache(maxsize=1024)
+def packed_address(host: str) -> bytes:
+    """Return the 4 or 16 octets of an IP literal; ValueError where it is none.
+
+    Kept, because a handshake asks a dozen times for the same two.
+    """
+    return ip_address(host).packed
 
 
 @attrs.frozen
