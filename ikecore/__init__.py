@@ -83,7 +83,7 @@ from .outputs import (
     WriteStream,
 )
 from .sa import ChildSaView, IkeSaView, parse_selector
-from .transport import BySize, Local, Policy, Situation, UdpOnly, WholeMission
+from .transport import BySize, Fallback, Local, Policy, Race, Situation, Step, TcpOnly, UdpOnly, WholeMission
 
 __version__ = "0.1.0"
 
@@ -108,6 +108,7 @@ __all__ = [
     "CookiesDemanded",
     "Endpoint",
     "Event",
+    "Fallback",
     "FramingError",
     "HalfCloseStream",
     "Identity",
@@ -143,6 +144,7 @@ __all__ = [
     "QuestionClosed",
     "QuestionId",
     "Refused",
+    "Race",
     "RemoteCredential",
     "RemoteProtocolError",
     "RequestCompleted",
@@ -154,9 +156,11 @@ __all__ = [
     "SessionClosed",
     "Situation",
     "SpisChanged",
+    "Step",
     "StreamChanged",
     "StreamId",
     "TcpAnnounced",
+    "TcpOnly",
     "TransportChosen",
     "TransportSwitched",
     "Transports",

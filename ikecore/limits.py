@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
-from attrs.validators import ge, gt
+
+from .errors import LocalProtocolError
 
 
 def _count(default: int) -> int:
-    return attrs.field(default=default, validator=ge(0))
+    return attrs.field(default=default, validator=_is_count)
 
 
 def _seconds(default: float) -> float:
-    return attrs.field(default=default, validator=gt(0.0))
+    return attrs.field(default=default, validator=_is_positive)
+
+
+def _is_count(limits: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise LocalProtocolError(f"{field.name}: {value!r} is no count; allowed are whole numbers from 0 on")
+
+
+def _is_positive(limits: object, field: attrs.Attribute[Any], value: float) -> None:
+    if not value > 0:
+        raise LocalProtocolError(f"{field.name}: {value!r} is too little; allowed is anything above 0")
+
+
+def _is_factor(limits: object, field: attrs.Attribute[Any], value: float) -> None:
+    if not value >= 1:
+        raise LocalProtocolError(f"{field.name}: {value!r} would make waits shorter; allowed is anything from 1 on")
 
 
 @attrs.frozen(kw_only=True)
@@ -49,7 +67,7 @@ class Limits:
 
     # Retransmission over UDP (RFC 7296 section 2.4: a dozen over several minutes).
     retransmit_first: float = _seconds(1.0)
-    retransmit_factor: float = attrs.field(default=1.8, validator=ge(1.0))
+    retransmit_factor: float = attrs.field(default=1.8, validator=_is_factor)
     retransmit_cap: float = _seconds(30.0)
     retransmit_tries: int = _count(12)
     """Transmissions of one request before the SA is given up."""
@@ -57,9 +75,6 @@ class Limits:
     """A stored response is sent again at most this often per path: a repeat proves no address."""
     stateless_per_second: float = _seconds(200.0)
     """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION."""
-    udp_patience: int = _count(4)
-    """Transmissions over UDP after which a request tries TCP, where the peer is known to listen and the policy allows.
-    """
     path_wait: float = _seconds(120.0)
     """So long a request waits for a UDP path of an SA that came up over TCP alone, before the SA is given up."""
     init_error_wait: float = _seconds(10.0)
@@ -85,6 +100,8 @@ class Limits:
     """
     stream_unsent: int = _count(262_144)
     """Octets queued to a peer that does not read, before its stream is reset."""
+    failed_memory: float = _seconds(60.0)
+    """A transport that failed with a configured peer is tried after the others for so long: anyone can forge a reset."""
     stream_attempts: int = _count(2)
     """Connections opened for one request before it goes by UDP."""
 

@@ -15,9 +15,10 @@ from ..events import MessageSent, Transport, TransportChosen, TransportSwitched,
 from ..framing import add_marker
 from ..limits import Limits
 from ..outputs import Address, Output, SendDatagram
-from ..sa import IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
-from ..transport import Choice, DatagramPath, Local, Path, Situation, Stream
+from ..sa import Attempt, IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
+from ..transport import Choice, DatagramPath, Local, Path, Stream
 from ..wire.numbers import Exchange, name_of
+from .choosing import Chooser
 from .streams import Streams
 
 __all__ = ["Delivery"]
@@ -38,6 +39,8 @@ class Delivery:
         emit: Callable[[Output], None],
         local_address: Callable[[str, bool, str | None], Address | None],
         locals: Mapping[tuple[str, Address], Local],
+        chooser: Chooser,
+        another_attempt: Callable[[IkeSa, Attempt, frozenset[Transport], float], bool],
         trace: bool,
     ) -> None:
         self._limits = limits
@@ -45,6 +48,8 @@ class Delivery:
         self._emit = emit
         self._local_address = local_address
         self._locals = locals
+        self._chooser = chooser
+        self._another_attempt = another_attempt
         self._trace = trace
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -52,36 +57,16 @@ class Delivery:
     def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Choose a transport and send."""
         attempt = request.handler
-        if isinstance(attempt, InitAttempt):
-            choice = Choice(attempt.transport, attempt.reason)
-        else:
-            choice = self.choose(sa, request)
+        choice = attempt.choice if isinstance(attempt, InitAttempt) else self._chooser.for_request(sa, request, now)
         self._go(sa, request, choice, now)
-
-    def choose(self, sa: IkeSa, request: OutgoingRequest) -> Choice:
-        """Ask the policy about a protected request."""
-        stream = self._streams.of_sa(sa.id)
-        return sa.connection.transports.policy.choose(
-            Situation(
-                exchange=name_of(Exchange, request.exchange),
-                initial=False,
-                setup=sa.setting_up,
-                liveness=request.handler.liveness,
-                octets=request.size,
-                expected=request.expected,
-                tcp=sa.facts.tcp_port is not None,
-                tcp_reason=sa.facts.reason,
-                tcp_configured=sa.facts.configured_port is not None,
-                tcp_open=stream is not None and stream.writable,
-                tcp_failed=request.streams >= self._limits.stream_attempts,
-                udp=sa.path is not None,
-            )
-        )
 
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
         before = request.transport
         request.transport = choice.transport
         request.reason = choice.reason
+        request.patience_until = None if choice.patience is None else now + choice.patience
+        if choice.open_tcp:
+            self._open_early(sa, request, now)
         if choice.transport == "udp":
             path = self._datagram_path(sa, request)
             if path is not None:
@@ -92,9 +77,10 @@ class Delivery:
             else:
                 self._wait_for_path(sa, request, now)
             return
-        port = self._tcp_port(sa, request)
+        port = self._tcp_port(sa)
         if port is None:
-            self._tcp_failed(sa, request, "no TCP port of the peer is known", now)
+            request.streams = self._limits.stream_attempts
+            self._tcp_failed(sa, request, "the peer announced no TCP port", now)
             return
         self._say(sa, request, choice, before)
         self._by_tcp(sa, request, port, now)
@@ -126,7 +112,7 @@ class Delivery:
         """Datagrams have somewhere to go: send what waited for that."""
         for request in sa.in_flight:
             if request.transport == "udp" and not request.paths and not isinstance(request.handler, InitAttempt):
-                self._go(sa, request, self.choose(sa, request), now)
+                self._go(sa, request, self._chooser.for_request(sa, request, now), now)
 
     def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
         """Return where datagrams of this request go; IKE_SA_INIT stays where its attempt began."""
@@ -148,10 +134,17 @@ class Delivery:
         limits = self._limits
         return min(limits.retransmit_cap, limits.retransmit_first * limits.retransmit_factor ** (tries - 1))
 
-    def _tcp_port(self, sa: IkeSa, request: OutgoingRequest) -> int | None:
-        if sa.facts.tcp_port is None and isinstance(request.handler, InitAttempt):
+    def _tcp_port(self, sa: IkeSa) -> int | None:
+        """Where the peer listens. A responder never connects without an announcement (TCP-32)."""
+        if sa.facts.tcp_port is None and sa.role == "initiator":
             return DEFAULT_TCP_PORT
         return sa.facts.tcp_port
+
+    def _open_early(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        """Open a connection for what comes next, while this request goes over UDP (the draft, section 3)."""
+        port, attempt = self._tcp_port(sa), request.handler
+        if port is not None and self._streams.of_sa(sa.id) is None and isinstance(attempt, InitAttempt):
+            self._streams.open(sa, (attempt.host, port), sa.hosts[0] or None, now).reserved = True
 
     def _by_tcp(self, sa: IkeSa, request: OutgoingRequest, port: int, now: float) -> None:
         """Send on the SA's connection, or open it: one at a time, to the host we are talking to."""
@@ -185,39 +178,45 @@ class Delivery:
 
     def request_done(self, sa: IkeSa, request: OutgoingRequest) -> None:
         """It is answered or given up: nothing of it goes out any more."""
-        request.repeat_at = None
+        request.repeat_at = request.patience_until = None
         self._streams.let_go(sa, request)
         self._rearm(sa)
 
     def retransmit(self, sa: IkeSa, now: float) -> None:
         """Some request's time has come."""
         for request in sa.in_flight:
-            if request.repeat_at is None or request.repeat_at > now:
-                continue
-            if request.transport == "tcp":
-                self._unanswered_by_tcp(sa, request, now)
-            elif self._patience_is_over(sa, request):
-                reason = f"no answer to {request.tries} transmissions over UDP, and {sa.facts.reason}"
-                self._go(sa, request, Choice("tcp", reason), now)
-            elif request.tries >= self._limits.retransmit_tries:
-                self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
-            elif (path := self._datagram_path(sa, request)) is None:
-                self._give_up(sa, request, "the UDP path is gone", now)
-            else:
-                self._by_udp(sa, request, path, now)
+            if request.patience_until is not None and request.patience_until <= now:
+                self._lose_patience(sa, request, now)
+            elif request.repeat_at is not None and request.repeat_at <= now:
+                self._repeat(sa, request, now)
             if not sa.alive:
                 return
         self._rearm(sa)
 
-    def _patience_is_over(self, sa: IkeSa, request: OutgoingRequest) -> bool:
-        """Whether a request that UDP does not answer is tried over TCP, once (design: section 7)."""
-        return (
-            request.tries == self._limits.udp_patience
-            and not request.streams
-            and not isinstance(request.handler, InitAttempt)
-            and sa.connection.transports.policy.may_use_tcp
-            and sa.facts.tcp_port is not None
-        )
+    def _repeat(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        if request.transport == "tcp":
+            self._unanswered_by_tcp(sa, request, now)
+        elif request.tries >= self._limits.retransmit_tries:
+            self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
+        elif (path := self._datagram_path(sa, request)) is None:
+            self._give_up(sa, request, "the UDP path is gone", now)
+        else:
+            self._by_udp(sa, request, path, now)
+
+    def _lose_patience(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
+        """Its transport counts as tried: ask the policy again. What is under way there still counts if it arrives."""
+        request.patience_until = None
+        attempt, transport = request.handler, request.transport
+        if transport is None:
+            return
+        request.tried |= {transport}
+        if isinstance(attempt, InitAttempt):
+            self._chooser.failed(sa, attempt.host, transport, now)
+            self._another_attempt(sa, attempt, attempt.tried | request.tried, now)
+            return
+        choice = self._chooser.for_request(sa, request, now)
+        if choice.transport != transport:
+            self._go(sa, request, choice, now)
 
     def _unanswered_by_tcp(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         stream = self._streams.of_sa(sa.id)
@@ -225,7 +224,7 @@ class Delivery:
             stream.reset(f"no answer within {self._limits.stream_answer_timeout:g} s")
             self.stream_down(sa, stream, now, "the connection did not answer")
         else:
-            self._go(sa, request, self.choose(sa, request), now)
+            self._go(sa, request, self._chooser.for_request(sa, request, now), now)
 
     def _give_up(self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float) -> None:
         request.repeat_at = None
@@ -237,9 +236,10 @@ class Delivery:
         sa.request_expired(request, now)
 
     def _rearm(self, sa: IkeSa) -> None:
-        moments = [request.repeat_at for request in sa.in_flight if request.repeat_at is not None]
-        if moments:
-            sa.timers.set(Timer.RETRANSMIT, min(moments))
+        moments = [moment for each in sa.in_flight for moment in (each.repeat_at, each.patience_until)]
+        due = [moment for moment in moments if moment is not None]
+        if due:
+            sa.timers.set(Timer.RETRANSMIT, min(due))
         else:
             sa.timers.clear(Timer.RETRANSMIT)
 
@@ -268,23 +268,26 @@ class Delivery:
     def _tcp_failed(self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float) -> None:
         attempt = request.handler
         if isinstance(attempt, InitAttempt):
+            self._chooser.failed(sa, attempt.host, "tcp", now)
             attempt.failed(PeerUnreachable(reason), now)
             return
-        name = name_of(Exchange, request.exchange)
-        sa.progress.append(f"{name} by TCP: {reason}")
+        sa.progress.append(f"{name_of(Exchange, request.exchange)} by TCP: {reason}")
         request.tries += 1
         if request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} tries", now)
             return
-        choice = self.choose(sa, request)
-        if choice.transport == "tcp" and request.streams >= self._limits.stream_attempts:
+        if request.streams >= self._limits.stream_attempts:
+            self._chooser.failed(sa, sa.hosts[1], "tcp", now)
+            request.tried |= {"tcp"}
+        choice = self._chooser.for_request(sa, request, now)
+        if choice.transport == "udp":
+            self._go(sa, request, Choice("udp", f"{choice.reason} ({reason})", choice.patience), now)
+        elif "tcp" not in request.tried:
+            self._go(sa, request, choice, now)
+        else:
             # No other way: try again later, since the loss of a connection says nothing about the peer.
             request.repeat_at = now + self._interval(request.tries)
             self._rearm(sa)
-            return
-        if choice.transport == "udp":
-            choice = Choice("udp", f"{choice.reason}: {reason}")
-        self._go(sa, request, choice, now)
 
     # --- responses, and last words ----------------------------------------------------------------------------------
 

@@ -181,7 +181,7 @@ class Endpoint:
         sa.remotes = list(remotes[1:])
         sa.hosts = (local or "", remotes[0])
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
-        self._guard(lambda: self._keeper.begin_attempt(sa, remotes[0], False, now), now, sa)
+        self._guard(lambda: self._keeper.begin_attempt(sa, remotes[0], frozenset(), now), now, sa)
         return sa.id
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
@@ -315,7 +315,9 @@ class Endpoint:
         self._outputs.append(InternalError(None if sa is None else sa.id, f"{type(bug).__name__}: {bug}"))
         if sa is not None and sa.alive:
             try:
-                sa.fail(bug if isinstance(bug, LocalProtocolError) else LocalProtocolError("internal error"), "error", now)
+                sa.fail(
+                    bug if isinstance(bug, LocalProtocolError) else LocalProtocolError("internal error"), "error", now
+                )
             except Exception as second:
                 self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))
                 sa.state = State.CLOSED

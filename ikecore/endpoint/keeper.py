@@ -9,7 +9,7 @@ from datetime import datetime
 from ..config import Config, Connection
 from ..crypto import CipherCache
 from ..errors import InvalidSyntax
-from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged
+from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged, Transport
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..sa import (
@@ -26,10 +26,11 @@ from ..sa import (
     begin_auth,
     payload_names,
 )
-from ..transport import DatagramPath, Local, Path, Situation, Stream, StreamPath, packed_address
+from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, packed_address
 from ..wire import Contents, Payload
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange
 from .admission import Admission, Refusals
+from .choosing import Chooser
 from .cookie import CookieJar
 from .delivery import Delivery
 from .questions import Open, Questions
@@ -87,7 +88,17 @@ class Keeper:
         self.cookies = CookieJar(random, config.limits.cookie_lifetime)
         self.tombstones = Tombstones()
         self.streams = Streams(config.limits, emit, self._message_bound)
-        self.delivery = Delivery(config.limits, self.streams, emit, self.local_address, self.locals, config.trace)
+        self.chooser = Chooser(config.limits, self.streams, self.local_address)
+        self.delivery = Delivery(
+            config.limits,
+            self.streams,
+            emit,
+            self.local_address,
+            self.locals,
+            self.chooser,
+            self.another_attempt,
+            config.trace,
+        )
         self._refusals = Refusals(config.limits.refused_event_interval)
         self._notify_names = config.notify_names
         self._new_spi = new_spi
@@ -213,6 +224,7 @@ class Keeper:
 
     def proved(self, sa: IkeSa, path: Path) -> None:
         self.touched(sa)
+        self.chooser.worked(sa, path.remote[0], path.transport)
         if isinstance(path, StreamPath):
             stream = self.streams.get(path.stream)
             if stream is not None:
@@ -220,42 +232,33 @@ class Keeper:
 
     # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
 
-    def begin_attempt(self, sa: IkeSa, host: str, tcp_failed: bool, now: float) -> None:
-        """Begin IKE_SA_INIT with *host*, on the transport that the policy chooses."""
-        facts = sa.facts
-        choice = sa.connection.transports.policy.choose(
-            Situation(
-                exchange="IKE_SA_INIT",
-                initial=True,
-                setup=True,
-                liveness=False,
-                octets=0,
-                expected=0,
-                tcp=facts.tcp_port is not None,
-                tcp_reason=facts.reason,
-                tcp_configured=facts.configured_port is not None,
-                tcp_open=False,
-                tcp_failed=tcp_failed,
-                udp=self.local_address(host, False, sa.hosts[0] or None) is not None
-                or self.local_address(host, True, sa.hosts[0] or None) is not None,
-            )
-        )
-        attempt = InitAttempt(sa, host, choice.transport, choice.reason, begin_auth)
-        if sa.progress:
+    def begin_attempt(self, sa: IkeSa, host: str, tried: frozenset[Transport], now: float) -> None:
+        """Begin IKE_SA_INIT with *host*, on the transport that the policy chooses after *tried* came to nothing."""
+        self._attempt(sa, host, self.chooser.for_attempt(sa, host, tried, now), tried, now)
+
+    def another_attempt(self, sa: IkeSa, attempt: Attempt, tried: frozenset[Transport], now: float) -> bool:
+        """Begin anew on a transport not yet tried, while *attempt*, if it lives, goes on listening."""
+        choice = self.chooser.for_attempt(sa, attempt.host, tried, now)
+        if choice.transport in tried:
+            return False
+        self._attempt(sa, attempt.host, choice, tried, now)
+        return True
+
+    def _attempt(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Transport], now: float) -> None:
+        attempt = InitAttempt(sa, host, choice, tried, begin_auth)
+        if sa.attempts or sa.progress:
             self.emit(SpisChanged(sa.id, attempt.spi_i, bytes(8), f"IKE_SA_INIT begins anew: {choice.reason}"))
         attempt.send(now)
 
     def attempt_failed(self, sa: IkeSa, attempt: Attempt, now: float) -> bool:
-        if attempt.transport == "tcp" and attempt.refusal is None:
-            policy = sa.connection.transports.policy
-            if policy.may_use_udp:
-                self.begin_attempt(sa, attempt.host, True, now)
-                return True
+        """Nothing of IKE_SA_INIT with this host is left: another transport, or another host."""
+        if attempt.refusal is None and self.another_attempt(sa, attempt, attempt.tried | {attempt.transport}, now):
+            return True
         if not sa.remotes:
             return False
         host = sa.remotes.pop(0)
         sa.hosts = (sa.hosts[0], host)
-        self.begin_attempt(sa, host, False, now)
+        self.begin_attempt(sa, host, frozenset(), now)
         return True
 
     # --- sending ----------------------------------------------------------------------------------------------------
@@ -309,6 +312,8 @@ class Keeper:
         if sa is not None and sa.alive:
             self.concerned = sa
             self.touched(sa)
+            if stream.reserved and not stream.was_open:
+                self.chooser.failed(sa, stream.remote[0], "tcp", now)
             self.delivery.stream_down(sa, stream, now)
 
     def stream_expired(self, stream: Stream, now: float) -> None:
@@ -358,6 +363,8 @@ class Keeper:
 
     def settle(self, now: float) -> None:
         """Close streams whose work is done, and arm the deadlines of all that was touched."""
+        for sa in self._touched.values():
+            self.streams.look_at_that_of(sa)
         while self.streams.dirty:
             _, stream = self.streams.dirty.popitem()
             self.streams.tidy(stream, now)

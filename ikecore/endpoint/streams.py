@@ -136,7 +136,7 @@ class Streams:
         """Close what has done its work (the draft, sections 2.1 and 2.2), and forget what is closed."""
         if stream.alive:
             if stream.opened:
-                if not stream.awaited and not stream.waiting:
+                if not stream.awaited and not stream.waiting and not self._is_kept(stream):
                     self._done(stream, now)
             elif stream.state is StreamState.HALF_CLOSED_THERE and not stream.owed:
                 stream.finish("all is answered, and the peer had closed its side", now)
@@ -164,6 +164,17 @@ class Streams:
             self._accepted_by_source[source] -= 1
             if not self._accepted_by_source[source]:
                 del self._accepted_by_source[source]
+
+    def _is_kept(self, stream: Stream) -> bool:
+        """Whether it was opened early and still waits, bounded by its idle time, for its first request (TCP-09)."""
+        owner = self._owner.get(stream.id)
+        return stream.reserved and owner is not None and owner.alive and owner.setting_up
+
+    def look_at_that_of(self, sa: IkeSa) -> None:
+        """Something about *sa* changed: its connection may have done its work."""
+        stream = self.of_sa(sa.id)
+        if stream is not None:
+            self.touched(stream)
 
     def drop_sa(self, sa: IkeSa) -> None:
         """The SA is gone: its connection is of no use, and what it owed to accepted ones will not come."""

@@ -257,7 +257,7 @@ class IkeSa:
         """Answer the peer's request on every path that it came by."""
         keys = self.need_keys()
         names = self.services.names_of(payloads)
-        first, plaintext = encode_payloads(payloads)
+        first, plaintext = encode_payloads(payloads, is_response=True)
         response = OutgoingResponse(
             exchange, message_id, lambda: keys.seal(exchange, RESPONSE, message_id, first, plaintext), names
         )
@@ -316,6 +316,10 @@ class IkeSa:
         address is the stable one, and a stranger on the path could replay to move it.
         """
         self.services.proved(self, path)
+        if self.role == "responder" and path.remote[0] != self.hosts[1]:
+            # What the peer announced was for the address it had (TCP-32).
+            self.hosts = (path.local[0], path.remote[0])
+            self.facts.announced_port = None
         if path.transport != "udp" or path == self.path:
             return
         if self.path is None or (self.role == "responder" and not self.nat.local_behind_nat):

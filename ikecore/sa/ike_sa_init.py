@@ -25,7 +25,7 @@ from ..crypto import (
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, NatDetected, SpisChanged, Transport
 from ..outputs import RequestId
-from ..transport import DatagramPath, Path
+from ..transport import Choice, DatagramPath, Path
 from ..wire import (
     CertificateRequest,
     Contents,
@@ -80,11 +80,13 @@ class InitAttempt:
     ends_sa = False
     wish: RequestId | None = None
 
-    def __init__(self, sa: IkeSa, host: str, transport: Transport, reason: str, then: AfterInit) -> None:
+    def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Transport], then: AfterInit) -> None:
         self.sa = sa
         self.host = host
-        self.transport: Transport = transport
-        self.reason = reason
+        self.choice = choice
+        self.transport: Transport = choice.transport
+        self.tried = tried
+        """Transports that came to nothing with this host before."""
         self.then = then
         self.spi_i = sa.services.new_ike_spi()
         self.nonce = sa.services.random(NONCE_OCTETS)

@@ -53,11 +53,13 @@ class OutgoingRequest(Message):
         "handler",
         "last",
         "paths",
+        "patience_until",
         "reason",
         "repeat_at",
         "started",
         "streams",
         "transport",
+        "tried",
         "tries",
     )
 
@@ -86,6 +88,10 @@ class OutgoingRequest(Message):
         self._size = size
         self.reason = ""
         self.repeat_at: float | None = None
+        self.tried: frozenset[Transport] = frozenset()
+        """Transports that came to nothing for it."""
+        self.patience_until: float | None = None
+        """When its present transport counts as tried."""
 
     @property
     def size(self) -> int:

@@ -31,6 +31,7 @@ class Attempt(Protocol):
 
     host: str
     transport: Transport
+    tried: frozenset[Transport]
     request: OutgoingRequest | None
     refusal: IkeError | None
 

@@ -2,17 +2,26 @@
 
 Every choice comes with its reason in words. Nothing here sends, waits or remembers; `Situation` holds all there is to
 know, so that a policy can be tested as a table (the draft, sections 2.2 and 3).
+
+A policy names its options in order. The first one that is there and has not come to nothing for this request is taken;
+what failed lately with this peer only moves behind the others, and adds nothing to them.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import attrs
+from attrs.validators import ge, gt, in_, min_len
 
+from ..errors import LocalProtocolError
+from ..events import Transport
 from ..record import record
 
-__all__ = ["BySize", "Choice", "Policy", "Situation", "UdpOnly", "WholeMission"]
+__all__ = ["BySize", "Choice", "Fallback", "Policy", "Race", "Situation", "Step", "TcpOnly", "UdpOnly", "WholeMission"]
+
+UDP_PATIENCE = 8.0
+"""Seconds of silence on UDP, about four transmissions, after which a request tries another way if there is one."""
 
 
 @record
@@ -21,8 +30,9 @@ class Situation:
 
     *initial* marks IKE_SA_INIT: nothing is known of the peer yet. *setup* is true until the SA and its first Child SA
     are up. *liveness* marks an empty INFORMATIONAL. *tcp* is true if the peer's TCP port is known by announcement or
-    configuration, and *tcp_reason* says by which, or why not. *tcp_open* is true if a connection of this SA that we
-    opened is open. *tcp_failed* is true if TCP failed lately for this request. *udp* is true if a datagram path exists.
+    configuration, and *tcp_reason* says by which, or why not. *tcp_configured* is true if configuration says so.
+    *tcp_open* is true if a connection of this SA that we opened is open. *udp* is true if a datagram path exists.
+    *tried* are the transports that came to nothing for this request, *failed_lately* those that failed with this peer.
     """
 
     exchange: str
@@ -35,28 +45,27 @@ class Situation:
     tcp_reason: str
     tcp_configured: bool
     tcp_open: bool
-    tcp_failed: bool
     udp: bool
+    tried: frozenset[Transport] = frozenset()
+    failed_lately: frozenset[Transport] = frozenset()
 
 
 @record
 class Choice:
-    """A transport, and why."""
+    """A transport, and why.
 
-    transport: Literal["udp", "tcp"]
+    After *patience* seconds without an answer the transport counts as tried, and the policy is asked again; None waits
+    for as long as the request lives. *open_tcp* opens a connection in parallel, for what comes next.
+    """
+
+    transport: Transport
     reason: str
+    patience: float | None = None
+    open_tcp: bool = False
 
 
 class Policy(Protocol):
     """What every policy offers."""
-
-    @property
-    def may_use_tcp(self) -> bool:
-        """Whether TCP is ever chosen."""
-
-    @property
-    def may_use_udp(self) -> bool:
-        """Whether UDP is ever chosen."""
 
     def choose(self, situation: Situation) -> Choice:
         """Choose the transport of one request."""
@@ -65,17 +74,40 @@ class Policy(Protocol):
         """Name the policy as the command line does."""
 
 
+Option = tuple[Transport, str, float | None]
+"""A transport, the reason for it, and the patience with it."""
+
+
+def first_of(situation: Situation, *options: Option) -> Choice:
+    """Take the first option that is there and not tried; those that failed lately come last.
+
+    Where all have been tried it is UDP, if that is there, since repeating a datagram costs least.
+    """
+    there = [option for option in options if option[0] == "tcp" or situation.udp]
+    left = [option for option in there if option[0] not in situation.tried]
+    if left:
+        transport, reason, patience = min(left, key=lambda option: option[0] in situation.failed_lately)
+        if transport != left[0][0]:
+            reason = f"{left[0][0].upper()} failed with this peer lately"
+        elif situation.tried:
+            reason = f"{' and '.join(sorted(situation.tried)).upper()} came to nothing, {reason}"
+        return Choice(transport, reason, patience if len(left) > 1 else None)
+    if not there:
+        transport, reason, _ = options[0]
+        return Choice(transport, reason)
+    return Choice("udp" if any(option[0] == "udp" for option in there) else "tcp", "nothing else is left to try")
+
+
+def _over_udp(situation: Situation, reason: str) -> Choice:
+    """UDP, and TCP where UDP is missing or silent and the peer is known to listen."""
+    if situation.tcp:
+        return first_of(situation, ("udp", reason, UDP_PATIENCE), ("tcp", situation.tcp_reason, None))
+    return first_of(situation, ("udp", reason, None))
+
+
 @attrs.frozen
 class UdpOnly:
     """Everything goes over UDP."""
-
-    @property
-    def may_use_tcp(self) -> bool:
-        return False
-
-    @property
-    def may_use_udp(self) -> bool:
-        return True
 
     def choose(self, situation: Situation) -> Choice:
         return Choice("udp", "the policy allows UDP only")
@@ -85,37 +117,46 @@ class UdpOnly:
 
 
 @attrs.frozen
+class TcpOnly:
+    """Everything goes over TCP, liveness checks too."""
+
+    def choose(self, situation: Situation) -> Choice:
+        return Choice("tcp", "the policy allows TCP only")
+
+    def __str__(self) -> str:
+        return "tcp-only"
+
+
+@attrs.frozen
 class BySize:
     """UDP, but an exchange whose request or expected response is above *threshold* octets goes over TCP (section 3).
 
-    The default keeps a message within 1,280 octets of IPv6 packet, the least that every path carries unfragmented.
+    The default keeps a message within 1,280 octets of IPv6 packet, the least that every path carries unfragmented. With
+    *open_early* the connection is opened while IKE_SA_INIT runs over UDP, where configuration says that the peer
+    listens: it hides the time of the handshake, and is wasted if all turns out small.
     """
 
-    threshold: int = attrs.field(default=1200, validator=attrs.validators.ge(0))
-
-    @property
-    def may_use_tcp(self) -> bool:
-        return True
-
-    @property
-    def may_use_udp(self) -> bool:
-        return True
+    threshold: int = attrs.field(default=1200, validator=ge(0))
+    open_early: bool = False
 
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
-            return Choice("udp", "the first message goes over UDP, which needs no connection")
-        if not situation.udp and situation.tcp:
-            return Choice("tcp", f"there is no UDP path, and {situation.tcp_reason}")
+            choice = _over_udp(situation, "the first message goes over UDP, which needs no connection")
+            return attrs.evolve(
+                choice, open_tcp=self.open_early and situation.tcp_configured and choice.transport == "udp"
+            )
         large = max(situation.octets, situation.expected)
         if large <= self.threshold:
-            return Choice("udp", f"{large} octets at most, not above {self.threshold}")
+            return _over_udp(situation, f"{large} octets at most, not above {self.threshold}")
         what = "the request has" if situation.octets > self.threshold else "the response may have"
         size = f"{what} {situation.octets if situation.octets > self.threshold else situation.expected} octets"
         if not situation.tcp:
-            return Choice("udp", f"{size}, but {situation.tcp_reason}")
-        if situation.tcp_failed and situation.udp:
-            return Choice("udp", f"{size}, but TCP failed")
-        return Choice("tcp", f"{size}, above {self.threshold}, and {situation.tcp_reason}")
+            return _over_udp(situation, f"{size}, but {situation.tcp_reason}")
+        return first_of(
+            situation,
+            ("tcp", f"{size}, above {self.threshold}, and {situation.tcp_reason}", None),
+            ("udp", f"{size}", UDP_PATIENCE),
+        )
 
     def __str__(self) -> str:
         return "by-size"
@@ -125,22 +166,82 @@ class BySize:
 class WholeMission:
     """One TCP connection for all requests that set up the SA and its first Child SA; then UDP (section 3)."""
 
-    @property
-    def may_use_tcp(self) -> bool:
-        return True
-
-    @property
-    def may_use_udp(self) -> bool:
-        return True
-
     def choose(self, situation: Situation) -> Choice:
-        if situation.tcp_failed and situation.udp:
-            return Choice("udp", "TCP failed")
-        if not situation.setup and situation.udp:
-            return Choice("udp", "the SA is set up, the rest goes over UDP")
-        if situation.initial or situation.tcp_open or situation.tcp:
-            return Choice("tcp", "the whole set-up goes over one TCP connection")
-        return Choice("udp", situation.tcp_reason)
+        if not situation.setup:
+            return _over_udp(situation, "the SA is set up, the rest goes over UDP")
+        if not (situation.initial or situation.tcp_open or situation.tcp):
+            return _over_udp(situation, situation.tcp_reason)
+        return first_of(
+            situation,
+            ("tcp", "the whole set-up goes over one TCP connection", None),
+            ("udp", "the set-up goes over UDP", UDP_PATIENCE),
+        )
 
     def __str__(self) -> str:
         return "whole-mission"
+
+
+@attrs.frozen
+class Race:
+    """UDP at once and a TCP connection in parallel; once that is open, the requests that follow use it (section 3).
+
+    An IKE_SA_INIT that UDP leaves unanswered for *patience* seconds is begun anew over TCP. Without *discover* a
+    connection is only tried where configuration says that the peer listens; with it, to find out whether it does.
+    """
+
+    patience: float = attrs.field(default=2.0, validator=gt(0.0))
+    discover: bool = False
+
+    def choose(self, situation: Situation) -> Choice:
+        may_open = situation.tcp_configured or self.discover
+        if situation.initial:
+            if not may_open:
+                return first_of(situation, ("udp", "nothing says that the peer listens on TCP", None))
+            choice = first_of(
+                situation,
+                ("udp", "the race begins on UDP, and TCP is opened beside it", self.patience),
+                ("tcp", "the race goes on over TCP", None),
+            )
+            return attrs.evolve(choice, open_tcp=choice.transport == "udp" and not situation.tried)
+        if situation.setup and situation.tcp_open and not situation.liveness:
+            return first_of(
+                situation,
+                ("tcp", "the connection that was raced is open", None),
+                ("udp", "the set-up goes over UDP", UDP_PATIENCE),
+            )
+        return _over_udp(situation, "no connection is open" if situation.setup else "the SA is set up")
+
+    def __str__(self) -> str:
+        return "race"
+
+
+@attrs.frozen
+class Step:
+    """One step of a `Fallback`: a transport, and the seconds without an answer after which the next step is tried."""
+
+    transport: Transport = attrs.field(validator=in_(("udp", "tcp")))
+    patience: float = attrs.field(default=UDP_PATIENCE, validator=gt(0.0))
+
+
+@attrs.frozen
+class Fallback:
+    """An ordered list: each request tries one step after the other, each for its patience.
+
+    TCP as a step needs no announcement: the list is the configuration that says to try it.
+    """
+
+    steps: tuple[Step, ...] = attrs.field(default=(Step("udp"), Step("tcp", 20.0)), validator=min_len(1))
+
+    def __attrs_post_init__(self) -> None:
+        if len({step.transport for step in self.steps}) < len(self.steps):
+            raise LocalProtocolError("steps: each transport can be listed once")
+
+    def choose(self, situation: Situation) -> Choice:
+        options: list[Option] = [
+            (step.transport, f"step {number} of {len(self.steps)}", step.patience)
+            for number, step in enumerate(self.steps, 1)
+        ]
+        return first_of(situation, *options)
+
+    def __str__(self) -> str:
+        return "fallback"

@@ -66,6 +66,7 @@ class Stream:
         "owed",
         "proved",
         "remote",
+        "reserved",
         "state",
         "unsent",
         "waiting",
@@ -95,6 +96,8 @@ class Stream:
         """Requests that go out as soon as it is connected."""
         self.armed_for: float | None = None
         """The earliest moment for which the endpoint has this stream in its heap."""
+        self.reserved = False
+        """Opened early, for requests that will come."""
         self.was_open = False
         self.end_reason = ""
         """Why it is closed, in words."""
