@@ -6,18 +6,31 @@ and what is allowed, before the first octet is sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import attrs
 
-from .crypto import DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, Identity, PrivateKey
+from .crypto import (
+    DEFAULT_ESP_PROPOSALS,
+    DEFAULT_IKE_PROPOSALS,
+    Identity,
+    PrivateKey,
+    supported_esp_transform,
+    supported_ike_transform,
+)
 from .errors import LocalProtocolError
 from .limits import Limits
 from .transport import BySize, Local, Policy
-from .wire import Proposal, TrafficSelector
-from .wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, SEPARATE_TRANSPORTS_DEFAULT
+from .wire import Proposal, TrafficSelector, Transform
+from .wire.numbers import (
+    IKE_TCP_SUPPORTED_DEFAULT,
+    SEPARATE_TRANSPORTS_DEFAULT,
+    Protocol,
+    TransformType,
+    name_of,
+)
 
 __all__ = [
     "CertificateCredential",
@@ -32,6 +45,11 @@ __all__ = [
     "Transports",
     "TrustedCertificates",
 ]
+
+LARGEST_CHAIN = 60_000
+"""Octets: an Encrypted payload ends at 65,535, and other payloads stand beside the certificates."""
+_IKE_TYPES = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
+_ESP_TYPES = (TransformType.ENCR, TransformType.ESN)
 
 
 def _ders(items: Iterable[bytes]) -> tuple[bytes, ...]:
@@ -52,6 +70,31 @@ def _children(items: Iterable[ChildConfig]) -> tuple[ChildConfig, ...]:
 
 def _connections(items: Iterable[Connection]) -> tuple[Connection, ...]:
     return tuple(items)
+
+
+def _check_proposals(
+    proposals: Sequence[Proposal], protocol: Protocol, needed: Sequence[int], supported: Callable[[Transform], bool]
+) -> None:
+    """Refuse what could not be carried out if the peer chose it."""
+    if not proposals:
+        raise LocalProtocolError(f"proposals: at least one {protocol.name} proposal is needed")
+    for number, proposal in enumerate(proposals, 1):
+        where = f"proposals: number {number}"
+        if proposal.protocol != protocol:
+            raise LocalProtocolError(f"{where} is for protocol {proposal.protocol}; allowed is {protocol.name}")
+        types = {transform.type for transform in proposal.transforms}
+        for kind in needed:
+            if kind not in types:
+                raise LocalProtocolError(f"{where} lacks a transform of type {name_of(TransformType, kind)}")
+        for transform in proposal.transforms:
+            if not supported(transform):
+                kind_name = name_of(TransformType, transform.type)
+                raise LocalProtocolError(f"{where} has {kind_name} {transform.id}, which is not supported")
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise LocalProtocolError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
 
 
 @attrs.frozen
@@ -75,6 +118,13 @@ class CertificateCredential:
     chain: tuple[bytes, ...] = attrs.field(converter=_ders)
     key: PrivateKey = attrs.field(repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        octets = sum(map(len, self.chain))
+        if octets > LARGEST_CHAIN:
+            raise LocalProtocolError(
+                f"chain: {octets} octets of certificates do not fit one message; allowed are {LARGEST_CHAIN}"
+            )
+
 
 LocalCredential: TypeAlias = PskCredential | CertificateCredential
 
@@ -86,6 +136,10 @@ class TrustedCertificates:
     anchors: tuple[bytes, ...] = attrs.field(converter=_ders)
     intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=_ders)
 
+    def __attrs_post_init__(self) -> None:
+        if not self.anchors:
+            raise LocalProtocolError("anchors: without a trusted certificate nobody can prove anything")
+
 
 @attrs.frozen
 class PinnedKeys:
@@ -95,6 +149,10 @@ class PinnedKeys:
     """
 
     keys: tuple[bytes, ...] = attrs.field(converter=_ders)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.keys:
+            raise LocalProtocolError("keys: without a pinned key nobody can prove anything")
 
 
 RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
@@ -112,6 +170,14 @@ class ChildConfig:
     local_ts: tuple[TrafficSelector, ...] | None = None
     remote_ts: tuple[TrafficSelector, ...] | None = None
     mode: Literal["tunnel", "transport"] = "tunnel"
+
+    def __attrs_post_init__(self) -> None:
+        _check_proposals(self.proposals, Protocol.ESP, _ESP_TYPES, supported_esp_transform)
+        for name in ("local_ts", "remote_ts"):
+            selectors = getattr(self, name)
+            if selectors is not None and not 1 <= len(selectors) <= 255:
+                raise LocalProtocolError(f"{name}: {len(selectors)} traffic selectors; allowed are 1 to 255")
+        _check_choice("mode", self.mode, ("tunnel", "transport"))
 
 
 @attrs.frozen(kw_only=True)
@@ -145,6 +211,7 @@ class Transports:
             lowest = 0 if name == "announce_tcp" else 1
             if port is not None and not lowest <= port <= 65535:
                 raise LocalProtocolError(f"{name}: {port} is not a port; allowed are {lowest} to 65535")
+        _check_choice("udp_start", self.udp_start, ("ike", "nat"))
 
 
 @attrs.frozen(kw_only=True)
@@ -171,8 +238,8 @@ class Connection:
     send_certificates: Literal["always", "asked", "never"] = "always"
 
     def __attrs_post_init__(self) -> None:
-        if not self.proposals:
-            raise LocalProtocolError("proposals: at least one IKE proposal is needed")
+        _check_proposals(self.proposals, Protocol.IKE, _IKE_TYPES, supported_ike_transform)
+        _check_choice("send_certificates", self.send_certificates, ("always", "asked", "never"))
         for text in self.remote_addresses:
             try:
                 ip_network(text, strict=False)
