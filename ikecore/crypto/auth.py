@@ -233,10 +233,7 @@ _CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())
 
 def _kinds(key: PublicKey) -> tuple[str, ...]:
     """Return the kinds of `Algorithm` that go with *key*."""
-    for cls, kinds in _KINDS:
-        if isinstance(key, cls):
-            return kinds
-    raise LocalProtocolError(f"{type(key).__name__} is no kind of key that we use")
+    return next(kinds for cls, kinds in _KINDS if isinstance(key, cls))
 
 
 _KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (

@@ -13,7 +13,7 @@ from typing import Final
 from ..errors import NoProposalChosen
 from ..wire.numbers import Protocol, TransformType
 from ..wire.proposal import Proposal, Transform
-from .suite import CIPHERS, supported_esp_transform, supported_ike_transform
+from .suite import CIPHERS, ESP_TRANSFORMS, IKE_TRANSFORMS
 
 __all__ = ["check_accepted", "choose_proposal"]
 
@@ -29,9 +29,14 @@ _REQUIRED: Final[Mapping[int, frozenset[int]]] = {
 """INTEG is required as well, unless the cipher is an AEAD."""
 _ADDITIONAL: Final = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _CAN_BE_NONE: Final = frozenset({_INTEG, _KE}) | _ADDITIONAL
-_SUPPORTED: Final = {Protocol.IKE: supported_ike_transform, Protocol.ESP: supported_esp_transform}
+_SUPPORTED: Final[Mapping[int, frozenset[Transform]]] = {
+    Protocol.IKE: IKE_TRANSFORMS | {Transform(kind, _NONE) for kind in _ADDITIONAL},
+    Protocol.ESP: ESP_TRANSFORMS | {Transform(kind, _NONE) for kind in _ADDITIONAL},
+}
+_AEADS: Final = frozenset(number for number, cipher in CIPHERS.items() if cipher.aead)
 
-ByType = dict[int, list[Transform]]
+ByType = dict[int, dict[Transform, None]]
+"""Transforms by type, each type an ordered set."""
 
 
 def choose_proposal(
@@ -102,39 +107,29 @@ def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
     types: ByType = {}
     for transform in transforms:
         if with_group or transform.type != _KE:
-            types.setdefault(transform.type, []).append(transform)
+            types.setdefault(transform.type, {})[transform] = None
     return types
 
 
 def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
     """Sort the transforms that we support by type; None if the proposal is unacceptable as a whole."""
-    types = _by_type(proposal.transforms, True)
-    required = _REQUIRED.get(proposal.protocol)
-    if required is None or not required <= types.keys() or _mixes_aead(types):
+    supported = _SUPPORTED.get(proposal.protocol)
+    if supported is None:
         return None
-    supported = _SUPPORTED[Protocol(proposal.protocol)]
+    ciphers, kinds, integrity = set(), set(), False
     kept: ByType = {}
-    for kind, transforms in types.items():
-        usable = [
-            each
-            for each in transforms
-            if (_is_none(each) if kind in _ADDITIONAL or (kind == _KE and not with_group) else supported(each))
-        ]
-        if not usable:
-            return None
-        kept[kind] = usable
-    return kept
-
-
-def _mixes_aead(types: ByType) -> bool:
-    """Tell whether an AEAD stands beside another cipher, or beside integrity (RFC 7296 section 3.3, RFC 5282)."""
-    aead = {_is_aead(each) for each in types[_ENCR] if each.id in CIPHERS}
-    return len(aead) > 1 or (True in aead and any(each.id != _NONE for each in types.get(_INTEG, ())))
-
-
-def _is_aead(encr: Transform) -> bool:
-    cipher = CIPHERS.get(encr.id)
-    return cipher is not None and cipher.aead
+    for transform in proposal.transforms:
+        kind, number = transform.type, transform.id
+        kinds.add(kind)
+        if kind == _ENCR and number in CIPHERS:
+            ciphers.add(number in _AEADS)
+        elif kind == _INTEG and number != _NONE:
+            integrity = True
+        if transform in supported and (with_group or kind != _KE or number == _NONE):
+            kept.setdefault(kind, {})[transform] = None
+    # A type of which nothing is left cannot be answered; AEADs stand alone (RFC 7296 section 3.3, RFC 5282).
+    mixed = len(ciphers) > 1 or (integrity and True in ciphers)
+    return None if mixed or len(kept) < len(kinds) or not _REQUIRED[proposal.protocol] <= kinds else kept
 
 
 def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tuple[Transform, ...] | None:
@@ -142,32 +137,31 @@ def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tupl
     if any(kind not in types and not any(map(_is_none, transforms)) for kind, transforms in want.items()):
         return None  # we want something that is not there at all
     picked: dict[int, Transform] = {}
-    for kind, transforms in types.items():
-        choices = want.get(kind)
-        if choices is None:
-            found = next((each for each in transforms if _is_none(each)), None)
+    for kind, offered in types.items():
+        choices: Iterable[Transform] = want.get(kind, ())
+        if kind not in want:
+            found = next(filter(_is_none, offered), None)
         else:
             if kind == _KE and group is not None:
                 choices = sorted(choices, key=lambda each: each.id != group)
-            offered = set(transforms)
             found = next((each for each in choices if each in offered), None)
             if found is None and longer and kind == _ENCR:
-                found = _longer(transforms, choices)
+                found = _longer(offered, choices)
         if found is None:
             return None
         picked[kind] = found
     integ = picked.get(_INTEG)
-    if _is_aead(picked[_ENCR]) is not (integ is None or integ.id == _NONE):
+    if (picked[_ENCR].id in _AEADS) is not (integ is None or integ.id == _NONE):
         return None  # a cipher without integrity
     return tuple(picked.values())
 
 
-def _longer(transforms: Sequence[Transform], choices: Sequence[Transform]) -> Transform | None:
+def _longer(offered: Iterable[Transform], choices: Iterable[Transform]) -> Transform | None:
     """Find the same cipher with the least longer key."""
     for choice in choices:
         fitting = [
             (each.key_length, each)
-            for each in transforms
+            for each in offered
             if each.id == choice.id and (each.key_length or 0) > (choice.key_length or 0)
         ]
         if fitting:

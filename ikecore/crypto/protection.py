@@ -76,7 +76,6 @@ class Protection:
     """
 
     __slots__ = (
-        "_aead",
         "_ciphers",
         "_counter",
         "_encr_key",
@@ -110,18 +109,15 @@ class Protection:
         self._random = random
         self._ciphers = CipherCache(1) if ciphers is None else ciphers
         self._counter = 0
-        self._aead, self._iv, self._icv = suite.aead, suite.iv_length, suite.icv_length
+        self._iv, self._icv = suite.iv_length, suite.icv_length
 
     def make_cipher(self) -> Aead | CbcHmac:
         """Make what `CipherCache` keeps for these keys. Raises LocalProtocolError if they were forgotten."""
         if not self._encr_key:
             raise LocalProtocolError("the keys have been forgotten: their SA is gone")
-        if self._aead:
-            kind = AESGCM if self._suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305
-            return kind(self._encr_key)
         integ = self._suite.integ
-        if integ is None:  # IkeSuite makes no such thing
-            raise LocalProtocolError(f"{self._suite} has no integrity")
+        if integ is None:
+            return (AESGCM if self._suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305)(self._encr_key)
         return AES(self._encr_key), HMAC(self._integ_key, HASHES[INTEGRITY[integ].hash])
 
     def forget(self) -> None:

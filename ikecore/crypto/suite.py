@@ -6,17 +6,19 @@ most, and is never chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import attrs
 
 from ..errors import LocalProtocolError, NoProposalChosen
 from ..wire.numbers import AttributeType, Encr, Esn, Integ, Ke, Prf, Protocol, TransformType, name_of
-from ..wire.proposal import Proposal, Transform
+from ..wire.proposal import Attribute, Proposal, Transform
 
 __all__ = [
     "CIPHERS",
+    "ESP_TRANSFORMS",
+    "IKE_TRANSFORMS",
     "INTEGRITY",
     "PRFS",
     "SUPPORTED_GROUPS",
@@ -261,42 +263,47 @@ def _integ(one: Mapping[int, Transform]) -> int | None:
     return None if integ is None or integ.id == Integ.NONE else integ.id
 
 
-def supported_ike_transform(transform: Transform) -> bool:
-    """Tell whether *transform* can be part of an `IkeSuite`: algorithm, key length, and no attribute unknown to us.
+def _encr_transforms(ciphers: Mapping[int, Cipher]) -> Iterator[Transform]:
+    """Yield the transforms of *ciphers*: Key Length if and only if there is a choice (RFC 7296 section 3.3.5)."""
+    for number, cipher in ciphers.items():
+        if cipher.fixed is not None:
+            yield Transform(TransformType.ENCR, number)
+        for bits in cipher.key_bits:
+            yield Transform(TransformType.ENCR, number, (Attribute(AttributeType.KEY_LENGTH, bits),))
 
-    NONE for integrity counts: an AEAD goes with it (RFC 5282 section 8).
-    """
-    kind, number = transform.type, transform.id
-    if kind == TransformType.ENCR:
-        cipher = CIPHERS.get(number)
-        return cipher is not None and _length_fits(cipher, transform)
-    if transform.attributes:
-        return False
-    if kind == TransformType.PRF:
-        return number in PRFS
-    if kind == TransformType.INTEG:
-        return number in INTEGRITY or number == Integ.NONE
-    return kind == TransformType.KE and number in SUPPORTED_GROUPS
+
+def _transforms(kind: int, numbers: Iterable[int]) -> Iterator[Transform]:
+    return (Transform(kind, number) for number in numbers)
+
+
+_COMMON: Final = frozenset(
+    [
+        *_encr_transforms(CIPHERS),
+        *_transforms(TransformType.INTEG, [*INTEGRITY, Integ.NONE]),
+        *_transforms(TransformType.KE, SUPPORTED_GROUPS),
+    ]
+)
+
+IKE_TRANSFORMS: Final = _COMMON | frozenset(_transforms(TransformType.PRF, PRFS))
+"""Every transform that can be part of an `IkeSuite`: algorithm, key length, and no attribute unknown to us.
+
+NONE for integrity counts: an AEAD goes with it (RFC 5282 section 8)."""
+
+ESP_TRANSFORMS: Final = _COMMON | frozenset(
+    [
+        *_encr_transforms({Encr.NULL: NULL_CIPHER}),
+        *_transforms(TransformType.KE, [Ke.NONE]),
+        *_transforms(TransformType.ESN, [Esn.NO_ESN, Esn.ESN]),
+    ]
+)
+"""Every transform that can be part of a `ChildSuite`, NONE for integrity and for key exchange among them."""
+
+
+def supported_ike_transform(transform: Transform) -> bool:
+    """Tell whether *transform* can be part of an `IkeSuite`."""
+    return transform in IKE_TRANSFORMS
 
 
 def supported_esp_transform(transform: Transform) -> bool:
-    """Tell whether *transform* can be part of a `ChildSuite`; NONE counts for integrity and for key exchange."""
-    kind, number = transform.type, transform.id
-    if kind == TransformType.ENCR and number == Encr.NULL:
-        return not transform.attributes
-    if kind == TransformType.ESN:
-        return number in (Esn.NO_ESN, Esn.ESN) and not transform.attributes
-    if kind == TransformType.KE and number == Ke.NONE:
-        return not transform.attributes
-    return kind != TransformType.PRF and supported_ike_transform(transform)
-
-
-def _length_fits(cipher: Cipher, transform: Transform) -> bool:
-    """Check the Key Length attribute: required, or forbidden, and the only one (RFC 7296 section 3.3.5)."""
-    if cipher.fixed is not None:
-        return not transform.attributes
-    return (
-        len(transform.attributes) == 1
-        and transform.attributes[0].type == AttributeType.KEY_LENGTH
-        and transform.key_length in cipher.key_bits
-    )
+    """Tell whether *transform* can be part of a `ChildSuite`."""
+    return transform in ESP_TRANSFORMS

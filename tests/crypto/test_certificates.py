@@ -409,3 +409,14 @@ def test_a_certificate_that_cryptography_warns_of_raises_nothing_else_where_warn
     refused(odd, match="unreadable name")
     certificate = check(odd, anchors=[odd]).certificate
     assert not identity_matches(Identity.parse("CN=x"), certificate)
+
+
+def test_a_key_of_an_unknown_kind_is_refused_wherever_it_is() -> None:
+    def strange(issued: Issued) -> bytes:
+        return issued.der.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0209"))
+
+    refused(strange(LEAF), [SUB])
+    with pytest.raises(AuthenticationFailed):
+        validate_chain(LEAF.der, [strange(SUB)], TrustStore.load([ROOT.der]), at=AT)
+    with pytest.raises(LocalProtocolError, match="unusable key"):
+        authority_hash(strange(ROOT))

@@ -96,6 +96,13 @@ def test_patterns(text: str, pattern: str, fits: bool) -> None:
     assert Identity.parse(text).matches(Identity.parse(pattern)) is fits
 
 
+@pytest.mark.parametrize(
+    ("text", "is_pattern"), [("*.example.org", True), ("*@x", True), ("a.*", False), ("keyid:*", False), ("::", False)]
+)
+def test_what_is_a_pattern(text: str, is_pattern: bool) -> None:
+    assert Identity.parse(text).is_pattern is is_pattern
+
+
 @given(kind=st.integers(0, 255) | st.sampled_from(list(IdType)), data=st.binary(max_size=400))
 def test_what_a_stranger_sends_is_one_printable_line(kind: int, data: bytes) -> None:
     """Log injection (B15): control characters, terminal escapes and broken UTF-8 stay harmless."""

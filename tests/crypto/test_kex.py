@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dh, ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -116,6 +116,18 @@ def test_modp_primes_have_the_form_of_rfc_3526(group: int) -> None:
     if bits <= 4096:
         assert pow(3, p - 1, p) == 1
         assert pow(3, p // 2 - 1, p // 2) == 1
+
+
+def test_a_value_that_openssl_refuses_for_reasons_of_its_own_is_the_peers_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not today")
+
+    ours, theirs = generate(Ke.MODP_2048, dice(1)), generate(Ke.MODP_2048, dice(2))
+    monkeypatch.setattr(dh, "DHPublicNumbers", refuse)
+    with pytest.raises(InvalidSyntax, match="not today"):
+        ours.shared(theirs.public)
 
 
 def test_modp_is_quiet_and_leaves_the_filters_of_warnings_alone() -> None:

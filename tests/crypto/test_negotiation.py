@@ -229,6 +229,19 @@ def test_integrity_alone_is_chosen_where_it_is_configured() -> None:
     assert str(child_suite(chosen)) == "NULL/HMAC_SHA2_256_128/NO_ESN"
 
 
+@pytest.mark.requirement("IKE-263")
+def test_a_cipher_without_integrity_is_not_chosen_even_if_someone_configures_it() -> None:
+    for bare in (esp(CBC, NO_ESN), esp(CBC, NO_MAC, NO_ESN), esp(Transform(ENCR, Encr.NULL), NO_ESN)):
+        assert choose_esp([bare], [bare]) is None
+    bare = ike(CBC, SHA, X25519)
+    assert choose_ike([bare], [bare]) is None
+
+
+def test_a_protocol_other_than_ike_and_esp_is_never_chosen() -> None:
+    header = Proposal(1, Protocol.AH, b"spi4", (MAC, NO_ESN))
+    assert choose_proposal([header], [header], protocol=Protocol.AH, spi_size=4, with_group=True) is None
+
+
 def test_nothing_offered_or_nothing_ours_gives_nothing() -> None:
     assert choose_ike([]) is None
     assert choose_ike([GOOD], []) is None

@@ -179,6 +179,17 @@ def test_the_nonces_of_an_aead_count_up_and_never_repeat() -> None:
 
 
 @pytest.mark.requirement("IKE-289")
+@pytest.mark.parametrize("suite", [GCM, SUITES[2]], ids=str)
+def test_an_aead_that_has_used_every_nonce_seals_nothing_more(suite: IkeSuite) -> None:
+    sealer, opener = pair(suite)
+    sealer._counter = 2**64 - 1
+    assert opener.open(seal(sealer, b"the last"), 32) == b"the last"
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError, match="nonce"):
+            seal(sealer, b"one too many")
+
+
+@pytest.mark.requirement("IKE-289")
 def test_the_ivs_of_cbc_are_drawn_anew() -> None:
     sealer, _ = pair(CBC_SUITE)
     expected = dice()
