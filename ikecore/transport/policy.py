@@ -90,7 +90,7 @@ def first_of(situation: Situation, *options: Option) -> Choice:
         if transport != left[0][0]:
             reason = f"{left[0][0].upper()} failed with this peer lately"
         elif situation.tried:
-            reason = f"{' and '.join(sorted(situation.tried)).upper()} came to nothing, {reason}"
+            reason = f"{' and '.join(sorted(situation.tried)).upper()} failed; {reason}"
         return Choice(transport, reason, patience if len(left) > 1 else None)
     if not there:
         transport, reason, _ = options[0]
@@ -142,9 +142,8 @@ class BySize:
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
             choice = _over_udp(situation, "the first message goes over UDP, which needs no connection")
-            return attrs.evolve(
-                choice, open_tcp=self.open_early and situation.tcp_configured and choice.transport == "udp"
-            )
+            early = self.open_early and situation.tcp_configured and choice.transport == "udp"
+            return Choice(choice.transport, choice.reason, choice.patience, early)
         large = max(situation.octets, situation.expected)
         if large <= self.threshold:
             return _over_udp(situation, f"{large} octets at most, not above {self.threshold}")
@@ -202,7 +201,8 @@ class Race:
                 ("udp", "the race begins on UDP, and TCP is opened beside it", self.patience),
                 ("tcp", "the race goes on over TCP", None),
             )
-            return attrs.evolve(choice, open_tcp=choice.transport == "udp" and not situation.tried)
+            early = choice.transport == "udp" and not situation.tried
+            return Choice(choice.transport, choice.reason, choice.patience, early)
         if situation.setup and situation.tcp_open and not situation.liveness:
             return first_of(
                 situation,
