@@ -1,7 +1,7 @@
 """Finite-field Diffie-Hellman over the MODP groups of RFC 3526: for peers that know nothing newer.
 
-`cryptography` deprecates it, as RFC 8247 is about to, so it is in no default proposal and this module is loaded when a
-group of it is first used. OpenSSL is still preferred over `pow`: it is six times faster and its time does not depend on
+`cryptography` has deprecated it, so it is in no default proposal and this module is loaded when a group of it is first
+used. OpenSSL is still preferred over `pow`: it is six times faster and its time does not depend on
 the exponent. The one thing it cannot do is to begin with an exponent of ours, so the public value is computed as an
 exchange with the generator.
 """
@@ -13,11 +13,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from cryptography.hazmat.primitives.asymmetric import dh
-from cryptography.utils import CryptographyDeprecationWarning
-
 from ..errors import InvalidSyntax
 from ..wire.numbers import Ke
+
+with warnings.catch_warnings():
+    # Naming these classes is what warns. Whoever configured MODP knows, and a core has nobody to tell.
+    warnings.simplefilter("ignore")
+    from cryptography.hazmat.primitives.asymmetric.dh import DHParameterNumbers, DHPrivateNumbers, DHPublicNumbers
 
 __all__ = ["MODP_OCTETS", "ModpAgreement", "prime"]
 
@@ -59,14 +61,6 @@ def _scaled_pi(bits: int) -> int:
     return (16 * arctan_of_inverse(5) - 4 * arctan_of_inverse(239)) >> 64
 
 
-class _Deprecated(warnings.catch_warnings):
-    """Use what `cryptography` warns about: whoever configured MODP knows, and a core has nobody to warn."""
-
-    def __enter__(self) -> None:
-        super().__enter__()
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-
-
 class ModpAgreement:
     """A key pair of a MODP group, made of 64 octets from *random*."""
 
@@ -75,12 +69,11 @@ class ModpAgreement:
         self._length = MODP_OCTETS[group]
         self._prime = prime(group)
         exponent = int.from_bytes(random(_EXPONENT), "big") | 1 << (8 * _EXPONENT - 1)
-        with _Deprecated():
-            self._parameters = dh.DHParameterNumbers(self._prime, 2)
-            generator = dh.DHPublicNumbers(2, self._parameters)
-            # OpenSSL takes the public half of a private key on trust; it has no part in an exchange.
-            self._private = dh.DHPrivateNumbers(exponent, generator).private_key()
-            self.public = self._private.exchange(generator.public_key()).rjust(self._length, b"\0")
+        self._parameters = DHParameterNumbers(self._prime, 2)
+        generator = DHPublicNumbers(2, self._parameters)
+        # OpenSSL takes the public half of a private key on trust; it has no part in an exchange.
+        self._private = DHPrivateNumbers(exponent, generator).private_key()
+        self.public = self._private.exchange(generator.public_key()).rjust(self._length, b"\0")
 
     def shared(self, peer_public: bytes) -> bytes:
         """Return g^ir, padded to the length of the prime. Raises InvalidSyntax as `KeyAgreement.shared` does."""
@@ -89,9 +82,8 @@ class ModpAgreement:
         value = int.from_bytes(peer_public, "big")
         if not 1 < value < self._prime - 1:
             raise InvalidSyntax("the public value is 0, 1, p-1 or larger")
-        with _Deprecated():
-            try:
-                peer = dh.DHPublicNumbers(value, self._parameters).public_key()
-                return self._private.exchange(peer).rjust(self._length, b"\0")
-            except ValueError as error:
-                raise InvalidSyntax(f"the public value is refused: {error}") from None
+        try:
+            peer = DHPublicNumbers(value, self._parameters).public_key()
+            return self._private.exchange(peer).rjust(self._length, b"\0")
+        except ValueError as error:
+            raise InvalidSyntax(f"the public value is refused: {error}") from None

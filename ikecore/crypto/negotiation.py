@@ -29,14 +29,16 @@ _REQUIRED: Final[Mapping[int, frozenset[int]]] = {
 """INTEG is required as well, unless the cipher is an AEAD."""
 _ADDITIONAL: Final = frozenset(range(TransformType.ADDKE1, TransformType.ADDKE7 + 1))
 _CAN_BE_NONE: Final = frozenset({_INTEG, _KE}) | _ADDITIONAL
-_SUPPORTED: Final[Mapping[int, frozenset[Transform]]] = {
-    Protocol.IKE: IKE_TRANSFORMS | {Transform(kind, _NONE) for kind in _ADDITIONAL},
-    Protocol.ESP: ESP_TRANSFORMS | {Transform(kind, _NONE) for kind in _ADDITIONAL},
+_NO_ADDITIONAL: Final = frozenset(Transform(kind, _NONE) for kind in _ADDITIONAL)
+_SUPPORTED: Final[Mapping[int, frozenset[bytes]]] = {
+    Protocol.IKE: frozenset(each.octets for each in IKE_TRANSFORMS | _NO_ADDITIONAL),
+    Protocol.ESP: frozenset(each.octets for each in ESP_TRANSFORMS | _NO_ADDITIONAL),
 }
+"""Octets instead of values: they are compared many times, and at the speed of bytes."""
 _AEADS: Final = frozenset(number for number, cipher in CIPHERS.items() if cipher.aead)
 
-ByType = dict[int, dict[Transform, None]]
-"""Transforms by type, each type an ordered set."""
+ByType = dict[int, dict[bytes, Transform]]
+"""Transforms by type and then by their octets, in order."""
 
 
 def choose_proposal(
@@ -92,10 +94,10 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
         chosen[transform.type] = transform
     choices = _by_type(proposal.transforms, True)
     for kind, transform in chosen.items():
-        if transform not in choices.get(kind, ()) and not (kind not in choices and _is_none(transform)):
+        if transform.octets not in choices.get(kind, ()) and not (kind not in choices and _is_none(transform)):
             raise NoProposalChosen(f"transform {transform.id} of type {kind} was never offered, or was altered")
     for kind, transforms in choices.items():
-        if kind not in chosen and not any(map(_is_none, transforms)):
+        if kind not in chosen and not any(map(_is_none, transforms.values())):
             raise NoProposalChosen(f"the accepted proposal lacks a transform of type {kind}")
 
 
@@ -107,7 +109,7 @@ def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
     types: ByType = {}
     for transform in transforms:
         if with_group or transform.type != _KE:
-            types.setdefault(transform.type, {})[transform] = None
+            types.setdefault(transform.type, {})[transform.octets] = transform
     return types
 
 
@@ -125,8 +127,8 @@ def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
             ciphers.add(number in _AEADS)
         elif kind == _INTEG and number != _NONE:
             integrity = True
-        if transform in supported and (with_group or kind != _KE or number == _NONE):
-            kept.setdefault(kind, {})[transform] = None
+        if transform.octets in supported and (with_group or kind != _KE or number == _NONE):
+            kept.setdefault(kind, {})[transform.octets] = transform
     # A type of which nothing is left cannot be answered; AEADs stand alone (RFC 7296 section 3.3, RFC 5282).
     mixed = len(ciphers) > 1 or (integrity and True in ciphers)
     return None if mixed or len(kept) < len(kinds) or not _REQUIRED[proposal.protocol] <= kinds else kept
@@ -134,19 +136,20 @@ def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
 
 def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tuple[Transform, ...] | None:
     """Pick one transform of each offered type, in the order of *want*; None if there is a type without one."""
-    if any(kind not in types and not any(map(_is_none, transforms)) for kind, transforms in want.items()):
+    if any(kind not in types and not any(map(_is_none, choices.values())) for kind, choices in want.items()):
         return None  # we want something that is not there at all
     picked: dict[int, Transform] = {}
     for kind, offered in types.items():
-        choices: Iterable[Transform] = want.get(kind, ())
-        if kind not in want:
-            found = next(filter(_is_none, offered), None)
+        choices = want.get(kind)
+        if choices is None:
+            found = next(filter(_is_none, offered.values()), None)
         else:
+            order: Iterable[bytes] = choices
             if kind == _KE and group is not None:
-                choices = sorted(choices, key=lambda each: each.id != group)
-            found = next((each for each in choices if each in offered), None)
+                order = sorted(choices, key=lambda octets: choices[octets].id != group)
+            found = next((offered[octets] for octets in order if octets in offered), None)
             if found is None and longer and kind == _ENCR:
-                found = _longer(offered, choices)
+                found = _longer(offered.values(), choices.values())
         if found is None:
             return None
         picked[kind] = found

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import warnings
 from collections.abc import Callable
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import dh, ec
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikecore.crypto import SUPPORTED_GROUPS, generate, public_length
+from ikecore.crypto import SUPPORTED_GROUPS, generate, modp, public_length
 from ikecore.crypto.modp import prime
 from ikecore.errors import InvalidSyntax, LocalProtocolError
 from ikecore.wire.numbers import Ke
@@ -125,7 +126,7 @@ def test_a_value_that_openssl_refuses_for_reasons_of_its_own_is_the_peers_fault(
         raise ValueError("not today")
 
     ours, theirs = generate(Ke.MODP_2048, dice(1)), generate(Ke.MODP_2048, dice(2))
-    monkeypatch.setattr(dh, "DHPublicNumbers", refuse)
+    monkeypatch.setattr(modp, "DHPublicNumbers", refuse)
     with pytest.raises(InvalidSyntax, match="not today"):
         ours.shared(theirs.public)
 
@@ -134,7 +135,8 @@ def test_modp_is_quiet_and_leaves_the_filters_of_warnings_alone() -> None:
     before = list(warnings.filters)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        generate(Ke.MODP_2048, dice(1)).shared(generate(Ke.MODP_2048, dice(2)).public)
+        fresh = importlib.reload(modp)
+        fresh.ModpAgreement(Ke.MODP_2048, dice(1)).shared(generate(Ke.MODP_2048, dice(2)).public)
     assert caught == []
     assert warnings.filters == before
 
