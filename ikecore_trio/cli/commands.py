@@ -57,7 +57,12 @@ def print_version(context: click.Context, option: click.Parameter, wanted: bool)
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version and exit."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Show the version and exit.",
 )
 def cli() -> None:
     """IKEv2 over UDP and TCP: watch it, speak it, take it apart.

@@ -193,17 +193,21 @@ class Reader:
         if children is not None:
             extra["children"] = children
         addresses = tuple(each for each in self._remotes[name] if each not in self._names[name])
-        return Connection(
-            name=name,
-            local_identity=ours.identity,
-            local=ours.credential,
-            remote=theirs,
-            remote_identity=remote_identity,
-            remote_addresses=addresses,
-            transports=transports,
-            send_certificates=send,  # type: ignore[arg-type]
-            **extra,
-        )
+        try:
+            return Connection(
+                name=name,
+                local_identity=ours.identity,
+                local=ours.credential,
+                remote=theirs,
+                remote_identity=remote_identity,
+                remote_addresses=addresses,
+                transports=transports,
+                send_certificates=send,  # type: ignore[arg-type]
+                **extra,
+            )
+        except LocalProtocolError as error:
+            table.note(str(error))
+            return None
 
     def _addresses(self, name: str, table: Table) -> None:
         """Read where the connection goes from and to."""
@@ -295,13 +299,16 @@ def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:
         for key in ("local_ts", "remote_ts"):
             texts = table.texts(key, TS_WORDS)
             if texts and texts != ("dynamic",):
-                extra[key] = table.parsed(key, parse_selector, TS_WORDS)
+                extra[key] = table.parsed(key, parse_selector, TS_WORDS) or None
         proposals = read_proposals(table, "esp_proposals", esp_proposals, ESP_WORDS)
         if proposals:
             extra["proposals"] = proposals
         extra["mode"] = table.choice("mode", CHILD_MODES, "tunnel")
         table.finish()
-        found.append(ChildConfig(name=name, **extra))
+        try:
+            found.append(ChildConfig(name=name, **extra))
+        except LocalProtocolError as error:
+            table.note(str(error))
     return tuple(found)
 
 

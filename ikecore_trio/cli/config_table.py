@@ -50,6 +50,10 @@ class Table:
         """Note that *key* has to be there."""
         self._problems.append(f"{self.at(key)}: missing; allowed: {allowed}")
 
+    def note(self, problem: str) -> None:
+        """Note a problem with the table as a whole."""
+        self._problems.append(f"{self.path}: {problem}")
+
     def text(self, key: str, allowed: str, default: str | None = None) -> str | None:
         """Return a string that is not empty."""
         value = self._take(key)

@@ -62,7 +62,7 @@ class Attempt:
     async def run(self) -> int:
         """Connect and wait; return the exit code. Raises `CommandFailed` where no SA came up."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stop_on_signal, self._stop)
+            await nursery.start(stop_on_signal, self._stop)
             try:
                 with self._scope:
                     await self._connect()

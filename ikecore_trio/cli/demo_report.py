@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ikecore.errors import IkeError
+from ikecore.errors import IkeError, PeerUnreachable
 from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished
 from ikecore.outputs import Output
 
@@ -108,8 +108,9 @@ class Printer:
         text = f"{type(error).__name__}: {printable(str(error))}"
         lines: list[Line] = [((f"No IKE SA, given up after {duration(seconds)}", "head"),)]
         lines += [((f"  {part}", "bad"),) for part in wrap(text, self._width - 2)]
-        hint = "The demonstration gives up after 4 transmissions of a message; the default is 12, over minutes."
-        lines += [((f"  {part}", "dim"),) for part in wrap(hint, self._width - 2)]
+        if isinstance(error, PeerUnreachable):
+            hint = "The demonstration gives up after 4 transmissions of a message; the default is 12, over minutes."
+            lines += [((f"  {part}", "dim"),) for part in wrap(hint, self._width - 2)]
         return lines
 
     def _up(

@@ -56,8 +56,8 @@ async def serving(
             ikecore_trio.open_endpoint(config, settings.listen, on_event=reporter) as endpoint,
             trio.open_nursery() as nursery,
         ):
+            await nursery.start(stop_on_signal, stop.set)
             tell_listening(reporter, endpoint.locals)
-            nursery.start_soon(stop_on_signal, stop.set)
             nursery.start_soon(endpoint.serve, until_closed)
             with trio.move_on_after(float("inf") if seconds is None else seconds):
                 await stop.wait()

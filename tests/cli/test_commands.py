@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 HEAVY = ("click", "rich", "trio", "cryptography", "attrs", "dpkt", "ikecore")
 
 
-def test_importing_loads_nothing_heavy(script):
+def test_importing_loads_nothing_heavy(script: Any) -> None:
     code = f"import sys, ikecore_trio.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
     result = script(code=code)
     assert (result.stdout, result.returncode) == ("[]\n", 0)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo", "--help"], ["decode", "--help"], ["--version"]])
-def test_help_loads_only_click(script, arguments):
+def test_help_loads_only_click(script: Any, arguments: list[str]) -> None:
     code = (
         "import sys, ikecore_trio.cli\n"
         "try:\n"
@@ -28,7 +31,7 @@ def test_help_loads_only_click(script, arguments):
 
 
 @pytest.mark.parametrize("missing", ["click", "rich", "trio", "dpkt"])
-def test_missing_extras_are_told_with_what_to_install(script, missing):
+def test_missing_extras_are_told_with_what_to_install(script: Any, missing: str) -> None:
     code = (
         "import sys\n"
         "class Block:\n"
@@ -47,21 +50,21 @@ def test_missing_extras_are_told_with_what_to_install(script, missing):
     assert "Traceback" not in result.stderr
 
 
-def test_a_wrong_option_is_a_usage_error(run):
+def test_a_wrong_option_is_a_usage_error(run: Any) -> None:
     result = run("demo", "--network", "wireless")
     assert result.exit_code == 2
     assert "drops-fragments" in result.stderr
 
 
 @pytest.mark.parametrize("command", ["demo", "serve", "connect", "decode"])
-def test_every_help_tells_the_exit_codes(run, command):
+def test_every_help_tells_the_exit_codes(run: Any, command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "Exit codes: 0 done, 1 the protocol failed, 2 something has to be" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_a_reader_that_goes_away_is_no_error(script, tmp_path):
+def test_a_reader_that_goes_away_is_no_error(script: Any, tmp_path: Path) -> None:
     messages = tmp_path / "messages.hex"
     messages.write_text("ab" * 28 + "\n\n" + ("00" * 30 + "\n\n") * 2000)
     code = (

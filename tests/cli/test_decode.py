@@ -17,8 +17,8 @@ def recorded(name: str) -> tuple[list[bytes], str]:
     """Return the messages of a recorded exchange, and its keys as a table."""
     content: dict[str, Any] = json.loads((ROOT / "vectors" / f"{name}.json").read_text())
     rows = [
-        f"{sa['spi_i']},{sa['spi_r']},{sa['sk_ei']},{sa['sk_er']},\"{sa['encr']}\","
-        f"{sa.get('sk_ai', '')},{sa.get('sk_ar', '')},\"{sa['integ']}\"\n"
+        f'{sa["spi_i"]},{sa["spi_r"]},{sa["sk_ei"]},{sa["sk_er"]},"{sa["encr"]}",'
+        f'{sa.get("sk_ai", "")},{sa.get("sk_ar", "")},"{sa["integ"]}"\n'
         for sa in content["ike_sas"]
     ]
     return [bytes.fromhex(message["hex"]) for message in content["messages"]], "".join(rows)
@@ -61,7 +61,7 @@ IKE_SA_INIT request 0, from the original initiator
 """
 
 
-def test_a_recorded_message(run, tmp_path):
+def test_a_recorded_message(run: Any, tmp_path: Path) -> None:
     messages, _ = recorded("strongswan-udp-psk-aes-gcm")
     for content in (messages[0], messages[0].hex().encode()):
         path = tmp_path / "message"
@@ -75,13 +75,19 @@ def test_a_recorded_message(run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("strongswan-udp-psk-aes-gcm", ['identity  "a.lab"', "SHARED_KEY_MESSAGE_INTEGRITY_CODE", "REKEY_SA", "ESP, SPI"]),
+        (
+            "strongswan-udp-psk-aes-gcm",
+            ['identity  "a.lab"', "SHARED_KEY_MESSAGE_INTEGRITY_CODE", "REKEY_SA"],
+        ),
         ("strongswan-udp-psk-aes-cbc", ["TSi  Traffic Selectors of the initiator", "10.1.0.0 to 10.1.255.255"]),
-        ("strongswan-udp-cert-frag", ["fragment 3 of 3: 287 octets decrypted; all are there, and make 2653 octets", "CERT "]),
+        (
+            "strongswan-udp-cert-frag",
+            ["3 of 3: 287 octets decrypted; all are there, and make 2653 octets", "CERT "],
+        ),
         ("libreswan-tcp-shim", ["IKE_AUTH response 1", "D  Delete"]),
     ],
 )
-def test_with_keys_everything_is_shown(run, tmp_path, name, words):
+def test_with_keys_everything_is_shown(run: Any, tmp_path: Path, name: str, words: Any) -> None:
     messages, keys = recorded(name)
     (tmp_path / "keys").write_text(keys)
     (tmp_path / "messages").write_text("\n\n".join(message.hex() for message in messages))
@@ -95,21 +101,21 @@ def test_with_keys_everything_is_shown(run, tmp_path, name, words):
     assert max(map(len, result.stdout.splitlines())) <= 80
 
 
-def test_without_keys_it_says_so(run):
+def test_without_keys_it_says_so(run: Any) -> None:
     messages, _ = recorded("strongswan-udp-psk-aes-gcm")
     result = run("decode", input=messages[2])
     assert "  encrypted; --keys FILE decrypts it\n" in result.stdout
     assert result.exit_code == 0
 
 
-def test_keys_of_another_sa(run, tmp_path):
+def test_keys_of_another_sa(run: Any, tmp_path: Path) -> None:
     messages, _ = recorded("strongswan-udp-psk-aes-gcm")
     (tmp_path / "keys").write_text(recorded("strongswan-udp-psk-aes-cbc")[1])
     result = run("decode", "-", "--keys", tmp_path / "keys", input=messages[2])
     assert "the key table has no row for these SPIs" in result.stdout
 
 
-def test_an_algorithm_that_we_do_not_compute(run, tmp_path):
+def test_an_algorithm_that_we_do_not_compute(run: Any, tmp_path: Path) -> None:
     messages, keys = recorded("strongswan-udp-psk-aes-gcm")
     (tmp_path / "keys").write_text(keys.replace("AES-GCM-256 with 16 octet ICV [RFC5282]", "3DES [RFC2451]"))
     result = run("decode", "-", "--keys", tmp_path / "keys", input=messages[2])
@@ -126,7 +132,7 @@ def test_an_algorithm_that_we_do_not_compute(run, tmp_path):
         (175, 0x0F, "(octet 17"),
     ],
 )
-def test_the_octet_at_fault_is_named(run, at, value, words):
+def test_the_octet_at_fault_is_named(run: Any, at: int, value: int, words: Any) -> None:
     message = bytearray(recorded("strongswan-udp-psk-aes-gcm")[0][0])
     message[at] = value
     result = run("decode", input=bytes(message))
@@ -134,7 +140,7 @@ def test_the_octet_at_fault_is_named(run, at, value, words):
     assert result.exit_code == 1
 
 
-def test_a_wrong_icv(run, tmp_path):
+def test_a_wrong_icv(run: Any, tmp_path: Path) -> None:
     messages, keys = recorded("strongswan-udp-psk-aes-gcm")
     (tmp_path / "keys").write_text(keys)
     message = bytearray(messages[2])
@@ -144,7 +150,7 @@ def test_a_wrong_icv(run, tmp_path):
     assert result.exit_code == 1
 
 
-def test_a_message_without_the_payloads_of_its_exchange(run):
+def test_a_message_without_the_payloads_of_its_exchange(run: Any) -> None:
     from ikecore.wire import Nonce, encode_message
 
     message = encode_message(
@@ -156,7 +162,7 @@ def test_a_message_without_the_payloads_of_its_exchange(run):
     assert result.exit_code == 1
 
 
-def test_json_is_one_object_per_message(run, tmp_path):
+def test_json_is_one_object_per_message(run: Any, tmp_path: Path) -> None:
     messages, keys = recorded("strongswan-udp-psk-aes-gcm")
     (tmp_path / "keys").write_text(keys)
     result = run("decode", "-", "--json", "--keys", tmp_path / "keys", input=messages[0] + messages[2])
@@ -176,13 +182,11 @@ def test_json_is_one_object_per_message(run, tmp_path):
     assert [part["name"] for part in second["decrypted"]][:4] == ["IDi", "N(INITIAL_CONTACT)", "IDr", "AUTH"]
 
 
-def test_words_of_the_peer_stay_on_their_line(run):
-    from ikecore.wire import Nonce, VendorId, encode_message
+def test_words_of_the_peer_stay_on_their_line(run: Any) -> None:
+    from ikecore.wire import Nonce, Payload, VendorId, encode_message
 
-    payloads = [Nonce(bytes(32)), VendorId(b"\x1b[2Jevil\nRC 0")]
-    message = encode_message(
-        spi_i=b"initiatr", spi_r=bytes(8), exchange=34, flags=8, message_id=0, payloads=payloads
-    )
+    payloads: list[Payload] = [Nonce(bytes(32)), VendorId(b"\x1b[2Jevil\nRC 0")]
+    message = encode_message(spi_i=b"initiatr", spi_r=bytes(8), exchange=34, flags=8, message_id=0, payloads=payloads)
     result = run("decode", input=message)
     assert "\x1b" not in result.stdout
     assert "\nRC 0" not in result.stdout
@@ -196,7 +200,7 @@ def test_words_of_the_peer_stay_on_their_line(run):
         (["-"], "standard input: the file is empty"),
     ],
 )
-def test_what_cannot_be_read(run, arguments, words):
+def test_what_cannot_be_read(run: Any, arguments: list[str], words: Any) -> None:
     result = run("decode", *arguments, input=b"")
     assert result.exit_code == 2
     assert f"ikecore: {words}\n" in result.stderr

@@ -94,5 +94,5 @@ def test_the_logger_appends_each_sa_once_for_its_owner_alone(tmp_path: Path) -> 
 
 
 def test_a_file_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UsageProblem, match="IKEKEYLOGFILE: .* cannot be written: Is a directory"):
+    with pytest.raises(UsageProblem, match=r"IKEKEYLOGFILE: .* cannot be written: Is a directory"):
         key_logger({"IKEKEYLOGFILE": str(tmp_path)})

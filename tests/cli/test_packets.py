@@ -6,6 +6,7 @@ import io
 import random
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import dpkt
 import pytest
@@ -95,9 +96,7 @@ def test_ip_fragments_in_any_order(order: tuple[int, ...]) -> None:
     one = message(1, 4000)
     payload = bytes(udp(one, 500, 500))
     pieces = [payload[at : at + 1480] for at in range(0, len(payload), 1480)]
-    packets = [
-        ip4(piece, id=7, offset=at * 1480, mf=int(at < len(pieces) - 1)) for at, piece in enumerate(pieces)
-    ]
+    packets = [ip4(piece, id=7, offset=at * 1480, mf=int(at < len(pieces) - 1)) for at, piece in enumerate(pieces)]
     assert read([packets[at] for at in order]) == [(3, "UDP", "ike", one)]
 
 
@@ -199,7 +198,5 @@ def test_damaged_captures_raise_nothing_else(cut: int, noise: bytes, rng: random
     data = bytearray(capture([ethernet(ip4(udp(message(1), 500, 500))), ethernet(tcp(message(2), 1))]))
     at = rng.randrange(len(data))
     data[at : at + len(noise)] = noise
-    try:
+    with suppress(UsageProblem):
         read_captured(bytes(data[: max(1, len(data) - cut)]), "file")
-    except UsageProblem:
-        pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,18 +22,18 @@ from ikecore_trio.cli.text import address_text, duration, printable, size
         (b"\xff\x00", "\\xff\\x00"),
     ],
 )
-def test_printable(given, shown):
+def test_printable(given: Any, shown: str) -> None:
     assert printable(given) == shown
 
 
 @given(st.one_of(st.text(), st.binary()))
-def test_printable_is_one_line_without_controls(data):
+def test_printable_is_one_line_without_controls(data: Any) -> None:
     shown = printable(data)
     assert shown.isprintable()
     assert len(shown.splitlines()) <= 1
 
 
-def test_addresses_and_numbers():
+def test_addresses_and_numbers() -> None:
     assert address_text(("192.0.2.1", 500)) == "192.0.2.1:500"
     assert address_text(("2001:db8::1", 4500)) == "[2001:db8::1]:4500"
     assert address_text(None) == "?"

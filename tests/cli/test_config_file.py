@@ -1,0 +1,379 @@
+"""The configuration file: what each word means, and that every mistake is told with key, value and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+from ikecore import (
+    BySize,
+    CertificateCredential,
+    Identity,
+    Listen,
+    PinnedKeys,
+    PskCredential,
+    TrustedCertificates,
+    UdpOnly,
+    WholeMission,
+)
+from ikecore.crypto import DEFAULT_IKE_PROPOSALS, esp_proposals, ike_proposals
+from ikecore.sa import parse_selector
+from ikecore.testing.pki import CertificateAuthority
+from ikecore_trio.cli.config_file import Settings, read_settings
+from ikecore_trio.cli.problems import UsageProblem
+
+ROOT = CertificateAuthority("Root", utc=datetime.now(UTC))
+GATEWAY = ROOT.intermediate("Below").leaf(["gateway.example"])
+
+PSK = """
+[connections.office]
+{connection}
+local = {{ auth = "psk", id = "client.example" {local} }}
+remote = {{ auth = "psk", id = "gateway.example" {remote} }}
+{children}
+[secrets.ike-1]
+secret = "swordfish"
+{rest}
+"""
+
+
+def pem(*certificates: bytes) -> bytes:
+    return b"".join(x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in certificates)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with certificates and keys."""
+    (tmp_path / "ca.pem").write_bytes(pem(ROOT.der))
+    (tmp_path / "gateway.pem").write_bytes(pem(*GATEWAY.chain))
+    (tmp_path / "gateway.der").write_bytes(GATEWAY.chain[0])
+    (tmp_path / "public.der").write_bytes(GATEWAY.public_key)
+    (tmp_path / "gateway.key").write_bytes(GATEWAY.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    locked = GATEWAY.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open sesame"))
+    (tmp_path / "locked.key").write_bytes(locked)
+    (tmp_path / "junk.pem").write_bytes(b"not a certificate")
+    return tmp_path
+
+
+def settings(folder: Path, text: str) -> Settings:
+    path = folder / "ike.toml"
+    path.write_text(text)
+    return read_settings(path)
+
+
+def psk(connection: str = "", local: str = "", remote: str = "", children: str = "", rest: str = "") -> str:
+    return PSK.format(connection=connection, local=local, remote=remote, children=children, rest=rest)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    with pytest.raises(UsageProblem) as caught:
+        settings(folder, text)
+    return [line.removeprefix(f"{folder / 'ike.toml'}: ") for line in caught.value.lines]
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+
+
+def test_the_shortest_file(folder: Path) -> None:
+    read = settings(folder, psk())
+    (connection,) = read.connections
+    assert connection.name == "office"
+    assert connection.local_identity == Identity.parse("client.example")
+    assert connection.remote_identity == Identity.parse("gateway.example")
+    assert connection.local == connection.remote == PskCredential(b"swordfish")
+    assert connection.proposals == DEFAULT_IKE_PROPOSALS
+    assert len(connection.children) == 1
+    assert connection.transports.policy == BySize()
+    assert read.listen == Listen(hosts=("127.0.0.1",))
+
+
+def test_everything_about_a_connection(folder: Path) -> None:
+    text = psk(
+        connection='version = 2\nlocal_addrs = "192.0.2.1"\nremote_addrs = ["192.0.2.2", "gateway.example"]\n'
+        'remote_port = 1500\nproposals = ["aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"]\nsend_cert = '
+        '"never"\n'
+        'transports = { policy = "by-size", threshold = 900, udp_nat_port = 14500, tcp_port = 10500, announce_tcp = 0, '
+        'half_close = true, udp_start = "nat" }',
+        children='[connections.office.children.net]\nlocal_ts = "10.1.0.0/16"\nremote_ts = ["10.2.0.0/16", '
+        '"10.3.0.1[tcp/80]"]\nesp_proposals = "aes128gcm16, aes256-sha256"\nmode = "transport"\n'
+        '[connections.office.children.host]\nlocal_ts = "dynamic"',
+    )
+    read = settings(folder, text)
+    (connection,) = read.connections
+    transports = connection.transports
+    assert connection.proposals == ike_proposals("aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519")
+    assert connection.send_certificates == "never"
+    assert (transports.udp_port, transports.udp_nat_port, transports.tcp_port) == (1500, 14500, 10500)
+    assert (transports.announce_tcp, transports.half_close, transports.udp_start) == (0, True, "nat")
+    assert transports.policy == BySize(threshold=900)
+    net, host = connection.children
+    assert net.local_ts == (parse_selector("10.1.0.0/16"),)
+    assert net.remote_ts == (parse_selector("10.2.0.0/16"), parse_selector("10.3.0.1[tcp/80]"))
+    assert net.proposals == esp_proposals("aes128gcm16", "aes256-sha256")
+    assert (net.mode, host.mode, host.local_ts) == ("transport", "tunnel", None)
+    assert read.sources == {"office": "192.0.2.1"}
+    assert read.hosts_of(connection) == ("192.0.2.2", "gateway.example")
+    assert read.listen.hosts == ("192.0.2.1",)
+
+
+@pytest.mark.parametrize(
+    ("word", "policy"), [("by-size", BySize()), ("udp-only", UdpOnly()), ("whole-mission", WholeMission())]
+)
+def test_a_policy_in_one_word(folder: Path, word: str, policy: object) -> None:
+    assert settings(folder, psk(f'transports = "{word}"')).connections[0].transports.policy == policy
+
+
+def test_no_children_at_all(folder: Path) -> None:
+    assert settings(folder, psk("children = {}")).connections[0].children == ()
+
+
+def test_listening(folder: Path) -> None:
+    text = psk(rest='[listen]\nhosts = ["192.0.2.1", "2001:db8::1"]\nudp = 0\nudp_nat = false\ntcp = 500')
+    assert settings(folder, text).listen == Listen(hosts=("192.0.2.1", "2001:db8::1"), udp=0, udp_nat=None, tcp=500)
+
+
+@pytest.mark.parametrize(
+    ("text", "octets"), [("swordfish", b"swordfish"), ("0x00ff", b"\x00\xff"), ("0sAP8=", b"\x00\xff")]
+)
+def test_secrets_as_swanctl_writes_them(folder: Path, text: str, octets: bytes) -> None:
+    read = settings(folder, psk().replace("swordfish", text))
+    assert read.connections[0].local == PskCredential(octets)
+
+
+def test_the_secret_that_fits_best_is_taken(folder: Path) -> None:
+    text = psk(
+        rest='[secrets.ike-2]\nid = "gateway.example"\nsecret = "one side"\n'
+        '[secrets.ike-3]\nid = ["client.example", "gateway.example"]\nsecret = "both"\n'
+        '[secrets.ike-4]\nid = ["other.example"]\nsecret = "neither"'
+    )
+    assert settings(folder, text).connections[0].local == PskCredential(b"both")
+    assert settings(folder, text.replace('"client.example", "gate', '"gate')).connections[0].local == PskCredential(
+        b"one side"
+    )
+
+
+CERTIFICATES = """
+[connections.office]
+local = { auth = "pubkey", certs = ["gateway.pem"] }
+remote = { auth = "pubkey", cacerts = "ca.pem" }
+[secrets.private-1]
+file = "gateway.key"
+"""
+
+
+def test_certificates(folder: Path) -> None:
+    (connection,) = settings(folder, CERTIFICATES).connections
+    assert isinstance(connection.local, CertificateCredential)
+    assert connection.local.chain == GATEWAY.chain
+    assert connection.remote == TrustedCertificates(anchors=(ROOT.der,))
+    assert str(connection.local_identity) == "CN=gateway.example"
+    assert connection.remote_identity is None
+
+
+@pytest.mark.parametrize("pin", ['certs = "gateway.der"', 'pubkeys = "public.der"'])
+def test_pinned_keys(folder: Path, pin: str) -> None:
+    (connection,) = settings(folder, CERTIFICATES.replace('cacerts = "ca.pem"', pin)).connections
+    assert connection.remote == PinnedKeys(keys=(GATEWAY.public_key,))
+
+
+def test_a_key_with_a_passphrase(folder: Path) -> None:
+    text = CERTIFICATES.replace('"gateway.key"', '"locked.key"\nsecret = "open sesame"')
+    assert isinstance(settings(folder, text).connections[0].local, CertificateCredential)
+
+
+def test_which_connection(folder: Path) -> None:
+    second = psk().replace("office", "home").partition("[secrets")[0]
+    read = settings(folder, psk() + second)
+    assert read.connection("home").name == "home"
+    with pytest.raises(UsageProblem, match="which connection\\? It has office, home"):
+        read.connection(None)
+    with pytest.raises(UsageProblem, match="there is no connection 'work'; it has office, home"):
+        read.connection("work")
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+MISTAKES = [
+    (psk("version = 1"), "connections.office.version: 1 is not allowed; allowed: an integer from 2 to 2"),
+    (psk("verson = 2"), "connections.office.verson: unknown key; allowed: version, local_addrs, remote_addrs, "),
+    (
+        psk('proposals = "aes256-wuff"'),
+        'connections.office.proposals: "aes256-wuff" is not allowed; allowed: proposals',
+    ),
+    (psk("proposals = 7"), "connections.office.proposals: 7 is not allowed; allowed: proposals such as"),
+    (psk('local_addrs = "home"'), 'connections.office.local_addrs: "home" is not allowed; allowed: addresses of this'),
+    (psk("remote_port = 70000"), "connections.office.remote_port: 70000 is not allowed; allowed: an integer from 1 to"),
+    (psk("remote_port = true"), "connections.office.remote_port: true is not allowed; allowed: an integer from 1 to"),
+    (
+        psk('send_cert = "yes"'),
+        'connections.office.send_cert: "yes" is not allowed; allowed: "always", "ifasked", "nev',
+    ),
+    (
+        psk('transports = "tcp"'),
+        'connections.office.transports: "tcp" is not allowed; allowed: "by-size", "udp-only", ',
+    ),
+    (
+        psk('transports = { policy = "tcp" }'),
+        'connections.office.transports.policy: "tcp" is not allowed; allowed: "by-size", "udp-only", "whole-mission"',
+    ),
+    (
+        psk('transports = { policy = "udp-only", threshold = 3 }'),
+        "connections.office.transports.threshold: 3 is not allowed; allowed: nothing here; it belongs to policy",
+    ),
+    (psk("transports = { port = 3 }"), "connections.office.transports.port: unknown key; allowed: policy, "),
+    (
+        psk(local=', certs = "a.pem"'),
+        'connections.office.local.certs: ["a.pem"] is not allowed; allowed: nothing here; ',
+    ),
+    (psk(local=', secret = "x"'), "connections.office.local.secret: unknown key; allowed: "),
+    (
+        psk().replace('auth = "psk", id = "client', 'id = "client'),
+        'connections.office.local.auth: missing; allowed: "psk"',
+    ),
+    (
+        psk().replace('"psk", id = "client', '"ps", id = "client'),
+        'connections.office.local.auth: "ps" is not allowed; all',
+    ),
+    (
+        psk().replace(', id = "client.example"', ""),
+        "connections.office.local.id: missing; allowed: who we are: an address",
+    ),
+    (
+        psk().replace('id = "client.example"', "id = 7"),
+        "connections.office.local.id: 7 is not allowed; allowed: an addre",
+    ),
+    (
+        psk().replace("remote = {", "remoat = {"),
+        'connections.office.remote: missing; allowed: a table with auth = "psk"',
+    ),
+    (
+        psk(children='[connections.office.children.net]\nlocal_ts = "10.1/16"'),
+        'connections.office.children.net.local_ts: "10.1/16" is not allowed; allowed: "10.0.0.0/24", "10.0.0.1-10.0.0.',
+    ),
+    (
+        psk(children='[connections.office.children.net]\nmode = "beet"'),
+        'connections.office.children.net.mode: "beet" is not allowed; allowed: "tunnel", "transport"',
+    ),
+    (
+        psk(children='[connections.office.children.net]\nesp_proposals = ["aes128"]'),
+        'connections.office.children.net.esp_proposals: "aes128" is not allowed; allowed: proposals such as "aes256gcm',
+    ),
+    (
+        psk(rest="[listen]\nudp = -1"),
+        "listen.udp: -1 is not allowed; allowed: a port from 0 (any free one) to 65535, or f",
+    ),
+    (
+        psk(rest='[listen]\nhosts = "localhost"'),
+        'listen.hosts: "localhost" is not allowed; allowed: addresses of this mac',
+    ),
+    (
+        psk(rest='[secrets.eap-1]\nsecret = "x"'),
+        "secrets.eap-1: the value (not shown) is not allowed; allowed: tables cal",
+    ),
+    (psk(rest="[swanctl]\nx = 1"), "swanctl: unknown key; allowed: listen, secrets, connections"),
+    ("[connections]", "connections: {} is not allowed; allowed: at least one connection, such as [connections.office]"),
+    ("", "connections: missing; allowed: a table of connections, such as [connections.office]"),
+    ("connections = 3", "connections: 3 is not allowed; allowed: a table of connections, such as [connections.office]"),
+    ("[connections]\noffice = 3", "connections.office: 3 is not allowed; allowed: a table"),
+    (
+        psk().replace("[secrets.ike-1]", '[secrets.ike-1]\nid = "other.example"'),
+        'connections.office.local.auth: "psk" is not allowed; allowed: this only with a key for ',
+    ),
+    (
+        CERTIFICATES.replace("gateway.pem", "nowhere.pem"),
+        'connections.office.local.certs: "nowhere.pem" is not allowed; allowed: files with certificates, PEM or DER, '
+        "relative to this file (No such file or directory)",
+    ),
+    (
+        CERTIFICATES.replace("ca.pem", "junk.pem"),
+        'connections.office.remote.cacerts: "junk.pem" is not allowed; allowed:',
+    ),
+    (
+        CERTIFICATES.replace(', cacerts = "ca.pem"', ""),
+        "connections.office.remote.cacerts: missing; allowed: files with certificates, PEM or DER, relative to this fi",
+    ),
+    (
+        CERTIFICATES.replace("gateway.pem", "ca.pem"),
+        'connections.office.local.certs: "ca.pem" is not allowed; allowed: a certificate whose private key is in a tab',
+    ),
+    (
+        CERTIFICATES.replace("gateway.key", "locked.key"),
+        'secrets.private-1.file: "locked.key" is not allowed; allowed: a file with a private key, PEM or DER, relative',
+    ),
+    (
+        CERTIFICATES.replace('file = "gateway.key"', ""),
+        "secrets.private-1.file: missing; allowed: a file with a private",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "problem"), MISTAKES, ids=[problem[:50] for _, problem in MISTAKES])
+def test_a_mistake_is_told_with_key_value_and_what_is_allowed(folder: Path, text: str, problem: str) -> None:
+    found = problems(folder, text)
+    assert any(line.startswith(problem) for line in found), found
+    assert all(line.isprintable() for line in found)
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    found = problems(folder, psk("version = 3\nremote_port = 0", rest="[listen]\ntcp = 70000"))
+    assert [line.partition(":")[0] for line in found] == [
+        "connections.office.version",
+        "connections.office.remote_port",
+        "listen.tcp",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        psk().replace('secret = "swordfish"', "secret = 7777"),
+        psk().replace('secret = "swordfish"', 'secret = "0x7777z"'),
+        psk(rest='[secrets]\nike-2 = "7777"').replace("[secrets.ike-1]\n", "[x]\n"),
+        psk(rest='[secrets.ike-2]\nsecret = ["7777"]'),
+    ],
+)
+def test_a_secret_is_never_shown(folder: Path, text: str) -> None:
+    assert not any("7777" in line for line in problems(folder, text))
+
+
+def test_files_that_are_no_toml(folder: Path) -> None:
+    assert problems(folder, "[connections")[0].startswith("not TOML: ")
+    with pytest.raises(UsageProblem, match="nowhere: No such file"):
+        read_settings(Path("nowhere"))
+    with pytest.raises(UsageProblem, match="Is a directory"):
+        read_settings(folder)
+    (folder / "ike.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageProblem, match="not TOML"):
+        read_settings(folder / "ike.toml")
+
+
+def test_names_are_for_connecting_and_networks_for_serving(folder: Path) -> None:
+    read = settings(folder, psk('remote_addrs = ["gateway.example", "10.0.0.0/8", "%any"]'))
+    assert read.connections[0].remote_addresses == ("10.0.0.0/8",)
+    with pytest.raises(UsageProblem, match=r'addrs: "gateway.example" is not allowed for serving; allowed: addr'):
+        read.check_for_serving()
+    with pytest.raises(UsageProblem, match=r"remote_addrs: 10.0.0.0/8 is not allowed for connecting"):
+        read.hosts_of(read.connections[0])
+    with pytest.raises(UsageProblem, match="remote_addrs: missing"):
+        settings(folder, psk()).hosts_of(settings(folder, psk()).connections[0])
+
+
+def test_the_command_prints_each_mistake_on_a_line(folder: Path, run: Any) -> None:
+    (folder / "ike.toml").write_text(psk("version = 3\nremote_port = 0"))
+    result = run("serve", folder / "ike.toml")
+    assert result.exit_code == 2
+    assert [line.startswith(f"ikecore: {folder}{os.sep}ike.toml: conn") for line in result.stderr.splitlines()] == [
+        True,
+        True,
+    ]

@@ -1,0 +1,156 @@
+"""`ikecore demo`: each variant on real sockets of the loopback interface."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ikecore_trio.cli.key_table import read_key_table
+
+MESSAGE = re.compile(r"(\S+ (?:request|response) \d+)( \(repeated\))? +(UDP|TCP) +([\d,]+) octets?")
+
+
+def ladder(output: str) -> list[tuple[str, str, int]]:
+    """Return the messages of a drawing: title, transport, octets."""
+    return [(title, transport, int(octets.replace(",", ""))) for title, _, transport, octets in MESSAGE.findall(output)]
+
+
+def events(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_init_over_udp_and_auth_over_tcp(run: Any) -> None:
+    result = run("demo")
+    assert result.exit_code == 0
+    messages = ladder(result.stdout)
+    assert [(title, transport) for title, transport, _ in messages[:4]] == [
+        ("IKE_SA_INIT request 0", "UDP"),
+        ("IKE_SA_INIT response 0", "UDP"),
+        ("IKE_AUTH request 1", "TCP"),
+        ("IKE_AUTH response 1", "TCP"),
+    ]
+    assert all(octets > 9000 for _, _, octets in messages[2:4])
+    text = " ".join(result.stdout.split())
+    assert "an ECDSA leaf under an ML-DSA-65 authority and root" in text
+    assert "octets, above 1200, and the peer announced" in text
+    assert "IKE SA established" in text
+    assert "Child SA net established" in text
+    assert re.search(r"SPIs +[0-9a-f]{16} initiator, [0-9a-f]{16} responder", result.stdout)
+    assert re.search(r"SPIs +[0-9a-f]{8} in, [0-9a-f]{8} out", result.stdout)
+    assert "Outcome: established, as expected" in text
+    assert "sk_ei" not in text
+
+
+def test_lines_keep_to_the_width(run: Any) -> None:
+    result = run("demo", "--network", "drops-fragments", "--policy", "by-size")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "\x1b" not in result.stdout
+
+
+def test_keys_only_if_asked_for(run: Any) -> None:
+    result = run("demo", "--show-keys")
+    for name in ("sk_d", "sk_ei", "sk_er", "sk_pi", "sk_pr", "encr_in", "encr_out"):
+        assert re.search(rf"^  {name} +[0-9a-f]+$", result.stdout, re.MULTILINE)
+
+
+def test_whole_mission(run: Any) -> None:
+    result = run("demo", "--policy", "whole-mission")
+    assert result.exit_code == 0
+    assert [(title, transport) for title, transport, _ in ladder(result.stdout)[:4]] == [
+        ("IKE_SA_INIT request 0", "TCP"),
+        ("IKE_SA_INIT response 0", "TCP"),
+        ("IKE_AUTH request 1", "TCP"),
+        ("IKE_AUTH response 1", "TCP"),
+    ]
+
+
+def test_udp_only_on_a_clean_network(run: Any) -> None:
+    result = run("demo", "--policy", "udp-only")
+    assert result.exit_code == 0
+    assert {transport for _, transport, _ in ladder(result.stdout)} == {"UDP"}
+
+
+def test_a_network_that_drops_fragments(run: Any) -> None:
+    result = run("demo", "--network", "drops-fragments")
+    assert result.exit_code == 0
+    first, second = result.stdout.split("run 2 of 2")
+    assert "IKE fragmentation (RFC 7383) is off" in first
+    assert "lost: the relay drops datagrams above 1,280 octets" in first
+    assert "PeerUnreachable: " in first
+    assert "Outcome: unreachable, as expected" in first
+    assert {transport for title, transport, _ in ladder(first) if title.startswith("IKE_AUTH")} == {"UDP"}
+    assert "Outcome: established, as expected" in second
+    assert {transport for title, transport, _ in ladder(second) if title.startswith("IKE_AUTH")} == {"TCP"}
+
+
+def test_a_small_request_draws_a_large_response(run: Any) -> None:
+    result = run("demo", "--auth", "psk-client")
+    assert result.exit_code == 0
+    sizes = {title: (transport, octets) for title, transport, octets in ladder(result.stdout)}
+    assert sizes["IKE_AUTH request 1"][0] == "TCP"
+    assert sizes["IKE_AUTH request 1"][1] < 600
+    assert sizes["IKE_AUTH response 1"][1] > 9000
+    assert "the response may have" in " ".join(result.stdout.split())
+
+
+def test_the_large_response_is_what_gets_lost(run: Any) -> None:
+    result = run("demo", "--auth", "psk-client", "--network", "drops-fragments", "--policy", "udp-only")
+    assert result.exit_code == 0
+    assert "Outcome: unreachable, as expected" in result.stdout
+    lost = re.findall(r"(IKE_AUTH \w+) 1.*\n.*\n.*lost:", result.stdout)
+    assert set(lost) == {"IKE_AUTH response"}
+
+
+def test_json(run: Any) -> None:
+    found = events(run("demo", "--json").stdout)
+    assert found[0] == {
+        "type": "Run",
+        "number": 1,
+        "network": "clean",
+        "policy": "by-size",
+        "auth": "certificates",
+    }
+    assert found[-1]["type"] == "Outcome"
+    assert (found[-1]["outcome"], found[-1]["expected"], found[-1]["error"]) == ("established", "established", None)
+    sent = [each for each in found if each["type"] == "MessageSent" and each["who"] == "initiator"]
+    assert [(each["exchange"], each["transport"]) for each in sent[:2]] == [("IKE_SA_INIT", "udp"), ("IKE_AUTH", "tcp")]
+    assert all(each["reason"] for each in sent)
+    assert not any("keys" in each for each in found)
+
+
+def test_json_with_keys(run: Any) -> None:
+    found = events(run("demo", "--json", "--show-keys").stdout)
+    keys = [each["keys"] for each in found if each["type"] == "IkeKeysDerived"]
+    assert len(keys) == 2
+    assert keys[0] == keys[1]
+    children = {each["who"]: each["keys"] for each in found if each["type"] == "ChildSaEstablished"}
+    assert children["initiator"]["encr_in"] == children["responder"]["encr_out"]
+
+
+def test_the_relay_tells_what_it_dropped(run: Any) -> None:
+    found = events(run("demo", "--json", "--network", "drops-fragments", "--policy", "udp-only").stdout)
+    lost = [each for each in found if each["type"] == "Lost"]
+    assert lost
+    assert all(each["who"] == "relay" and each["octets"] > 1280 and each["rightwards"] for each in lost)
+    assert found[-1]["outcome"] == found[-1]["expected"] == "unreachable"
+
+
+def test_the_key_log(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    monkeypatch.setenv("IKEKEYLOGFILE", str(path))
+    found = events(run("demo", "--json", "--show-keys").stdout)
+    (keys,) = {each["keys"]["sk_ei"] for each in found if each["type"] == "IkeKeysDerived"}
+    (row,) = read_key_table(path.read_text(), "keys").values()
+    assert row.sk_ei.hex() == keys
+    assert row.encryption == "AES_GCM_16-256"
+
+
+def test_a_key_log_that_cannot_be_written(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IKEKEYLOGFILE", str(tmp_path / "no" / "such" / "folder"))
+    result = run("demo")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("ikecore: IKEKEYLOGFILE: ")

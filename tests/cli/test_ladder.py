@@ -1,0 +1,137 @@
+"""The ladder: from events to steps, from steps to lines that keep their columns."""
+
+from __future__ import annotations
+
+import pytest
+
+from ikecore.errors import AuthenticationFailed
+from ikecore.events import (
+    CookieReceived,
+    IkeSaFailed,
+    MessageReceived,
+    MessageSent,
+    NatDetected,
+    StreamChanged,
+    TcpAnnounced,
+)
+from ikecore.outputs import Output, SaId, StreamId
+from ikecore_trio.cli.drawing import to_text
+from ikecore_trio.cli.ladder import Lost, Note, Step, draw, steps_of
+
+SA = SaId(1)
+LEFT, RIGHT = ("192.0.2.1", 500), ("192.0.2.2", 500)
+
+
+def sent(exchange: str, number: int, octets: int, transport: str = "udp", **fields: object) -> MessageSent:
+    values = {"is_response": False, "repeat": False, "reason": "because", "payloads": ("SA", "KE"), **fields}
+    return MessageSent(
+        SA, exchange, number, values["is_response"], octets, transport, LEFT, RIGHT,  # type: ignore[arg-type]
+        values["repeat"], values["reason"], values["payloads"],  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def received(exchange: str, number: int, octets: int, transport: str = "udp") -> MessageReceived:
+    return MessageReceived(SA, exchange, number, True, octets, transport, LEFT, RIGHT, False, ("SA", "N(COOKIE)"))  # type: ignore[arg-type]
+
+
+EXCHANGE: list[Output] = [
+    sent("IKE_SA_INIT", 0, 424, reason="the first message goes over UDP, which needs no connection"),
+    received("IKE_SA_INIT", 0, 271),
+    TcpAnnounced(SA, 500, True, "may be used"),
+    NatDetected(SA, False, False),
+    StreamChanged(StreamId(1), RIGHT, "open", "connected"),
+    sent("IKE_AUTH", 1, 9689, "tcp", reason="the request has 9689 octets, above 1200"),
+    received("IKE_AUTH", 1, 9538, "tcp"),
+]
+
+DRAWN = """\
+initiator                                          responder
+192.0.2.1:500                                  192.0.2.2:500
+  |                                                      |
+  |  IKE_SA_INIT request 0            UDP    424 octets  |
+  |----------------------------------------------------->|
+  |  the first message goes over UDP, which needs no     |
+  |  connection                                          |
+  |  SA KE                                               |
+  |                                                      |
+  |  IKE_SA_INIT response 0           UDP    271 octets  |
+  |<-----------------------------------------------------|
+  |  SA N(COOKIE)                                        |
+  |                                                      |
+  | * the peer announces IKE over TCP at port 500        |
+  | * TCP with 192.0.2.2:500 open: connected             |
+  |                                                      |
+  |  IKE_AUTH request 1               TCP  9,689 octets  |
+  |----------------------------------------------------->|
+  |  the request has 9689 octets, above 1200             |
+  |  SA KE                                               |
+  |                                                      |
+  |  IKE_AUTH response 1              TCP  9,538 octets  |
+  |<-----------------------------------------------------|
+  |  SA N(COOKIE)                                        |
+  |                                                      |"""
+
+
+def drawn(events: list[Output], width: int = 60, ascii_only: bool = True) -> str:
+    ends = ("initiator", "192.0.2.1:500"), ("responder", "192.0.2.2:500")
+    return to_text(draw(steps_of(events), *ends, width=width, ascii_only=ascii_only))
+
+
+def test_a_whole_exchange() -> None:
+    assert drawn(EXCHANGE) == DRAWN
+
+
+@pytest.mark.parametrize(("asked", "width"), [(20, 60), (60, 60), (80, 80), (101, 101), (200, 110)])
+def test_every_line_keeps_the_width(asked: int, width: int) -> None:
+    names, addresses, *rest = drawn(EXCHANGE, asked, ascii_only=False).splitlines()
+    assert len(names) == len(addresses) == width
+    for line in rest:
+        assert len(line) == width - 2
+        assert line[2] == "│"
+        assert line[-1] in "│▶"
+
+
+def test_a_responder_draws_the_initiator_on_the_left() -> None:
+    steps = steps_of(EXCHANGE, left="peer")
+    assert [step.rightwards for step in steps if isinstance(step, Step)] == [False, True, False, True]
+
+
+def test_a_lost_request_is_marked_where_it_was_sent() -> None:
+    events = [sent("IKE_AUTH", 1, 9689), sent("IKE_AUTH", 1, 9689, repeat=True)]
+    steps = steps_of([events[0], Lost(True, 9693, "too large"), events[1]])
+    assert [step.lost for step in steps if isinstance(step, Step)] == ["too large", ""]
+    text = drawn([events[0], Lost(True, 9689, "too large"), events[1]])
+    assert "  |------------------------------------x                 |" in text
+    assert "  |  lost: too large " in text
+    assert "IKE_AUTH request 1 (repeated)" in text
+
+
+def test_a_lost_response_is_known_only_from_its_sender() -> None:
+    response = sent("IKE_AUTH", 1, 9539, is_response=True)
+    steps = steps_of([received("IKE_AUTH", 1, 80), Lost(False, 9539, "too large", response)])
+    assert [(step.rightwards, step.lost) for step in steps if isinstance(step, Step)] == [
+        (False, ""),
+        (False, "too large"),
+    ]
+    assert "  |                 x------------------------------------|" in drawn(
+        [Lost(False, 9539, "too large", response)]
+    )
+
+
+def test_a_loss_without_a_message_is_told_all_the_same() -> None:
+    assert steps_of([Lost(True, 5000, "too large")]) == [
+        Note("a datagram of 5,000 octets was dropped: too large", "bad")
+    ]
+
+
+def test_failures_and_retries_are_told() -> None:
+    events: list[Output] = [
+        CookieReceived(SA, "udp"),
+        NatDetected(SA, True, True),
+        IkeSaFailed(SA, "office", "initiator", "IKE_AUTH", AuthenticationFailed("wrong\x1b[2J key"), RIGHT),
+    ]
+    assert [step.text for step in steps_of(events) if isinstance(step, Note)] == [
+        "the responder demands a cookie: IKE_SA_INIT again, on the same transport",
+        "a NAT was found: both sides are behind it",
+        "IKE SA failed in IKE_AUTH: wrong\\x1b[2J key",
+    ]

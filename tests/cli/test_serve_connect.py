@@ -1,0 +1,249 @@
+"""`ikecore serve` and `ikecore connect` in two processes, over loopback on free ports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from ikecore.testing.pki import CertificateAuthority
+from ikecore_trio.cli.key_table import read_key_table
+
+SERVE = """
+[listen]
+hosts = ["127.0.0.1"]
+udp = 0
+udp_nat = 0
+tcp = 0
+
+[connections.shared]
+local = { auth = "psk", id = "gateway.example" }
+remote = { auth = "psk", id = "*.psk.example" }
+children.net = { local_ts = "10.2.0.0/16", remote_ts = "10.1.0.0/16" }
+
+[connections.certified]
+local = { auth = "pubkey", id = "gateway.example", certs = "gateway.pem" }
+remote = { auth = "pubkey", id = "client.example", cacerts = "ca.pem" }
+children.net = { local_ts = "10.2.0.0/16", remote_ts = "10.1.0.0/16" }
+
+[secrets.ike-1]
+secret = "swordfish"
+
+[secrets.private-1]
+file = "gateway.key"
+"""
+
+CONNECT = """
+[connections.shared]
+remote_addrs = "127.0.0.1"
+remote_port = {udp}
+transports = {{ udp_nat_port = {udp_nat} }}
+local = {{ auth = "psk", id = "client.psk.example" }}
+remote = {{ auth = "psk", id = "gateway.example" }}
+children.net = {{ local_ts = "10.1.0.0/16", remote_ts = "10.2.0.0/16" }}
+
+[connections.certified]
+local_addrs = "127.0.0.1"
+remote_addrs = "127.0.0.1"
+remote_port = {udp}
+transports = {{ policy = "by-size", udp_nat_port = {udp_nat} }}
+local = {{ auth = "pubkey", id = "client.example", certs = "client.pem" }}
+remote = {{ auth = "pubkey", id = "gateway.example", cacerts = "ca.pem" }}
+children.net = {{ local_ts = "10.1.0.0/16", remote_ts = "10.2.0.0/16" }}
+
+[secrets.ike-1]
+secret = "{secret}"
+
+[secrets.private-1]
+file = "client.key"
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority, and a certificate with its key for each side."""
+    path = tmp_path_factory.mktemp("ike")
+    root = CertificateAuthority("Root", kind="ml-dsa-65", utc=datetime.now(UTC))
+    below = root.intermediate("Below")
+    (path / "ca.pem").write_bytes(root.certificate.public_bytes(Encoding.PEM))
+    for name in ("client", "gateway"):
+        leaf = below.leaf([f"{name}.example"])
+        chain = [x509.load_der_x509_certificate(each).public_bytes(Encoding.PEM) for each in leaf.chain]
+        (path / f"{name}.pem").write_bytes(b"".join(chain))
+        key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (path / f"{name}.key").write_bytes(key)
+    (path / "serve.toml").write_text(SERVE)
+    return path
+
+
+class Server:
+    """A running `ikecore serve --json`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        listening = json.loads(process.stdout.readline())
+        assert listening["type"] == "Listening"
+        udp, udp_nat, tcp = listening["sockets"]
+        assert (udp["kind"], udp["marker"], udp_nat["marker"], tcp["kind"]) == ("udp", False, True, "tcp")
+        self.ports = {"udp": udp["port"], "udp_nat": udp_nat["port"]}
+
+    def end(self) -> list[dict[str, Any]]:
+        """Wait for its end and return what it told."""
+        output, errors = self.process.communicate(timeout=30)
+        assert (errors, self.process.returncode) == ("", 0)
+        return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture
+def server(folder: Path, start: Callable[..., subprocess.Popen[str]]) -> Iterator[Server]:
+    process = start("serve", folder / "serve.toml", "--json", "--once")
+    try:
+        yield Server(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def client(folder: Path, server: Server, secret: str = "swordfish") -> Path:
+    path = folder / "connect.toml"
+    path.write_text(CONNECT.format(secret=secret, **server.ports))
+    return path
+
+
+def types(events: list[dict[str, Any]]) -> list[str]:
+    return [each["type"] for each in events]
+
+
+@pytest.mark.parametrize(("connection", "transport"), [("shared", "udp"), ("certified", "tcp")])
+def test_an_sa_between_two_processes(
+    folder: Path, server: Server, script: Any, connection: str, transport: str
+) -> None:
+    result = script("connect", client(folder, server), connection, "--once", "--json")
+    assert (result.stderr, result.returncode) == ("", 0)
+    ours = [json.loads(line) for line in result.stdout.splitlines()]
+    theirs = server.end()
+    (up,) = (each for each in ours if each["type"] == "IkeSaEstablished")
+    (theirs_up,) = (each for each in theirs if each["type"] == "IkeSaEstablished")
+    assert (up["peer_identity"], up["transport"], up["role"]) == ("fqdn:gateway.example", transport, "initiator")
+    assert (theirs_up["connection"], theirs_up["role"]) == (connection, "responder")
+    assert (up["spi_i"], up["spi_r"]) == (theirs_up["spi_i"], theirs_up["spi_r"])
+    (child,) = (each for each in ours if each["type"] == "ChildSaEstablished")
+    (their_child,) = (each for each in theirs if each["type"] == "ChildSaEstablished")
+    assert (child["spi_in"], child["remote_ts"]) == (their_child["spi_out"], ["10.2.0.0/16"])
+    assert types(ours)[-1] == types(theirs)[-1] == "IkeSaClosed"
+    assert (ours[-1]["by"], theirs[-1]["by"]) == ("us", "peer")
+    assert not any("keys" in each for each in ours + theirs)
+
+
+def test_readable_lines_and_the_key_log(folder: Path, server: Server, script: Any) -> None:
+    keys = folder / "keys"
+    result = script("connect", client(folder, server), "shared", "--for", "0.1", env={"IKEKEYLOGFILE": str(keys)})
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[-1] == "IKE SA 1 down: we deleted it"
+    assert any(line.startswith("IKE SA 1 up: shared, fqdn:gateway.example at 127.0.0.1:") for line in lines)
+    assert any(line.startswith("Child SA 1 of IKE SA 1 up: net, 10.1.0.0/16 to 10.2.0.0/16, ") for line in lines)
+    assert len(read_key_table(keys.read_text(), "keys")) == 1
+
+
+def test_the_ladder(folder: Path, server: Server, script: Any) -> None:
+    result = script("connect", client(folder, server), "certified", "--once", "--ladder")
+    assert result.returncode == 0, result.stderr
+    for words in ("IKE_SA_INIT request 0", "IKE_AUTH response 1", " * IKE SA established", "responder\n127.0.0.1:"):
+        assert words in result.stdout
+
+
+def test_the_ladder_of_a_responder(folder: Path, script: Any, start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start("serve", folder / "serve.toml", "--ladder", "--once")
+    try:
+        assert process.stdout is not None
+        udp, udp_nat = (int(part.rpartition(":")[2].split()[0]) for part in process.stdout.readline().split(", ")[:2])
+        path = folder / "connect.toml"
+        path.write_text(CONNECT.format(secret="swordfish", udp=udp, udp_nat=udp_nat))
+        assert script("connect", path, "shared", "--once").returncode == 0
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert errors == ""
+    arrows = [line for line in output.splitlines() if "─" in line]
+    assert ["▶" in line for line in arrows] == [True, False, True, False, True, False]
+    assert "IKE_SA_INIT request 0" in output
+
+
+def test_a_wrong_secret(folder: Path, server: Server, script: Any) -> None:
+    result = script("connect", client(folder, server, "wrong"), "shared")
+    assert result.returncode == 1
+    assert result.stderr == "ikecore: shared: AuthenticationFailed: the peer did not accept our authentication\n"
+    assert "Traceback" not in result.stdout
+
+
+def test_ctrl_c_deletes_the_sa(folder: Path, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start("connect", client(folder, server), "shared", "--json")
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["type"] == "ChildSaEstablished":
+                break
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (errors, process.returncode) == ("", 0)
+    assert json.loads(output.splitlines()[-1])["type"] == "IkeSaClosed"
+    assert server.end()[-1]["by"] == "peer"
+
+
+def test_ctrl_c_before_the_sa_is_up(folder: Path, start: Callable[..., subprocess.Popen[str]]) -> None:
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        path = folder / "silent.toml"
+        path.write_text(CONNECT.format(secret="x", udp=silent.getsockname()[1], udp_nat=silent.getsockname()[1]))
+        process = start("connect", path, "shared", "--json")
+        try:
+            silent.settimeout(30)
+            silent.recv(2000)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (errors, process.returncode) == ("ikecore: shared: interrupted before the IKE SA was up\n", 1)
+
+
+def test_serving_ends_in_time(folder: Path, script: Any) -> None:
+    result = script("serve", folder / "serve.toml", "--for", "0.1")
+    assert result.returncode == 0
+    assert result.stdout.startswith("listening on UDP 127.0.0.1:")
+
+
+def test_a_port_that_is_taken(folder: Path, server: Server, script: Any) -> None:
+    path = folder / "taken.toml"
+    path.write_text(SERVE.replace("udp = 0", f"udp = {server.ports['udp']}"))
+    result = script("serve", path)
+    assert result.returncode == 2
+    assert "listen: cannot bind udp 127.0.0.1 port" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_address_that_is_not_ours(folder: Path, script: Any) -> None:
+    path = folder / "foreign.toml"
+    path.write_text(SERVE.replace("127.0.0.1", "192.0.2.77"))
+    result = script("serve", path)
+    assert result.returncode == 2
+    assert "192.0.2.77" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "connect"])
+def test_json_and_ladder_exclude_each_other(folder: Path, run: Any, command: str) -> None:
+    result = run(command, folder / "serve.toml", "--json", "--ladder")
+    assert (result.exit_code, result.stderr) == (2, "ikecore: --json and --ladder exclude each other\n")
