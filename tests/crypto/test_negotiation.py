@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -287,11 +286,9 @@ def test_whatever_is_chosen_for_a_child_sa_is_a_suite(offered: list[Proposal], w
         assert len({each.type for each in chosen.transforms}) == len(chosen.transforms)
 
 
-def test_a_thousand_proposals_are_no_burden() -> None:
+def test_one_good_proposal_is_found_after_a_thousand_bad_ones() -> None:
     bad = ike(*[Transform(ENCR, Encr.AES_CBC, (Attribute(14, 1000 + each),)) for each in range(200)], SHA, MAC, X25519)
-    begin = time.process_time()
     assert choose_ike([bad] * 1000 + [GOOD]) == GOOD
-    assert time.process_time() - begin < 5, "far beyond what any machine needs"
 
 
 # --- the initiator's side ---------------------------------------------------------------------------------------------
