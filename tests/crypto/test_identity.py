@@ -110,7 +110,7 @@ def test_what_a_stranger_sends_is_one_printable_line(kind: int, data: bytes) -> 
     assert str(identity).isprintable()
     assert repr(identity).isprintable()
     assert len(str(identity)) < 5000
-    assert identity.matches(identity)
+    assert identity.matches(identity) or identity.is_pattern
 
 
 @pytest.mark.parametrize(
