@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -18,7 +19,10 @@ EPILOG = "Exit codes: 0 done, 1 the protocol failed, 2 something has to be corre
 
 
 def run() -> None:
-    """Run the command line."""
+    """Run the command line. What the terminal's encoding lacks is escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     cli(prog_name="ikecore")
 
 
@@ -28,14 +32,13 @@ def reported(command: Callable[..., int]) -> Callable[..., None]:
     def wrapper(**options: Any) -> None:
         try:
             code = command(**options)
-        except CommandFailed as failure:
-            for line in str(failure).splitlines():
-                click.echo(f"ikecore: {line}", err=True)
-            code = failure.code
-        except BrokenPipeError:
-            # Whoever read our output has gone; the interpreter's last flush must not complain about it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = OK
+        except (CommandFailed, BrokenPipeError) as failure:
+            code = explained(failure)
+        except ExceptionGroup as group:  # out of a nursery
+            expected = only_one(group)
+            if expected is None:
+                raise
+            code = explained(expected)
         sys.exit(code)
 
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
@@ -53,6 +56,28 @@ def print_version(context: click.Context, option: click.Parameter, wanted: bool)
     except PackageNotFoundError:
         click.echo("ikecore, from a source tree that is not installed")
     context.exit()
+
+
+def explained(failure: Exception) -> int:
+    """Print an expected failure and return its exit code."""
+    if isinstance(failure, CommandFailed):
+        for line in str(failure).splitlines():
+            click.echo(f"ikecore: {line}", err=True)
+        return failure.code
+    # Whoever read our output has gone; the interpreter's last flush must not complain about it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
+
+
+def only_one(group: ExceptionGroup[Exception]) -> Exception | None:
+    """Return the first expected failure of a group that has nothing else, else None."""
+    expected, rest = group.split((CommandFailed, BrokenPipeError))
+    if expected is None or rest is not None:
+        return None
+    failure: Exception = expected
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

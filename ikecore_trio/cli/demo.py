@@ -123,12 +123,12 @@ class Demonstration:
     async def run(self) -> Outcome:
         """Run both endpoints until the SA has been up and is deleted again, or could not be set up."""
         self._start = trio.current_time()
-        try:
-            async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as nursery:
+            try:
                 await self._both(nursery)
-                nursery.cancel_scope.cancel()
-        except OSError as error:
-            raise UsageProblem(f"loopback sockets: {error.strerror or error}") from None
+            except OSError as error:
+                raise UsageProblem(f"loopback sockets: {error.strerror or error}") from None
+            nursery.cancel_scope.cancel()
         return self._outcome
 
     async def _both(self, nursery: trio.Nursery) -> None:
@@ -138,7 +138,8 @@ class Demonstration:
         transports = Transports(announce_tcp=tcp if self._scenario.drops else None)
         config = Config(connections=(self._peers.responder(transports),), limits=LIMITS, trace=True)
         listen = Listen(hosts=(HOST,), udp=0, udp_nat=0, tcp=tcp)
-        async with ikecore_trio.open_endpoint(config, listen, on_event=self._responder) as gateway:
+        # A client that gave up answers nothing: there is no use in waiting for it.
+        async with ikecore_trio.open_endpoint(config, listen, grace=0.2, on_event=self._responder) as gateway:
             plain, marked = (each.address for each in gateway.locals if each.kind == "udp")
             nursery.start_soon(gateway.serve, until_closed)
             self._ports = [plain[1], marked[1], tcp]

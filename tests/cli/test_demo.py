@@ -149,6 +149,14 @@ def test_the_key_log(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert row.encryption == "AES_GCM_16-256"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["demo"], ["demo", "--json"]])
+def test_a_disk_that_fills_up_later(script: Any, arguments: list[str]) -> None:
+    result = script(*arguments, env={"IKEKEYLOGFILE": "/dev/full"})
+    assert result.returncode == 2
+    assert result.stderr == "ikecore: IKEKEYLOGFILE: /dev/full cannot be written: No space left on device\n"
+
+
 def test_a_key_log_that_cannot_be_written(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IKEKEYLOGFILE", str(tmp_path / "no" / "such" / "folder"))
     result = run("demo")

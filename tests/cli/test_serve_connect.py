@@ -220,6 +220,13 @@ def test_ctrl_c_before_the_sa_is_up(folder: Path, start: Callable[..., subproces
     assert (errors, process.returncode) == ("ikecore: shared: interrupted before the IKE SA was up\n", 1)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_key_log_on_a_full_disk(folder: Path, server: Server, script: Any) -> None:
+    result = script("connect", client(folder, server), "shared", "--once", env={"IKEKEYLOGFILE": "/dev/full"})
+    assert result.returncode == 2
+    assert result.stderr == "ikecore: IKEKEYLOGFILE: /dev/full cannot be written: No space left on device\n"
+
+
 def test_serving_ends_in_time(folder: Path, script: Any) -> None:
     result = script("serve", folder / "serve.toml", "--for", "0.1")
     assert result.returncode == 0
