@@ -91,10 +91,10 @@ def imports_in(
                 submodule = f"{base}.{alias.name}"
                 yield Import(importer, submodule if submodule in known else base, node.lineno, typing_only)
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            for child in node.body:
-                yield from visit(child, True)
-            for child in node.orelse:
-                yield from visit(child, typing_only)
+            for statement in node.body:
+                yield from visit(statement, True)
+            for statement in node.orelse:
+                yield from visit(statement, typing_only)
         else:
             for child in ast.iter_child_nodes(node):
                 yield from visit(child, typing_only)

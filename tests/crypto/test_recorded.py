@@ -19,6 +19,8 @@ from ikecore.crypto import (
     Protection,
     check_accepted,
     check_psk,
+    child_suite,
+    derive_child_keys,
     derive_ike_keys,
     ike_suite,
     load_certificates,
@@ -47,10 +49,12 @@ VECTORS = Path(__file__).parents[1] / "vectors"
 RUNS = {path.stem: json.loads(path.read_text()) for path in sorted(VECTORS.glob("*.json")) if path.stem != "published"}
 WITH_SECRETS = [name for name, run in RUNS.items() if "dh" in run["ike_sas"][0]]
 WITH_PSK = [name for name, run in RUNS.items() if run["psk"]]
+WITH_CHILDREN = [name for name, run in RUNS.items() if "child_sas" in run]
 WITH_CERTIFICATES = [name for name, run in RUNS.items() if not run["psk"]]
 KEYS = ("sk_d", "sk_ai", "sk_ar", "sk_ei", "sk_er", "sk_pi", "sk_pr")
+CHILD_KEYS = ("encr_i", "integ_i", "encr_r", "integ_r")
 INITIATOR, RESPONSE = 0x08, 0x20
-WITHIN = datetime(2027, 6, 1)
+WITHIN = "2027-06-01"
 
 
 class Opened(NamedTuple):
@@ -64,6 +68,14 @@ class Opened(NamedTuple):
     @property
     def payloads(self) -> list[Payload]:
         return decode_payloads(self.first, self.plaintext, 0, len(self.plaintext))
+
+
+def anchor(name: str) -> bytes:
+    """Return the root that a run's certificates come from: its own, or that of the older runs."""
+    if "anchor" in RUNS[name]:
+        return bytes.fromhex(RUNS[name]["anchor"])
+    (root,) = load_certificates((VECTORS / "pki" / "root.pem").read_bytes())
+    return root
 
 
 def find(payloads: list[Payload], kind: type[Any]) -> Any:
@@ -148,6 +160,23 @@ def test_the_keys_of_the_rekeyed_ike_sa(name: str) -> None:
     pytest.fail("the run has no rekey of its IKE SA")
 
 
+@pytest.mark.requirement("IKE-175", "IKE-176", "IKE-153")
+@pytest.mark.parametrize("name", WITH_CHILDREN)
+def test_the_keys_of_the_child_sas(name: str) -> None:
+    """The first from the nonces of IKE_SA_INIT; its heir from those of its rekeying, and its key exchange if any."""
+    first, heir = RUNS[name]["child_sas"]
+    sk_d, alg = bytes.fromhex(RUNS[name]["ike_sas"][0]["sk_d"]), suite_of(name).prf
+    init = [decode_envelope(data).payloads for data in octets(name)[:2]]
+    rekey = [next(whole(name, 36, 0)), next(whole(name, 36, RESPONSE))]
+    made = [(first, next(whole(name, 35, RESPONSE)), init), (heir, rekey[1], rekey)]
+    for expected, response, (ours, theirs) in made:
+        accepted = find(response, SecurityAssociation).proposals[0]
+        assert accepted.spi.hex() == expected["spi_out"]
+        ni, nr = find(ours, Nonce).data, find(theirs, Nonce).data
+        keys = derive_child_keys(child_suite(accepted), alg, sk_d, ni, nr, bytes.fromhex(expected["dh"]))
+        assert {part: getattr(keys, part).hex() for part in CHILD_KEYS} == {part: expected[part] for part in CHILD_KEYS}
+
+
 @pytest.mark.requirement("IKE-292", "IKE-294", "IKE-290")
 @pytest.mark.parametrize("name", RUNS)
 def test_every_protected_message_opens_and_seals_again(name: str) -> None:
@@ -214,8 +243,8 @@ def test_auth_with_a_certificate(name: str, flags: int) -> None:
     payloads, identity, over = authenticated(name, flags)
     auth = find(payloads, Authentication)
     ders = [payload.data for payload in payloads if isinstance(payload, Certificate)]
-    root = load_certificates((VECTORS / "pki" / "root.pem").read_bytes())
-    peer = validate_chain(ders[0], ders[1:], TrustStore.load(root), at=WITHIN)
+    at = datetime.fromisoformat(RUNS[name].get("recorded", WITHIN))
+    peer = validate_chain(ders[0], ders[1:], TrustStore.load([anchor(name)]), at=at)
     assert identity_matches(Identity(identity.id_type, identity.data), peer.certificate)
     assert auth.method == 14
     verify(peer.public_key, auth.method, auth.data, over, hashes=SUPPORTED_HASHES)
@@ -229,5 +258,4 @@ def test_auth_with_a_certificate(name: str, flags: int) -> None:
 @pytest.mark.parametrize("name", WITH_CERTIFICATES)
 def test_the_authorities_that_were_asked_for(name: str) -> None:
     request = find(decode_envelope(octets(name)[1]).payloads, CertificateRequest)
-    (root,) = load_certificates((VECTORS / "pki" / "root.pem").read_bytes())
-    assert authority_hash(root) in request.authorities
+    assert authority_hash(anchor(name)) in request.authorities

@@ -20,6 +20,7 @@ _IKE_SECRETS = {
     **{f"Sk_{name} secret": f"sk_{name}" for name in ("d", "ai", "ar", "ei", "er", "pi", "pr")},
 }
 _CHILD_SECRETS = {
+    "DH secret": "dh",
     "encryption initiator key": "encr_i",
     "encryption responder key": "encr_r",
     "integrity initiator key": "integ_i",
@@ -31,13 +32,15 @@ _CHILD_SECRETS = {
 class ChildKeys:
     """KEYMAT of one Child SA: the keys of each direction, named for the exchange's initiator and responder as senders.
 
-    *spi_in* and *spi_out* (4 octets) are charon's: what it expects and what it sends.
+    *dh* is the secret of a key exchange of its own (PFS). *spi_in* and *spi_out* (4 octets) are charon's: what it
+    expects and what it sends.
     """
 
     encr_i: bytes = b""
     encr_r: bytes = b""
     integ_i: bytes = b""
     integ_r: bytes = b""
+    dh: bytes = b""
     spi_in: bytes = b""
     spi_out: bytes = b""
 

@@ -23,7 +23,7 @@ connections {{
   lab {{
     version = 2
     local_addrs = {CHARON}
-    remote_addrs = {OURS}
+    remote_addrs = {OURS}, 127.0.0.0/8
     proposals = {ike}
     mobike = no
     {options}

@@ -60,6 +60,9 @@ def check_agreement(charon: Charon, host: UdpHost) -> None:
     assert (of.spi_in, of.spi_out) == (child.spi_out, child.spi_in)
 
 
+@pytest.mark.requirement(
+    "IKE-001", "IKE-109", "IKE-154", "IKE-157", "IKE-158", "IKE-159", "IKE-161", "IKE-175", "IKE-176"
+)
 @each_peering
 def test_charon_answers_us(charon: Charon, authorities: Authorities, peering: Peering) -> None:
     peering.load_into(charon, authorities)
@@ -69,6 +72,19 @@ def test_charon_answers_us(charon: Charon, authorities: Authorities, peering: Pe
         check_agreement(charon, host)
 
 
+@pytest.mark.requirement(
+    "IKE-001",
+    "IKE-004",
+    "IKE-107",
+    "IKE-108",
+    "IKE-154",
+    "IKE-157",
+    "IKE-158",
+    "IKE-159",
+    "IKE-161",
+    "IKE-175",
+    "IKE-176",
+)
 @each_peering
 def test_we_answer_charon(charon: Charon, authorities: Authorities, peering: Peering) -> None:
     peering.load_into(charon, authorities)
@@ -82,6 +98,7 @@ def test_we_answer_charon(charon: Charon, authorities: Authorities, peering: Pee
 # --- before the keys: cookies, groups, proposals --------------------------------------------------------------------
 
 
+@pytest.mark.requirement("IKE-099", "IKE-104")
 def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authorities: Authorities) -> None:
     charon, peering = start_charon(FLOOD_PROTECTION), Peering()
     peering.load_into(charon, authorities)
@@ -97,6 +114,7 @@ def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authoritie
         assert "IKE_SA_INIT response 0 [ N(COOKIE) ]" in charon.log
 
 
+@pytest.mark.requirement("IKE-097", "IKE-100", "IKE-104")
 def test_we_demand_a_cookie(charon: Charon, authorities: Authorities) -> None:
     peering = Peering()
     peering.load_into(charon, authorities)
@@ -110,6 +128,7 @@ def test_we_demand_a_cookie(charon: Charon, authorities: Authorities) -> None:
         check_agreement(charon, host)
 
 
+@pytest.mark.requirement("IKE-006", "IKE-007", "IKE-104")
 def test_charon_wants_another_group(charon: Charon, authorities: Authorities) -> None:
     ike = "aes128gcm16-prfsha256-{}"
     peering = Peering(ike=ike.format("ecp256"))
@@ -123,6 +142,7 @@ def test_charon_wants_another_group(charon: Charon, authorities: Authorities) ->
         check_agreement(charon, host)
 
 
+@pytest.mark.requirement("IKE-015")
 def test_we_want_another_group(charon: Charon, authorities: Authorities) -> None:
     ike = "aes128gcm16-prfsha256-{}"
     peering = Peering(ike=ike.format("x25519-ecp256"))
@@ -145,6 +165,7 @@ def test_charon_likes_no_proposal(charon: Charon, authorities: Authorities) -> N
         assert charon.list_sas() == []
 
 
+@pytest.mark.requirement("IKE-107")
 def test_we_like_no_proposal(charon: Charon, authorities: Authorities) -> None:
     Peering(ike="aes256gcm16-prfsha384-ecp384").load_into(charon, authorities)
     with host_for(Peering(), authorities) as host:
@@ -158,6 +179,7 @@ def test_we_like_no_proposal(charon: Charon, authorities: Authorities) -> None:
 # --- authentication -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("IKE-010")
 def test_charon_knows_another_secret(charon: Charon, authorities: Authorities) -> None:
     Peering(secret="another one").load_into(charon, authorities)
     with host_for(Peering(), authorities) as host:
@@ -169,6 +191,7 @@ def test_charon_knows_another_secret(charon: Charon, authorities: Authorities) -
         host.run_until(lambda: charon.list_sas() == [])
 
 
+@pytest.mark.requirement("IKE-004", "IKE-010")
 def test_we_know_another_secret(charon: Charon, authorities: Authorities) -> None:
     Peering(secret="another one").load_into(charon, authorities)
     with host_for(Peering(), authorities) as host:
@@ -180,6 +203,7 @@ def test_we_know_another_secret(charon: Charon, authorities: Authorities) -> Non
         assert not host.of(ikecore.IkeSaEstablished)
 
 
+@pytest.mark.requirement("IKE-275")
 @pytest.mark.parametrize("ours_first", [True, False], ids=["we initiate", "charon initiates"])
 @pytest.mark.parametrize(
     ("auth", "options", "said"),
@@ -207,6 +231,7 @@ def test_other_signatures(
 # --- paths and selectors --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("IKE-206", "IKE-207", "IKE-209", "IKE-210", "IKE-044")
 def test_charon_wants_encapsulation_so_both_move_to_the_other_port(charon: Charon, authorities: Authorities) -> None:
     peering = Peering(options="encap = yes")
     peering.load_into(charon, authorities)
@@ -219,6 +244,7 @@ def test_charon_wants_encapsulation_so_both_move_to_the_other_port(charon: Charo
         assert (facts["local-port"], facts["remote-port"]) == ("4500", "4500")
 
 
+@pytest.mark.requirement("IKE-206", "IKE-207", "IKE-209", "IKE-217")
 def test_charon_initiates_and_moves_to_the_other_port(charon: Charon, authorities: Authorities) -> None:
     peering = Peering(options="encap = yes")
     peering.load_into(charon, authorities)
@@ -229,6 +255,7 @@ def test_charon_initiates_and_moves_to_the_other_port(charon: Charon, authoritie
         assert host.endpoint.sa(host.of(ikecore.IkeSaEstablished)[0].sa).remote == (CHARON, 4500)
 
 
+@pytest.mark.requirement("IKE-207", "IKE-217")
 def test_from_ephemeral_ports(charon: Charon, authorities: Authorities) -> None:
     peering = Peering()
     peering.load_into(charon, authorities)
@@ -239,6 +266,7 @@ def test_from_ephemeral_ports(charon: Charon, authorities: Authorities) -> None:
         check_agreement(charon, host)
 
 
+@pytest.mark.requirement("IKE-135")
 def test_charon_narrows_the_selectors(charon: Charon, authorities: Authorities) -> None:
     Peering(options="").load_into(charon, authorities)
     wide = Peering(selectors=("0.0.0.0/0", "0.0.0.0/0"))
@@ -268,6 +296,7 @@ def test_we_ask_whether_charon_lives(charon: Charon, authorities: Authorities) -
         assert "parsed INFORMATIONAL request 2 [ ]" in charon.log
 
 
+@pytest.mark.requirement("IKE-031")
 def test_charon_asks_whether_we_live(charon: Charon, authorities: Authorities) -> None:
     peering = Peering(options="dpd_delay = 1s")
     with host_for(peering, authorities) as host:
@@ -277,6 +306,7 @@ def test_charon_asks_whether_we_live(charon: Charon, authorities: Authorities) -
         check_agreement(charon, host)
 
 
+@pytest.mark.requirement("IKE-036")
 def test_we_delete_the_sa(charon: Charon, authorities: Authorities) -> None:
     with host_for(Peering(), authorities) as host:
         sa = established(charon, host, authorities, Peering())
@@ -287,6 +317,7 @@ def test_we_delete_the_sa(charon: Charon, authorities: Authorities) -> None:
         assert host.endpoint.sas == ()
 
 
+@pytest.mark.requirement("IKE-031", "IKE-036")
 def test_charon_deletes_the_sa(charon: Charon, authorities: Authorities) -> None:
     with host_for(Peering(), authorities) as host:
         established(charon, host, authorities, Peering())
@@ -298,6 +329,7 @@ def test_charon_deletes_the_sa(charon: Charon, authorities: Authorities) -> None
         assert host.endpoint.sas == ()
 
 
+@pytest.mark.requirement("IKE-032", "IKE-033")
 def test_we_delete_the_child_sa(charon: Charon, authorities: Authorities) -> None:
     with host_for(Peering(), authorities) as host:
         sa = established(charon, host, authorities, Peering())
@@ -309,6 +341,7 @@ def test_we_delete_the_child_sa(charon: Charon, authorities: Authorities) -> Non
         assert host.endpoint.sa(sa).children == ()
 
 
+@pytest.mark.requirement("IKE-032", "IKE-034")
 def test_charon_deletes_the_child_sa(charon: Charon, authorities: Authorities) -> None:
     with host_for(Peering(), authorities) as host:
         sa = established(charon, host, authorities, Peering())
