@@ -36,6 +36,7 @@ class Tombstones:
         """Keep the last answer of the SA that had our SPI *spi*."""
         if last is None:
             return
+        _ = last[1].whole  # sealed now at the latest: the keys go with the SA
         self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS)
         while len(self._by_spi) > self.MOST or next(iter(self._by_spi.values())).until <= now:
             self._by_spi.popitem(last=False)

@@ -411,6 +411,9 @@ class IkeSa:
         for attempt in list(self.attempts.values()):
             attempt.drop(now)
         self.services.remove(self, now)
+        if self.keys is not None:
+            self.keys.forget()
+            self.keys = None
 
     # --- wishes of the application ----------------------------------------------------------------------------------
 

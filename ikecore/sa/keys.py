@@ -55,6 +55,11 @@ class SaKeys:
         """Return the plaintext payloads; IntegrityError if the ICV is wrong."""
         return self._opening.open(envelope.data, envelope.body)
 
+    def forget(self) -> None:
+        """Let go of what could open or seal a message of this SA (RFC 7296 section 2.12)."""
+        self._sealing.forget()
+        self._opening.forget()
+
     def export(self) -> IkeKeyMaterial:
         """Hand out everything, with the names that a dissector knows."""
         suite, keys = self.suite, self.ike

@@ -13,26 +13,27 @@ from ..wire.numbers import TsType
 __all__ = ["covers", "host_selector", "in_words", "intersect", "narrow", "parse_selector"]
 
 ANY_PORT = (0, 65535)
+OPAQUE = (65535, 0)
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 
-def host_selector(address: str, protocol: int = 0) -> TrafficSelector:
-    """Select everything to or from one address, or one protocol of it."""
+def host_selector(address: str) -> TrafficSelector:
+    """Select everything to or from one address."""
     packed = packed_address(address)
     kind = TsType.TS_IPV4_ADDR_RANGE if len(packed) == 4 else TsType.TS_IPV6_ADDR_RANGE
-    return TrafficSelector(kind, protocol, *ANY_PORT, packed, packed)
+    return TrafficSelector(kind, 0, *ANY_PORT, packed, packed)
 
 
 def parse_selector(text: str) -> TrafficSelector:
     """Read "10.0.0.0/24", "10.0.0.1-10.0.0.9" or "2001:db8::/32", optionally with "[tcp/443]", "[udp]" or "[17/53-99]".
 
-    Raises LocalProtocolError, with what was read.
+    "opaque" in place of ports means packets whose ports cannot be seen (RFC 7296 section 3.13.1). Raises LocalProtocolError, with what was read.
     """
-    where, _, rest = text.strip().partition("[")
+    where, bracket, rest = text.strip().partition("[")
     try:
         first, last = _address_range(where.strip())
-        protocol, ports = _protocol_ports(rest[:-1]) if rest else (0, ANY_PORT)
-        if rest and not rest.endswith("]"):
+        protocol, ports = _protocol_ports(rest[:-1]) if bracket else (0, ANY_PORT)
+        if bracket and not rest.endswith("]"):
             raise ValueError("the bracket is not closed")
     except ValueError as error:
         raise LocalProtocolError(
@@ -59,6 +60,8 @@ def _protocol_ports(text: str) -> tuple[int, tuple[int, int]]:
         raise ValueError(f"{name!r} is no protocol (a number, or one of {', '.join(_PROTOCOLS)})")
     if not port or port == "any":
         return protocol, ANY_PORT
+    if port == "opaque":
+        return protocol, OPAQUE
     low, _, high = port.partition("-")
     ports = (int(low), int(high or low))
     if not 0 <= ports[0] <= ports[1] <= 65535:
@@ -84,9 +87,8 @@ def intersect(one: TrafficSelector, other: TrafficSelector) -> TrafficSelector |
 def _common_ports(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int] | None:
     if one == other:
         return one
-    opaque = (65535, 0)
-    if one == opaque or other == opaque:
-        return opaque if ANY_PORT in (one, other) else None
+    if OPAQUE in (one, other):
+        return OPAQUE if ANY_PORT in (one, other) else None
     low, high = max(one[0], other[0]), min(one[1], other[1])
     return (low, high) if low <= high else None
 
@@ -109,7 +111,8 @@ def narrow(
     for selector in offered:
         if isinstance(selector, UnknownSelector):
             continue
-        for rule in allowed:
+        # A rule that covers it whole goes first, so that *most* cannot cut off what has to be in.
+        for rule in sorted(allowed, key=lambda rule: not covers(rule, selector)):
             common = intersect(selector, rule)
             if common is None or any(covers(known, common) for known in found):
                 continue
@@ -130,6 +133,8 @@ def in_words(selector: TrafficSelector | UnknownSelector) -> str:
         return text
     if ports == ANY_PORT:
         return f"{text}[{selector.protocol}]"
+    if ports == OPAQUE:
+        return f"{text}[{selector.protocol}/opaque]"
     return f"{text}[{selector.protocol}/{ports[0]}{'' if ports[0] == ports[1] else f'-{ports[1]}'}]"
 
 
@@ -137,5 +142,5 @@ def _range_in_words(start: bytes, end: bytes) -> str:
     low, high = ip_address(start), ip_address(end)
     if start == end:
         return str(low)
-    networks = list(summarize_address_range(low, high)) if start < end else []
+    networks = list(summarize_address_range(low, high))
     return str(networks[0]) if len(networks) == 1 else f"{low}-{high}"
