@@ -129,8 +129,8 @@ class Stream(asyncio.Protocol):
 
     def _report(self, *, now: float) -> None:
         """Tell the core how much of what it wrote the kernel has taken since the last time."""
-        if self._transport is None or self._stream is None or self._ended:
-            return
+        if self._transport is None or self._stream is None or self._ended or self._transport.is_closing():
+            return  # a broken transport has dropped what it had: an empty buffer means nothing then
         left = self._transport.get_write_buffer_size()
         taken, self._unsent = self._unsent - left, left
         if taken:

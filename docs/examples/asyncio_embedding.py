@@ -19,6 +19,7 @@ from ikecore import (
     Endpoint,
     Identity,
     IkeSaClosed,
+    IkeSaFailed,
     Local,
     Output,
     PskCredential,
@@ -69,7 +70,7 @@ async def main() -> None:
     client, said = await open_ike(connection)
 
     client.tell(client.endpoint.initiate, connection, ["127.0.0.1"])
-    while not isinstance(output := await said.get(), IkeSaClosed):
+    while not isinstance(output := await said.get(), IkeSaClosed | IkeSaFailed):
         print(output)
         if isinstance(output, ChildSaEstablished):
             print("keys for ESP:", len(output.export_keys().encr_out), "octets outbound")

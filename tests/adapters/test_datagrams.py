@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+import trio
 
 from ikecore import Address, Config, Listen, Local, LocalProtocolError, Output, SendDatagram
+from ikecore_asyncio._datagrams import DatagramSocket as AsyncioDatagramSocket
+from ikecore_trio._datagrams import DatagramSocket as TrioDatagramSocket
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Lib, Script
@@ -168,3 +172,67 @@ def test_locals_are_as_bound(lib: Lib, script: type[Script]) -> None:
     assert all(local.address[1] for local in found)
     assert [attrs.evolve(local, address=("127.0.0.1", 0)) for local in found] == wanted
     assert all(isinstance(local, Local) for local in found)
+
+
+def test_trio_keeps_what_the_kernel_cannot_take_yet(script: type[Script]) -> None:
+    """In order, and not without end. (Sockets of another family stand in: the buffers of loopback are never full.)"""
+    core = script()
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    flushed = []
+
+    class Connected(socket.socket):
+        def sendto(self, data: Any, remote: Any) -> int:  # type: ignore[override]
+            return self.send(data)
+
+    class Host:
+        endpoint = core
+
+        def now(self) -> float:
+            return 0.0
+
+        def flush(self) -> None:
+            flushed.append(True)
+
+    async def main() -> list[bytes]:
+        sock = Connected(fileno=left.detach())
+        sock.setblocking(False)
+        async with trio.open_nursery() as nursery:
+            host = Host()
+            host.spawn = nursery.start_soon  # type: ignore[attr-defined]
+            ours = TrioDatagramSocket(host, sock, Local(("127.0.0.1", 500)))  # type: ignore[arg-type]
+            for number in range(1000):
+                ours.send(b"%d" % number, ("192.0.2.1", 500))
+            right.setblocking(False)
+            received: list[bytes] = []
+            while len(received) < 1000:
+                try:
+                    received.append(right.recv(100))
+                except BlockingIOError:
+                    if not nursery.child_tasks:
+                        break
+                    await trio.lowlevel.checkpoint()
+            ours.close()
+        return received
+
+    with right:
+        received = trio.run(main)
+    assert 256 < len(received) < 600
+    assert received == [b"%d" % number for number in range(len(received))]
+    assert flushed
+
+
+def test_asyncio_drops_while_its_buffer_is_full() -> None:
+    sent = []
+
+    class Transport(asyncio.DatagramTransport):
+        def sendto(self, data: Any, addr: Any = None) -> None:
+            sent.append((data, addr))
+
+    ours = AsyncioDatagramSocket(None)  # type: ignore[arg-type]
+    ours.connection_made(Transport())
+    ours.send(b"one", ("192.0.2.1", 500))
+    ours.pause_writing()
+    ours.send(b"two", ("192.0.2.1", 500))
+    ours.resume_writing()
+    ours.send(b"three", ("192.0.2.1", 500))
+    assert [data for data, _ in sent] == [b"one", b"three"]

@@ -16,6 +16,7 @@ from ikecore import (
     HalfCloseStream,
     Listen,
     OpenStream,
+    Output,
     ResetStream,
     StreamId,
     WriteStream,
@@ -193,6 +194,26 @@ class TestOpened:
         [(stream, text)] = lib.run(main)
         assert stream == OURS
         assert text in {"Connection reset by peer", "Broken pipe"}
+
+    def test_what_came_before_a_break_counts(self, lib: Lib, script: type[Script], server: socket.socket) -> None:
+        """The answer is in the kernel when we notice, by a write that fails, that the connection is broken."""
+
+        def broken(stream: StreamId, local: Address) -> list[Output]:
+            sock = accepted(server)
+            sock.sendall(b"last words")
+            reset(sock)
+            return [WriteStream(stream, b"too late")]
+
+        core = script({"stream_connected": broken}, [opening(server)])
+
+        async def main() -> Any:
+            async with lib.module.open_endpoint(Config(), NOTHING, make=core.make):
+                await core.until_heard(lib, "stream_lost")
+
+        lib.run(main)
+        told = [name for name, *_ in core.heard if name.startswith("stream")]
+        assert told == ["stream_connected", "stream_received", "stream_lost"]
+        assert core.named("stream_received") == [(OURS, b"last words")]
 
     def test_actions_behind_a_failed_write_have_no_effect(
         self, lib: Lib, script: type[Script], server: socket.socket

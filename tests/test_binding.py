@@ -1,0 +1,288 @@
+"""Sessions without the waiting: the bookkeeping that both bindings share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from ikecore import (
+    AuthenticationFailed,
+    AuthorizationNeeded,
+    Endpoint,
+    Event,
+    IkeError,
+    IkeSaClosed,
+    IkeSaEstablished,
+    IkeSaFailed,
+    InternalError,
+    LocalProtocolError,
+    NatDetected,
+    Question,
+    QuestionClosed,
+    QuestionId,
+    RequestCompleted,
+    RequestFailed,
+    RequestId,
+    SaId,
+    SessionClosed,
+)
+from ikecore.binding import Binding, EventRing, EventsLost, SessionFacts, SessionState, Signal, TransportUsed, verdict
+
+SA, OTHER = SaId(7), SaId(8)
+ADDRESS = ("192.0.2.1", 500)
+
+
+def established(sa: SaId = SA, role: Any = "responder") -> IkeSaEstablished:
+    return IkeSaEstablished(
+        sa, "c", role, "fqdn:us", "fqdn:them", bytes(8), bytes(8), "suite", "udp", "it is small", ADDRESS
+    )
+
+
+def nat(number: int) -> NatDetected:
+    return NatDetected(SA, bool(number & 1), bool(number & 2))
+
+
+def question(number: int = 1) -> AuthorizationNeeded:
+    return AuthorizationNeeded(QuestionId(number), SA, 9.0, "c", "fqdn:them", ADDRESS)
+
+
+class Answers:
+    """The one method of an endpoint that the bookkeeping calls."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[QuestionId, object]] = []
+
+    def answer(self, question: QuestionId, value: object, *, now: float) -> bool:
+        self.given.append((question, value))
+        return True
+
+
+def bound() -> tuple[Binding, Answers]:
+    answers = Answers()
+    return Binding(cast("Endpoint", answers)), answers
+
+
+class TestSignal:
+    def test_wakes_everybody_who_waits(self) -> None:
+        signal, woken = Signal(), []
+        signal.fire()
+        first, second = (lambda: woken.append(1)), (lambda: woken.append(2))
+        signal.add(first)
+        signal.add(second)
+        signal.discard(second)
+        signal.discard(second)
+        signal.fire()
+        assert woken == [1]
+
+    def test_a_waiter_may_leave_while_others_are_woken(self) -> None:
+        signal, woken = Signal(), []
+
+        def leave() -> None:
+            woken.append(1)
+            signal.discard(leave)
+
+        signal.add(leave)
+        signal.fire()
+        signal.fire()
+        assert woken == [1]
+
+
+class TestEventRing:
+    def test_keeps_the_latest_and_counts_the_rest(self) -> None:
+        ring = EventRing(2)
+        for number in range(5):
+            ring.push(nat(number))
+        assert [ring.pop() for _ in range(4)] == [EventsLost(3), nat(3), nat(4), None]
+        ring.push(nat(1))
+        assert ring.pop() == nat(1)
+
+    def test_is_ready_with_an_event_and_at_the_end(self) -> None:
+        ring = EventRing(2)
+        assert not ring.ready
+        ring.push(nat(1), last=True)
+        assert ring.ready
+        ring.pop()
+        assert ring.ready
+        assert ring.pop() is None
+
+    @pytest.mark.parametrize("limit", [0, -1])
+    def test_needs_room(self, limit: int) -> None:
+        with pytest.raises(LocalProtocolError, match="limit"):
+            EventRing(limit)
+
+
+class TestSessionState:
+    def test_up_and_closed(self) -> None:
+        state = SessionState(SA)
+        assert not state.decided
+        state.take(established())
+        assert state.decided
+        assert not state.over
+        state.check()
+        state.take(IkeSaClosed(SA, "the peer deleted it", "peer"))
+        assert state.over
+        with pytest.raises(SessionClosed, match="the peer deleted it"):
+            state.check()
+        with pytest.raises(SessionClosed):
+            state.subscribe(4)
+
+    def test_failed(self) -> None:
+        state, error = SessionState(SA), AuthenticationFailed("no")
+        state.take(IkeSaFailed(SA, "c", "initiator", "IKE_AUTH", error, None))
+        assert state.failure is error
+        assert state.decided
+        assert state.over
+        with pytest.raises(SessionClosed, match="no"):
+            state.check()
+
+    def test_what_is_no_error_of_ours_becomes_one(self) -> None:
+        state, error = SessionState(SA), KeyError("x")
+        state.take(IkeSaFailed(SA, "c", "initiator", "IKE_AUTH", error, None))
+        assert type(state.failure) is IkeError
+        assert str(state.failure) == "KeyError: 'x'"
+        assert state.failure.__cause__ is error
+
+    def test_a_bug_of_ours_is_noted_on_the_error(self) -> None:
+        state = SessionState(SA)
+        state.take(InternalError(SA, "TypeError: oh"))
+        state.take(IkeSaFailed(SA, "c", "initiator", "IKE_AUTH", LocalProtocolError("internal error"), None))
+        assert state.failure is not None
+        assert state.failure.__notes__ == ["TypeError: oh"]
+
+    def test_outcomes_are_kept_for_who_waits(self) -> None:
+        state, error = SessionState(SA), AuthenticationFailed("no")
+        wanted, failed, other = RequestId(1), RequestId(2), RequestId(3)
+        state.expect(wanted)
+        state.expect(failed)
+        for event in (
+            RequestCompleted(SA, wanted, "INFORMATIONAL"),
+            RequestFailed(SA, failed, "INFORMATIONAL", error),
+            RequestCompleted(SA, other, "INFORMATIONAL"),
+        ):
+            state.take(event)
+        assert state.outcomes == {wanted: None, failed: error}
+        state.forget(wanted)
+        state.forget(failed)
+        state.forget(failed)
+        assert state.outcomes == {}
+
+    def test_subscribers_get_what_comes_until_the_end(self) -> None:
+        state = SessionState(SA)
+        state.take(established())
+        ring, dropped = state.subscribe(9), state.subscribe(9)
+        del dropped
+        state.take(nat(1))
+        end = IkeSaClosed(SA, "done", "us")
+        state.take(end)
+        assert [ring.pop(), ring.pop(), ring.pop()] == [nat(1), end, None]
+        assert ring.ready
+
+
+class TestSessionFacts:
+    def test_before_during_and_after(self) -> None:
+        state = SessionState(SA)
+        facts = SessionFacts(cast("Endpoint", None), state)
+        assert repr(facts) == "<SessionFacts 7: connecting>"
+        with pytest.raises(LocalProtocolError, match="not established yet"):
+            _ = facts.peer_identity
+        state.take(established())
+        assert repr(facts) == "<SessionFacts 7 with fqdn:them over udp>"
+        assert facts.sa == SA
+        assert facts.transport == TransportUsed("udp", "it is small")
+        assert str(facts.transport) == "udp (it is small)"
+        assert facts.closed is None
+        state.take(IkeSaClosed(SA, "done", "us"))
+        assert repr(facts) == "<SessionFacts 7: done>"
+        assert (facts.closed, facts.local_identity, facts.peer_identity) == ("done", "fqdn:us", "fqdn:them")
+        for gone in ("view", "child_sas"):
+            with pytest.raises(SessionClosed, match="done"):
+                getattr(facts, gone)
+
+    def test_one_that_never_was(self) -> None:
+        state = SessionState(SA)
+        state.take(IkeSaFailed(SA, "c", "initiator", "IKE_AUTH", AuthenticationFailed("no"), None))
+        with pytest.raises(SessionClosed, match="no"):
+            _ = SessionFacts(cast("Endpoint", None), state).transport
+
+
+class TestRouting:
+    def test_events_go_to_the_session_they_belong_to(self) -> None:
+        binding, _ = bound()
+        ours, other = binding.follow(SA), binding.follow(OTHER)
+        assert binding.follow(SA) is ours
+        binding.dispatch(established(SA, "initiator"), 0.0)
+        assert ours.established is not None
+        assert other.established is None
+        assert not binding.waiting
+
+    def test_what_nobody_follows_is_ignored(self) -> None:
+        binding, _ = bound()
+        for event in (established(SA, "initiator"), nat(1), IkeSaClosed(SA, "done", "us"), EventsLost(1)):
+            binding.dispatch(event, 0.0)
+        assert not binding.waiting
+
+    def test_sessions_of_peers_wait_until_somebody_serves(self) -> None:
+        binding, _ = bound()
+        accepted: list[SessionState] = []
+        for sa in (SA, OTHER):
+            binding.dispatch(established(sa), 0.0)
+        binding.dispatch(IkeSaClosed(OTHER, "done", "peer"), 0.0)
+        self.serve(binding, accepted.append)
+        assert [state.sa for state in accepted] == [SA]
+        binding.dispatch(established(OTHER), 0.0)
+        assert [state.sa for state in accepted] == [SA, OTHER]
+        with pytest.raises(LocalProtocolError, match="served already"):
+            binding.check_unserved()
+        binding.leave()
+        binding.check_unserved()
+        binding.dispatch(established(SaId(9)), 0.0)
+        assert list(binding.waiting) == [SaId(9)]
+
+    def test_the_end_of_the_endpoint_ends_every_session(self) -> None:
+        binding, _ = bound()
+        states = [binding.follow(sa) for sa in (SA, OTHER)]
+        binding.end("closed")
+        assert [state.closed for state in states] == ["closed", "closed"]
+
+    def serve(
+        self,
+        binding: Binding,
+        accept: Callable[[SessionState], None],
+        ask: Callable[[Question[Any]], bool] = lambda question: False,
+        withdraw: Callable[[QuestionId], None] = lambda question: None,
+    ) -> None:
+        binding.check_unserved()
+        binding.serve(accept, ask, withdraw)
+
+    def test_questions_go_to_whoever_serves(self) -> None:
+        binding, answers = bound()
+        asked: list[Event] = []
+        withdrawn: list[QuestionId] = []
+        self.serve(binding, lambda state: None, lambda each: asked.append(each) is None, withdrawn.append)
+        binding.dispatch(question(), 0.0)
+        binding.dispatch(QuestionClosed(QuestionId(1), SA), 0.0)
+        assert (asked, withdrawn, answers.given) == ([question()], [QuestionId(1)], [])
+
+    def test_questions_that_nobody_takes_are_denied(self) -> None:
+        binding, answers = bound()
+        binding.dispatch(question(1), 0.0)
+        self.serve(binding, lambda state: None)
+        binding.dispatch(question(2), 0.0)
+        binding.leave()
+        binding.dispatch(QuestionClosed(QuestionId(2), SA), 0.0)
+        assert answers.given == [(QuestionId(1), False), (QuestionId(2), False)]
+
+    def test_a_question_of_another_kind_is_left_to_its_deadline(self) -> None:
+        class KeyNeeded(Question[bytes]):
+            pass
+
+        binding, answers = bound()
+        binding.dispatch(KeyNeeded(), 0.0)
+        assert answers.given == []
+        assert verdict(KeyNeeded(), b"key") == b"key"
+
+    @pytest.mark.parametrize(("answer", "meant"), [(True, True), (False, False), (1, False), ("no", False)])
+    def test_only_true_allows(self, answer: object, meant: bool) -> None:
+        assert verdict(question(), answer) is meant
