@@ -85,6 +85,11 @@ class End:
             self.queue += data
             self.pump()
 
+    def inject(self, data: bytes) -> None:
+        """Put octets into the stream that its host never wrote, as an attacker who guesses sequence numbers can."""
+        self.outstanding += len(data)
+        self._transmit("data", data)
+
     def half_close(self) -> None:
         """Send FIN behind what is queued."""
         self.fin_wanted = True
