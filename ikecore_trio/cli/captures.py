@@ -7,42 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal, TypeAlias
 
 from ikecore.framing import MARKER, PREFIX, EspPacket, Framing, receiver
-from ikecore.outputs import Address
-from ikecore.record import record
 
+from .captured import HEADER, Captured, Kind, looks_like_ike, no_bound
 from .problems import UsageProblem
 
-__all__ = ["HEADER", "Captured", "Kind", "looks_like_ike", "no_bound", "read_captured"]
+__all__ = ["read_captured"]
 
-Kind: TypeAlias = Literal["ike", "esp", "keepalive", "fault"]
-
-HEADER = 28
 MAGICS = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x0a\x0d\x0d\x0a")
 
 HEX_LINE = re.compile(r"(?:0x)?([0-9a-fA-F]{2})(?:[\s:,]*(?:0x)?[0-9a-fA-F]{2})*")
 DUMP_LINE = re.compile(
-    r"([0-9a-fA-F]{4,8}):?\s\s?((?:[0-9a-fA-F]{2}){1,2}(?:\s{1,2}(?:[0-9a-fA-F]{2}){1,2})*)(?:\s.*)?"
+    r"([0-9a-fA-F]{4,8})(?::\s\s?|\s\s)((?:[0-9a-fA-F]{2}){1,2}(?:\s\s?(?:[0-9a-fA-F]{2}){1,2})*)(?:\s.*)?"
 )
-
-
-@record
-class Captured:
-    """One thing found. *data* is an IKE message from its header on, or an ESP packet; for a fault, nothing.
-
-    *number* is the packet that completed it, from 1 on; in files without packets, the message's own number.
-    """
-
-    number: int
-    time: float | None
-    transport: Literal["UDP", "TCP", "octets"]
-    source: Address | None
-    destination: Address | None
-    kind: Kind
-    data: bytes
-    note: str = ""
+"""A line of xxd, hexdump -C or Wireshark: offset, octets, and letters that may look like octets."""
+LAST_LINE = re.compile(r"[0-9a-fA-F]{7,8}")
+"""How hexdump ends: the offset behind the last octet."""
+DUMPED = 16
+"""Octets in a line of a dump."""
 
 
 def read_captured(data: bytes, name: str) -> list[Captured]:
@@ -85,7 +68,9 @@ def hex_blocks(text: str, name: str) -> list[bytes]:
             continue
         dump = DUMP_LINE.fullmatch(line)
         if dump is not None and int(dump[1], 16) == len(blocks[-1]):
-            blocks[-1] += bytes.fromhex(dump[2])
+            blocks[-1] += bytes.fromhex(dump[2])[:DUMPED]
+        elif blocks[-1] and LAST_LINE.fullmatch(line) and int(line, 16) == len(blocks[-1]):
+            continue
         elif HEX_LINE.fullmatch(line):
             blocks[-1] += bytes.fromhex(re.sub(r"0x|[\s:,]", "", line))
         else:
@@ -130,15 +115,3 @@ def by_length(data: bytes) -> Iterator[bytes]:
         data = data[length:]
     if data:
         yield data
-
-
-def looks_like_ike(data: bytes, *, whole: bool) -> bool:
-    """Tell whether *data* begins like an IKEv2 message; *whole* asks that its Length be that of *data* too."""
-    if len(data) < HEADER or data[17] >> 4 != 2 or not any(data[:8]) or not 34 <= data[18] <= 250 or data[19] & 0xC7:
-        return False
-    length = int.from_bytes(data[24:28], "big")
-    return length == len(data) if whole else length >= HEADER
-
-
-def no_bound(header: object) -> int:
-    return 1 << 32

@@ -13,7 +13,8 @@ import attrs
 from ikecore.errors import RemoteProtocolError
 from ikecore.wire.describe import Description
 
-from .captures import Captured, read_captured
+from .captured import Captured
+from .captures import read_captured
 from .decryption import Decryption, Opened
 from .drawing import Line, fields, show, terminal_width, wrap
 from .key_table import KeyRow, read_key_table

@@ -18,7 +18,7 @@ import dpkt
 from ikecore.framing import KEEPALIVE, MARKER, PREFIX, EspPacket, Framing, Receiver, receiver
 from ikecore.outputs import Address
 
-from .captures import HEADER, Captured, Kind, looks_like_ike, no_bound
+from .captured import HEADER, Captured, Kind, looks_like_ike, no_bound
 from .problems import UsageProblem
 
 __all__ = ["read_packets"]

@@ -22,7 +22,7 @@ KEPT: Final = 2000
 IKE_KEYS: Final = ("sk_d", "sk_ai", "sk_ar", "sk_ei", "sk_er", "sk_pi", "sk_pr")
 CHILD_KEYS: Final = ("encr_in", "integ_in", "encr_out", "integ_out")
 WAITING: Final = 1000
-"""Requests kept at most that no SA has claimed yet."""
+"""SAs whose events are kept for a ladder, and requests that no SA has claimed yet, at most."""
 
 
 def event_dict(event: Output, *, show_keys: bool = False) -> dict[str, Any]:
@@ -176,9 +176,12 @@ class Reporter:
         sa: SaId | None = getattr(event, "sa", None)
         remote: Address | None = getattr(event, "remote", None)
         if sa is None:
-            if isinstance(event, events.MessageReceived) and len(self._unclaimed) < WAITING:
-                self._unclaimed.setdefault(event.remote, [])[:] = [event]
+            if isinstance(event, events.MessageReceived):
+                make_room(self._unclaimed, WAITING)
+                self._unclaimed[event.remote] = [event]
             return
+        if sa not in self._events:
+            make_room(self._events, WAITING)
         kept = self._events.setdefault(sa, deque(maxlen=KEPT))
         if remote is not None and isinstance(event, events.MessageSent | events.MessageReceived):
             kept += self._unclaimed.pop(remote, [])
@@ -204,6 +207,12 @@ class Reporter:
             ascii_only=not takes_unicode(),
         )
         show(lines)
+
+
+def make_room(table: dict[Any, Any], most: int) -> None:
+    """Drop the oldest entry of *table* if it has *most* of them: strangers can make any number of SAs begin."""
+    if len(table) >= most:
+        del table[next(iter(table))]
 
 
 def ends_of(kept: deque[Output]) -> tuple[str, str]:

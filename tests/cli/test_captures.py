@@ -24,7 +24,9 @@ def found(data: bytes) -> list[tuple[str, bytes]]:
 
 ONE, TWO = message(1), message(2)
 DUMP = "\n".join(f"{at:08x}: {ONE[at : at + 16].hex(' ', 2)}  ........" for at in range(0, len(ONE), 16))
-CANONICAL = "\n".join(f"{at:04x}  {ONE[at : at + 16].hex(' ')}" for at in range(0, len(ONE), 16))
+WIRESHARK = "\n".join(f"{at:04x}  {ONE[at : at + 16].hex(' ')}" for at in range(0, len(ONE), 16))
+CANONICAL = "\n".join(f"{at:08x}  {ONE[at : at + 16].hex(' ')}  |.|" for at in range(0, len(ONE), 16))
+CANONICAL += f"\n{len(ONE):08x}\n"
 
 
 @pytest.mark.parametrize(
@@ -38,9 +40,10 @@ CANONICAL = "\n".join(f"{at:04x}  {ONE[at : at + 16].hex(' ')}" for at in range(
         ONE.hex(",", 4),
         "\n".join(ONE.hex()[at : at + 64] for at in range(0, 2 * len(ONE), 64)),
         DUMP,
+        WIRESHARK,
         CANONICAL,
     ],
-    ids=["plain", "upper", "colons", "comments", "0x", "commas", "wrapped", "xxd", "offsets"],
+    ids=["plain", "upper", "colons", "comments", "0x", "commas", "wrapped", "xxd", "wireshark", "hexdump"],
 )
 def test_hexadecimal_in_any_grouping(text: str) -> None:
     assert found(text.encode()) == [("ike", ONE)]
@@ -57,6 +60,12 @@ def test_several_messages(data: bytes) -> None:
 
 def test_the_non_esp_marker_is_taken_off() -> None:
     assert found(bytes(4) + ONE) == [("ike", ONE)]
+    assert found((bytes(4) + ONE).hex(" ", 2).encode()) == [("ike", ONE)]
+
+
+def test_letters_beside_a_dump_that_look_like_octets() -> None:
+    dump = "\n".join(f"{at:08x}: {ONE[at : at + 16].hex(' ', 2)}  ab cd ef" for at in range(0, len(ONE) - 15, 16))
+    assert found(dump.encode()) == [("ike", ONE[: len(ONE) // 16 * 16])]
 
 
 def test_a_stream_of_rfc_9329() -> None:
