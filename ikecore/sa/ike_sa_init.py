@@ -171,6 +171,9 @@ class InitAttempt:
             # Anyone can forge this. The true response may still come, so nothing changes; the error is what we
             # report if it never does.
             if self.transport == "tcp":
+                if contents.shape == "refused":
+                    # Only the peer can write into the connection, and it would refuse the same over UDP.
+                    self.refusal = error
                 self.failed(error, now)
             elif self.refusal is None:
                 self._remember(error, now)
@@ -381,7 +384,9 @@ def answer_init(
     sa.theirs.begin(0, digest, path)
     services.send_response(sa, response, sa.theirs.answer(0, response), now)
     sa.timers.set(Timer.HALF_OPEN, now + services.limits.half_open_lifetime)
-    fitting = tuple(each for each in connections if _accepts(each, (chosen,), suite.group) is not None)
+    fitting = tuple(
+        each for each in connections if each is connection or _accepts(each, (chosen,), suite.group) is not None
+    )
     return sa, AuthContext(octets, envelope.data, peer_hashes(contents), None), fitting
 
 
