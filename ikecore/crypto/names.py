@@ -55,8 +55,9 @@ _SHOWN: Final = 256
 
 def printable(data: bytes) -> str:
     """Return *data* as one line of printable text: UTF-8 where it is, the rest escaped, a long end cut off."""
-    shown = data[:_SHOWN].decode("utf-8", "surrogateescape")
-    text = "".join([each if each.isprintable() and each != "\\" else _escaped(each) for each in shown])
+    text = data[:_SHOWN].decode("utf-8", "surrogateescape")
+    if not text.isprintable() or "\\" in text:
+        text = "".join([each if each.isprintable() and each != "\\" else _escaped(each) for each in text])
     return text if len(data) <= _SHOWN else f"{text}... ({len(data)} octets)"
 
 

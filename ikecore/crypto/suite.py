@@ -7,6 +7,7 @@ most, and is never chosen.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -121,6 +122,7 @@ class IkeSuite:
     prf: int
     integ: int | None
     group: int
+    _words: str = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         cipher, mac = CIPHERS.get(self.encr), None if self.integ is None else INTEGRITY.get(self.integ)
@@ -174,11 +176,15 @@ class IkeSuite:
         """Encryption and integrity are one algorithm (RFC 5282)."""
         return self.cipher.aead
 
-    def __str__(self) -> str:
+    @_words.default
+    def _find_words(self) -> str:
         names = [_encr_text(self.encr, self.key_bits)]
         if self.integ is not None:
             names.append(name_of(Integ, self.integ))
         return "/".join([*names, f"PRF_{name_of(Prf, self.prf)}", name_of(Ke, self.group)])
+
+    def __str__(self) -> str:
+        return self._words
 
 
 @attrs.frozen
@@ -191,6 +197,7 @@ class ChildSuite:
     integ: int | None
     esn: int
     group: int | None
+    _words: str = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         cipher = CIPHERS.get(self.encr, NULL_CIPHER if self.encr == Encr.NULL else None)
@@ -215,7 +222,8 @@ class ChildSuite:
         """Octets of the integrity key of one direction, 0 with an AEAD."""
         return 0 if self.integ is None else INTEGRITY[self.integ].key
 
-    def __str__(self) -> str:
+    @_words.default
+    def _find_words(self) -> str:
         names = [_encr_text(self.encr, self.key_bits)]
         if self.integ is not None:
             names.append(name_of(Integ, self.integ))
@@ -223,13 +231,16 @@ class ChildSuite:
             names.append(name_of(Ke, self.group))
         return "/".join([*names, name_of(Esn, self.esn)])
 
+    def __str__(self) -> str:
+        return self._words
+
 
 def ike_suite(proposal: Proposal) -> IkeSuite:
     """Read a chosen proposal for an IKE SA. Raises NoProposalChosen if it is not exactly one suite of ours."""
     one = _one_of_each(proposal, Protocol.IKE)
     try:
         encr, prf, group = one[TransformType.ENCR], one[TransformType.PRF], one[TransformType.KE]
-        return IkeSuite(encr.id, encr.key_length or 0, prf.id, _integ(one), group.id)
+        return _ike_suite(encr.id, encr.key_length or 0, prf.id, _integ(one), group.id)
     except (KeyError, LocalProtocolError) as error:
         raise NoProposalChosen(f"the proposal for an IKE SA is not a suite: {error}") from None
 
@@ -239,7 +250,7 @@ def child_suite(proposal: Proposal) -> ChildSuite:
     one = _one_of_each(proposal, Protocol.ESP)
     try:
         encr, esn, group = one[TransformType.ENCR], one[TransformType.ESN], one.get(TransformType.KE)
-        return ChildSuite(
+        return _child_suite(
             proposal.protocol,
             encr.id,
             encr.key_length or 0,
@@ -249,6 +260,11 @@ def child_suite(proposal: Proposal) -> ChildSuite:
         )
     except (KeyError, LocalProtocolError) as error:
         raise NoProposalChosen(f"the proposal for a Child SA is not a suite: {error}") from None
+
+
+# Few suites are used, over and over: each is checked and put into words once.
+_ike_suite = lru_cache(maxsize=256)(IkeSuite)
+_child_suite = lru_cache(maxsize=256)(ChildSuite)
 
 
 def _one_of_each(proposal: Proposal, protocol: int) -> dict[int, Transform]:

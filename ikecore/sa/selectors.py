@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summarize_address_range
 
 from ..errors import LocalProtocolError
@@ -138,6 +139,7 @@ def in_words(selector: TrafficSelector | UnknownSelector) -> str:
     return f"{text}[{selector.protocol}/{ports[0]}{'' if ports[0] == ports[1] else f'-{ports[1]}'}]"
 
 
+@lru_cache(maxsize=1024)
 def _range_in_words(start: bytes, end: bytes) -> str:
     low, high = ip_address(start), ip_address(end)
     if start == end:

@@ -502,12 +502,14 @@ def known(registry: type[IntEnum], number: int) -> int:
 
 def name_of(registry: type[IntEnum], number: int) -> str:
     """Return the name of *number* in *registry*, or the number in decimal."""
-    member = _MEMBERS[registry].get(number)
-    return member.name if isinstance(member, IntEnum) else str(number)
+    return _NAMES[registry].get(number) or str(number)
 
 
 _MEMBERS: Final[dict[type[IntEnum], dict[int, int]]] = {
     registry: {member.value: member for member in registry}
     for registry in IntEnum.__subclasses__()
     if registry.__module__ == __name__
+}
+_NAMES: Final[dict[type[IntEnum], dict[int, str]]] = {
+    registry: {member.value: member.name for member in registry} for registry in _MEMBERS
 }
