@@ -84,13 +84,16 @@ class OpenEndpoint:
         """
         self._check()
         self._driver.binding.check_unserved()
-        async with asyncio.TaskGroup() as group:
-            server = _Server(self._driver, group, handler, authorize)
-            self._driver.binding.serve(server.accept, server.ask, server.withdraw)
-            try:
-                await asyncio.get_running_loop().create_future()
-            finally:
-                self._driver.binding.leave()
+        try:
+            async with asyncio.TaskGroup() as group:
+                server = _Server(self._driver, group, handler, authorize)
+                self._driver.binding.serve(server.accept, server.ask, server.withdraw)
+                try:
+                    await asyncio.get_running_loop().create_future()
+                finally:
+                    self._driver.binding.leave()
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
 
     def _check(self) -> None:
         if self._driver.closed:

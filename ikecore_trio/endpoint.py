@@ -27,7 +27,7 @@ from ikecore import (
 )
 from ikecore.binding import SessionState, verdict
 
-from ._driver import Driver, Observer, wait_until
+from ._driver import Driver, Observer, single, wait_until
 from ._sockets import SocketAddress, reduce, sources
 from .session import Session
 
@@ -85,13 +85,16 @@ class OpenEndpoint:
         """
         self._check()
         self._driver.binding.check_unserved()
-        async with trio.open_nursery() as nursery:
-            server = _Server(self._driver, nursery, handler, authorize)
-            self._driver.binding.serve(server.accept, server.ask, server.withdraw)
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._driver.binding.leave()
+        try:
+            async with trio.open_nursery() as nursery:
+                server = _Server(self._driver, nursery, handler, authorize)
+                self._driver.binding.serve(server.accept, server.ask, server.withdraw)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self._driver.binding.leave()
+        except BaseExceptionGroup as group:
+            raise single(None, group) from None
 
     def _check(self) -> None:
         if self._driver.closed:

@@ -34,6 +34,7 @@ from ikecore import (
     PskCredential,
     SendDatagram,
     SessionClosed,
+    TransportChosen,
     Transports,
     WholeMission,
     WriteStream,
@@ -566,6 +567,34 @@ class TestServing:
             lib.run(main)
         [record] = caplog.records
         assert "a bug of the application" in (record.exc_text or "")
+
+    def test_an_observer_that_raises_while_a_handler_ends_comes_out_as_itself(self, lib: Lib, make: Make) -> None:
+        class Unwanted(Exception):
+            pass
+
+        up = False
+
+        def refuse(output: Output) -> None:
+            if up and isinstance(output, TransportChosen):
+                raise Unwanted
+
+        async def main() -> None:
+            async def handler(session: Any) -> None:
+                nonlocal up
+                up = True
+
+            async def initiator(connection: Connection) -> None:
+                async with lib.module.connect("127.0.0.1", connection, make=make) as session:
+                    await session.wait_closed()
+
+            config = Config(connections=[peering()])
+            async with lib.tasks() as start:
+                with pytest.raises(Unwanted):  # noqa: PT012
+                    async with lib.module.open_endpoint(config, FREE, make=make, on_event=refuse) as opened:
+                        start(initiator, towards(opened))
+                        await opened.serve(handler)
+
+        lib.run(main)
 
     def test_a_handler_that_returns_ends_its_session_quietly(
         self, lib: Lib, make: Make, caplog: pytest.LogCaptureFixture
