@@ -21,7 +21,7 @@ from .keys import SaKeys
 if TYPE_CHECKING:
     from ..crypto.certificates import TrustStore
 
-__all__ = ["authority_hashes", "check", "expected_auth_octets", "prove"]
+__all__ = ["authority_hashes", "can_check", "check", "expected_auth_octets", "prove"]
 
 MOST_CERTIFICATES = 16
 """Certificates of one message that are looked at: leaf, eight of a chain, and some to spare."""
@@ -52,6 +52,11 @@ def _certificates(connection: Connection, credential: CertificateCredential, con
     if send == "never" or (send == "asked" and context.authorities is None):
         return []
     return [Certificate(CertEncoding.X509_SIGNATURE, der) for der in credential.chain]
+
+
+def can_check(connection: Connection, method: int) -> bool:
+    """Tell whether the connection expects this kind of AUTH: a MAC with a pre-shared key, or a signature."""
+    return isinstance(connection.remote, PskCredential) is (method == AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE)
 
 
 def check(

@@ -20,6 +20,7 @@ from ..events import AuthorizationNeeded, ChildSaFailed, IkeSaEstablished
 from ..outputs import RequestId
 from ..transport import Path
 from ..wire import (
+    Authentication,
     CertificateRequest,
     Contents,
     IdentificationInitiator,
@@ -35,7 +36,7 @@ from ..wire import (
 from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
 from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, selectors_of
-from .credentials import authority_hashes, check, expected_auth_octets, prove
+from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
 from .ike_sa import IkeSa
 from .informational import DeleteChild, Liveness
 from .init_facts import refusal_of, wanted_authorities
@@ -214,18 +215,26 @@ class Responder:
         return None
 
     def _connection(self, identity: Identity, contents: Contents) -> Connection:
-        """Find the connection by both identities; one that fits nowhere looks like a wrong key."""
-        asked = contents.maybe(IdentificationResponder)
+        """Find the connection by both identities; one that fits nowhere looks like a wrong key.
+
+        Among several, those come first that are for the identity the initiator asked for (we may be someone else, and
+        say so: RFC 7296 section 1.2), then those that can check the method it used at all.
+        """
         fitting = [
             each for each in self.candidates if each.remote_identity is None or identity.matches(each.remote_identity)
         ]
-        if asked is not None:
-            # The initiator may name whom it wants; we may be someone else, and say so (RFC 7296 section 1.2).
-            wanted = Identity(asked.id_type, asked.data)
-            fitting.sort(key=lambda each: each.local_identity != wanted)
         if not fitting:
             raise AuthenticationFailed(f"no connection is configured for {identity}")
-        return fitting[0]
+        asked = contents.maybe(IdentificationResponder)
+        wanted = None if asked is None else Identity(asked.id_type, asked.data)
+        method = contents.one(Authentication).method
+        return min(
+            fitting,
+            key=lambda each: (
+                wanted is not None and each.local_identity != wanted,
+                not can_check(each, method),
+            ),
+        )
 
     def _resume(self, welcome: bool, contents: Contents, message_id: int, path: Path, now: float) -> None:
         sa = self.sa
