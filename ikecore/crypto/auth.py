@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes as hazmat
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey, Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import (
+    MLDSA44PrivateKey,
+    MLDSA44PublicKey,
+    MLDSA65PrivateKey,
+    MLDSA65PublicKey,
+    MLDSA87PrivateKey,
+    MLDSA87PublicKey,
+)
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -43,6 +51,7 @@ _HASH: Final[Mapping[int, _Hash]] = {
     HashAlgorithm.SHA2_384: hazmat.SHA384(),
     HashAlgorithm.SHA2_512: hazmat.SHA512(),
 }
+_ECDSA: Final[Mapping[int, ec.ECDSA]] = {number: ec.ECDSA(chosen) for number, chosen in _HASH.items()}
 _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
     "secp384r1": (AuthMethod.ECDSA_SHA384_P384, HashAlgorithm.SHA2_384, 48),
@@ -104,8 +113,7 @@ def sign(
 
 
 def _choose(key: PrivateKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
-    kinds = _kinds(key.public_key())
-    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPrivateKey) else kinds[0]
+    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPrivateKey) else _kinds(key)[0]
     wanted = [HashAlgorithm.IDENTITY]
     if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
         wanted = [HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512]
@@ -127,7 +135,7 @@ def _sign(key: PrivateKey, algorithm: Algorithm, octets: bytes) -> bytes:
             chosen = _HASH[algorithm.hash]
             return key.sign(octets, _rsa_padding(algorithm.kind, chosen), chosen)
         if isinstance(key, EllipticCurvePrivateKey):
-            return key.sign(octets, ec.ECDSA(_HASH[algorithm.hash]))
+            return key.sign(octets, _ECDSA[algorithm.hash])
         return key.sign(octets)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise LocalProtocolError(f"our key cannot sign: {error}") from None
@@ -139,7 +147,7 @@ def _sign_classic(key: PrivateKey, octets: bytes, allow_sha1: bool) -> tuple[int
         return AuthMethod.RSA_SIGNATURE, key.sign(octets, padding.PKCS1v15(), chosen)
     if isinstance(key, EllipticCurvePrivateKey):
         method, number, half = _BY_CURVE[key.curve.name]
-        r, s = decode_dss_signature(key.sign(octets, ec.ECDSA(_HASH[number])))
+        r, s = decode_dss_signature(key.sign(octets, _ECDSA[number]))
         return method, r.to_bytes(half, "big") + s.to_bytes(half, "big")
     raise AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
 
@@ -183,7 +191,7 @@ def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozense
         chosen = _HASH[algorithm.hash]
         good = _good(lambda: key.verify(signature, octets, _rsa_padding(algorithm.kind, chosen), chosen))
     elif isinstance(key, EllipticCurvePublicKey):
-        good = _good(lambda: key.verify(signature, octets, ec.ECDSA(_HASH[algorithm.hash])))
+        good = _good(lambda: key.verify(signature, octets, _ECDSA[algorithm.hash]))
     else:
         good = _good(lambda: key.verify(signature, octets))
     if not good:
@@ -209,7 +217,7 @@ def _verify_ecdsa(key: EllipticCurvePublicKey, method: int, data: bytes, octets:
     if len(data) != 2 * half:
         raise AuthenticationFailed(f"an ECDSA signature of {len(data)} octets, {2 * half} are expected")
     r, s = int.from_bytes(data[:half], "big"), int.from_bytes(data[half:], "big")
-    if not _good(lambda: key.verify(encode_dss_signature(r, s), octets, ec.ECDSA(_HASH[number]))):
+    if not _good(lambda: key.verify(encode_dss_signature(r, s), octets, _ECDSA[number])):
         raise AuthenticationFailed("the ECDSA signature is wrong")
 
 
@@ -231,17 +239,22 @@ def _rsa_padding(kind: str, chosen: _Hash) -> padding.PSS | padding.PKCS1v15:
 _CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())
 
 
-def _kinds(key: PublicKey) -> tuple[str, ...]:
+def _kinds(key: PublicKey | PrivateKey) -> tuple[str, ...]:
     """Return the kinds of `Algorithm` that go with *key*."""
-    return next(kinds for cls, kinds in _KINDS if isinstance(key, cls))
+    return _kinds_of(type(key))
 
 
-_KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
-    (RSAPublicKey, ("rsa-pss", "rsa-pkcs1")),
-    (EllipticCurvePublicKey, ("ecdsa",)),
-    (Ed25519PublicKey, ("ed25519",)),
-    (Ed448PublicKey, ("ed448",)),
-    (MLDSA44PublicKey, ("ml-dsa-44",)),
-    (MLDSA65PublicKey, ("ml-dsa-65",)),
-    (MLDSA87PublicKey, ("ml-dsa-87",)),
+@lru_cache(maxsize=32)
+def _kinds_of(cls: type) -> tuple[str, ...]:
+    return next(kinds for known, kinds in _KINDS if issubclass(cls, known))
+
+
+_KINDS: Final[tuple[tuple[tuple[type, type], tuple[str, ...]], ...]] = (
+    ((RSAPrivateKey, RSAPublicKey), ("rsa-pss", "rsa-pkcs1")),
+    ((EllipticCurvePrivateKey, EllipticCurvePublicKey), ("ecdsa",)),
+    ((Ed25519PrivateKey, Ed25519PublicKey), ("ed25519",)),
+    ((Ed448PrivateKey, Ed448PublicKey), ("ed448",)),
+    ((MLDSA44PrivateKey, MLDSA44PublicKey), ("ml-dsa-44",)),
+    ((MLDSA65PrivateKey, MLDSA65PublicKey), ("ml-dsa-65",)),
+    ((MLDSA87PrivateKey, MLDSA87PublicKey), ("ml-dsa-87",)),
 )
