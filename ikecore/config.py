@@ -190,9 +190,8 @@ class Transports:
     *announce_tcp* is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where
     we are the responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any
     other number is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port
-    outside
-    *allowed_ports* is not used. *half_close* sends FIN after the last request known. *certificate_response* is the size in
-    octets that an IKE_AUTH response with certificates is expected to have.
+    outside *allowed_ports* is not used. *half_close* sends FIN after the last request known. *certificate_response* is
+    the size in octets that an IKE_AUTH response with certificates is expected to have.
     """
 
     policy: Policy = attrs.field(factory=BySize)

@@ -101,7 +101,7 @@ class Limits:
     stream_unsent: int = _count(262_144)
     """Octets queued to a peer that does not read, before its stream is reset."""
     failed_memory: float = _seconds(60.0)
-    """A transport that failed with a configured peer is tried after the others for so long: anyone can forge a reset."""
+    """A transport that failed with a configured peer comes after the others for so long: anyone can forge a reset."""
     stream_attempts: int = _count(2)
     """Connections opened for one request before it goes by UDP."""
 

@@ -126,7 +126,9 @@ def _delete_children(sa: IkeSa, delete: Delete) -> list[bytes]:
     }
     halves: list[bytes] = []
     named = set(delete.spis)
-    doomed: list[ChildSa] = [child for child in sa.children.values() if child.spi_out in named]
+    doomed: list[ChildSa] = [
+        child for child in sa.children.values() if child.suite.protocol == delete.protocol and child.spi_out in named
+    ]
     for child in doomed:
         sa.close_child(child, "the peer deleted it", "peer")
         if child.spi_in not in ours_going:

@@ -28,7 +28,8 @@ def host_selector(address: str) -> TrafficSelector:
 def parse_selector(text: str) -> TrafficSelector:
     """Read "10.0.0.0/24", "10.0.0.1-10.0.0.9" or "2001:db8::/32", optionally with "[tcp/443]", "[udp]" or "[17/53-99]".
 
-    "opaque" in place of ports means packets whose ports cannot be seen (RFC 7296 section 3.13.1). Raises LocalProtocolError, with what was read.
+    "opaque" in place of ports means packets whose ports cannot be seen (RFC 7296 section 3.13.1). Raises
+    LocalProtocolError, with what was read.
     """
     where, bracket, rest = text.strip().partition("[")
     try:

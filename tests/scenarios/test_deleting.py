@@ -241,7 +241,6 @@ def test_deletes_of_what_is_not_there_close_nothing() -> None:
     assert len(datagrams(pair, B)) == 2 + len(deletes), "each was answered"
 
 
-@pytest.mark.xfail(reason="the protocol of a Delete is not compared with that of the Child SA")
 def test_a_delete_of_another_protocol_closes_nothing() -> None:
     pair, _, theirs = established()
     [child] = pair.responder.endpoint.sa(theirs).children
