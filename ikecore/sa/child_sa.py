@@ -79,8 +79,13 @@ def new_spi(random: Callable[[int], bytes], used: Callable[[bytes], bool]) -> by
     """Draw an inbound SPI: 4 octets, not reserved, not used."""
     while True:
         spi = random(4)
-        if int.from_bytes(spi, "big") >= LOWEST_SPI and not used(spi):
+        if usable(spi) and not used(spi):
             return spi
+
+
+def usable(spi: bytes) -> bool:
+    """Tell whether an SPI can stand in an ESP packet."""
+    return len(spi) == 4 and int.from_bytes(spi, "big") >= LOWEST_SPI
 
 
 def offer(config: ChildConfig, spi: bytes, *, with_group: bool) -> tuple[Proposal, ...]:
@@ -116,6 +121,7 @@ def choose(
     Raises NoProposalChosen or TsUnacceptable, whichever came nearest to fitting.
     """
     fits = False
+    offered = [proposal for proposal in offered if usable(proposal.spi)]
     for config in children:
         chosen = choose_proposal(offered, config.proposals, protocol=Protocol.ESP, spi_size=4, with_group=with_group)
         if chosen is None:
@@ -142,6 +148,8 @@ def accept_answer(
     if len(answer) != 1:
         raise NoProposalChosen(f"the response holds {len(answer)} proposals instead of one")
     check_accepted(offered, answer[0])
+    if not usable(answer[0].spi):
+        raise NoProposalChosen(f"the response has the SPI {answer[0].spi.hex() or 'nothing'}, which ESP cannot use")
     return Agreed(answer[0], _within(ts_i, answered_i), _within(ts_r, answered_r))
 
 
