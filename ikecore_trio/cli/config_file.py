@@ -33,11 +33,11 @@ from ikecore.crypto import (
     ike_proposals,
 )
 from ikecore.sa import parse_selector
-from ikecore.transport import BySize, Policy, UdpOnly, WholeMission
 from ikecore.wire import Proposal
 
 from .config_table import Table
 from .credential_files import Secrets, local_credential, private_keys, remote_credential
+from .policy_words import POLICY_WORDS, policy_of, read_policy
 from .problems import UsageProblem
 from .text import printable
 
@@ -46,7 +46,6 @@ __all__ = ["Settings", "read_settings"]
 DEFAULTS: Final = {"proposals": DEFAULT_IKE_PROPOSALS, "esp_proposals": DEFAULT_ESP_PROPOSALS}
 CHILD_MODES: Final = {"tunnel": "tunnel", "transport": "transport"}
 SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
-POLICIES: Final[Mapping[str, str]] = {word: word for word in ("by-size", "udp-only", "whole-mission")}
 
 IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
 ESP_WORDS: Final = 'proposals such as "aes256gcm16" or "aes128-sha256-x25519"'
@@ -261,12 +260,7 @@ def read_transports(connection: Table) -> Transports:
     if isinstance(connection.peek("transports"), dict):
         table = connection.table("transports")
         if table is not None:
-            word = table.choice("policy", POLICIES, "by-size")
-            extra["policy"] = policy_of(
-                word, table.number("threshold", 0, 65535, None) if "threshold" in table else None
-            )
-            if word != "by-size" and "threshold" in table:
-                table.problem("threshold", table.peek("threshold"), 'nothing here; it belongs to policy "by-size"')
+            extra["policy"] = read_policy(table)
             for key, lowest in (("udp_nat_port", 1), ("tcp_port", 1), ("announce_tcp", 0)):
                 value = table.number(key, lowest, 65535, None)
                 if value is not None:
@@ -275,17 +269,9 @@ def read_transports(connection: Table) -> Transports:
             extra["half_close"] = table.flag("half_close", False)
             table.finish()
     else:
-        extra["policy"] = policy_of(connection.choice("transports", POLICIES, "by-size"), None)
+        words = {word: word for word in POLICY_WORDS}
+        extra["policy"] = policy_of(connection.choice("transports", words, "by-size"))
     return Transports(**extra)
-
-
-def policy_of(word: str, threshold: int | None) -> Policy:
-    """Return the policy behind *word*."""
-    if word == "udp-only":
-        return UdpOnly()
-    if word == "whole-mission":
-        return WholeMission()
-    return BySize() if threshold is None else BySize(threshold=threshold)
 
 
 def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:

@@ -108,6 +108,16 @@ class Table:
             return default
         return value
 
+    def seconds(self, key: str) -> float | None:
+        """Return a time in seconds above 0, whole or not; None without one."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
+            self.problem(key, value, "seconds, above 0 and up to 3600")
+            return None
+        return float(value)
+
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""
         value = self._take(key)

@@ -19,10 +19,14 @@ from cryptography.hazmat.primitives.serialization import (
 from ikecore import (
     BySize,
     CertificateCredential,
+    Fallback,
     Identity,
     Listen,
     PinnedKeys,
     PskCredential,
+    Race,
+    Step,
+    TcpOnly,
     TrustedCertificates,
     UdpOnly,
     WholeMission,
@@ -128,10 +132,33 @@ def test_everything_about_a_connection(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "policy"), [("by-size", BySize()), ("udp-only", UdpOnly()), ("whole-mission", WholeMission())]
+    ("word", "policy"),
+    [
+        ("by-size", BySize()),
+        ("udp-only", UdpOnly()),
+        ("whole-mission", WholeMission()),
+        ("race", Race()),
+        ("tcp-only", TcpOnly()),
+        ("fallback", Fallback()),
+    ],
 )
 def test_a_policy_in_one_word(folder: Path, word: str, policy: object) -> None:
     assert settings(folder, psk(f'transports = "{word}"')).connections[0].transports.policy == policy
+
+
+@pytest.mark.requirement("TCP-57")
+@pytest.mark.parametrize(
+    ("words", "policy"),
+    [
+        ('policy = "by-size", threshold = 0, open_early = true', BySize(0, open_early=True)),
+        ('policy = "race", patience = 1.5, discover = true', Race(1.5, discover=True)),
+        ('policy = "race", patience = 4', Race(4.0)),
+        ('policy = "fallback", steps = ["tcp 3", "udp"]', Fallback((Step("tcp", 3.0), Step("udp")))),
+        ('policy = "fallback", steps = "udp 0.5, tcp"', Fallback((Step("udp", 0.5), Step("tcp")))),
+    ],
+)
+def test_options_of_policies(folder: Path, words: str, policy: object) -> None:
+    assert settings(folder, psk(f"transports = {{ {words} }}")).connections[0].transports.policy == policy
 
 
 def test_no_children_at_all(folder: Path) -> None:
@@ -230,6 +257,31 @@ MISTAKES = [
     (
         psk('transports = { policy = "udp-only", threshold = 3 }'),
         "connections.office.transports.threshold: 3 is not allowed; allowed: nothing here; it belongs to policy",
+    ),
+    (
+        psk('transports = { policy = "by-size", discover = true }'),
+        "connections.office.transports.discover: true is not allowed; allowed: nothing here; it belongs to policy "
+        '"race"',
+    ),
+    (
+        psk('transports = { policy = "race", patience = 0 }'),
+        "connections.office.transports.patience: 0 is not allowed; allowed: seconds, above 0 and up to 3600",
+    ),
+    (
+        psk('transports = { policy = "race", patience = inf }'),
+        "connections.office.transports.patience: Infinity is not allowed; allowed: seconds",
+    ),
+    (
+        psk('transports = { policy = "fallback", steps = ["udp", "udp 3"] }'),
+        'connections.office.transports.steps: ["udp", "udp 3"] is not allowed; allowed: steps "udp" and "tcp", each',
+    ),
+    (
+        psk('transports = { policy = "fallback", steps = "udp 1e9" }'),
+        'connections.office.transports.steps: "udp 1e9" is not allowed; allowed: steps "udp" and "tcp"',
+    ),
+    (
+        psk('transports = { policy = "fallback", steps = "sctp" }'),
+        'connections.office.transports.steps: "sctp" is not allowed; allowed: steps "udp" and "tcp"',
     ),
     (psk("transports = { port = 3 }"), "connections.office.transports.port: unknown key; allowed: policy, "),
     (
