@@ -72,11 +72,19 @@ a name too long), which raises where the application made errors of warnings."""
 
 @attrs.frozen
 class ValidatedPeer:
-    """A certificate whose chain is good: the key that has to verify AUTH, and the chain, leaf and anchor included."""
+    """A certificate whose chain is good: the key that has to verify AUTH, and the chain, leaf and anchor included.
+
+    *names* are those of its subjectAltName.
+    """
 
     public_key: PublicKey
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
+    names: tuple[x509.GeneralName, ...] = ()
+
+    def is_named(self, identity: Identity) -> bool:
+        """Tell whether the certificate names *identity*, as `identity_matches` does."""
+        return _names_match(identity, self.certificate, self.names)
 
 
 class TrustStore:
@@ -120,7 +128,7 @@ def validate_chain(
         verified = verifier.verify(leaf, usable)
     except _BAD_INPUT as error:
         raise AuthenticationFailed(_reason(error, leaf, (*usable, *anchors.anchors))) from None
-    return ValidatedPeer(key, leaf, tuple(verified.chain))
+    return ValidatedPeer(key, leaf, tuple(verified.chain), tuple(verified.subjects or ()))
 
 
 def identity_matches(identity: Identity, certificate: x509.Certificate) -> bool:
@@ -129,20 +137,29 @@ def identity_matches(identity: Identity, certificate: x509.Certificate) -> bool:
     Names and addresses are looked for in subjectAltName only, distinguished names in the subject only. A wildcard in a
     certificate stands for itself. A key ID is never found in a certificate.
     """
-    kind, data = identity.id_type, identity.data
     try:
-        if kind == IdType.ID_DER_ASN1_DN:
-            return bool(parse_name(data)) and same_name(data, certificate.subject.public_bytes())
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        if kind == IdType.ID_FQDN:
-            return data.lower() in [name.lower().encode() for name in names.get_values_for_type(x509.DNSName)]
-        if kind == IdType.ID_RFC822_ADDR:
-            return _mail(data) in [_mail(name.encode()) for name in names.get_values_for_type(x509.RFC822Name)]
-        if kind in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR):
-            found = names.get_values_for_type(x509.IPAddress)
-            return data in [each.packed for each in found if isinstance(each, IPv4Address | IPv6Address)]
-    except (x509.ExtensionNotFound, *_BAD_INPUT):
+        names = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        names = ()
+    except _BAD_INPUT:
         return False
+    return _names_match(identity, certificate, names)
+
+
+def _names_match(identity: Identity, certificate: x509.Certificate, names: Iterable[x509.GeneralName]) -> bool:
+    kind, data = identity.id_type, identity.data
+    if kind == IdType.ID_DER_ASN1_DN:
+        try:
+            return bool(parse_name(data)) and same_name(data, certificate.subject.public_bytes())
+        except _BAD_INPUT:
+            return False
+    if kind == IdType.ID_FQDN:
+        return data.lower() in [each.value.lower().encode() for each in names if isinstance(each, x509.DNSName)]
+    if kind == IdType.ID_RFC822_ADDR:
+        return _mail(data) in [_mail(each.value.encode()) for each in names if isinstance(each, x509.RFC822Name)]
+    if kind in (IdType.ID_IPV4_ADDR, IdType.ID_IPV6_ADDR):
+        found = [each.value for each in names if isinstance(each, x509.IPAddress)]
+        return data in [each.packed for each in found if isinstance(each, IPv4Address | IPv6Address)]
     return False
 
 

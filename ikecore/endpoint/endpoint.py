@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from ipaddress import ip_address
 from types import MappingProxyType
 
 from ..config import Config, Connection
@@ -22,7 +21,7 @@ from ..events import InternalError
 from ..framing import DatagramKind, Framing, classify
 from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
 from ..sa import DeleteChild, DeleteIke, IkeSa, IkeSaView, Liveness, State, Timer, view_of
-from ..transport import DatagramPath, Local, Stream
+from ..transport import DatagramPath, Local, Stream, packed_address
 from ..wire import Delete
 from ..wire.numbers import Protocol
 from .keeper import Keeper
@@ -350,7 +349,7 @@ class Endpoint:
 
 def _check_address(address: Address, field: str) -> None:
     try:
-        ip_address(address[0])
+        packed_address(address[0])
     except ValueError:
         raise LocalProtocolError(f"{field}: {address[0]!r} is no IP literal") from None
     if not 0 < address[1] <= 65535:

@@ -122,7 +122,7 @@ def _check_certificate(
     if len(sent) > MOST_CERTIFICATES:
         raise AuthenticationFailed(f"the peer sent {len(sent)} certificates, at most {MOST_CERTIFICATES} are looked at")
     peer = certificates.validate_chain(sent[0], (*sent[1:], *remote.intermediates), _anchors(remote.anchors), at=utc())
-    if not certificates.identity_matches(identity, peer.certificate):
+    if not peer.is_named(identity):
         raise AuthenticationFailed(f"the certificate is not for {identity}")
     verify(peer.public_key, auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)
 

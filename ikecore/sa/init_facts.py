@@ -116,7 +116,10 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
 
 def hash_notification() -> Notification:
     """Say which hash algorithms we verify signatures with (RFC 7427 section 4)."""
-    return Notification(Notify.SIGNATURE_HASH_ALGORITHMS, encode_hash_algorithms(sorted(SUPPORTED_HASHES)))
+    return Notification(Notify.SIGNATURE_HASH_ALGORITHMS, _HASH_ALGORITHMS)
+
+
+_HASH_ALGORITHMS = encode_hash_algorithms(sorted(SUPPORTED_HASHES))
 
 
 def peer_hashes(contents: Contents) -> frozenset[int] | None:
