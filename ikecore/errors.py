@@ -19,6 +19,7 @@ __all__ = [
     "FramingError",
     "IkeError",
     "IntegrityError",
+    "InternalFailure",
     "InvalidKePayload",
     "InvalidMajorVersion",
     "InvalidSyntax",
@@ -172,6 +173,10 @@ class FramingError(RemoteProtocolError):
     """A byte stream cannot be cut into messages any more. It ends the stream and no SA."""
 
     scope = "stream"
+
+
+class InternalFailure(IkeError):
+    """A bug of ikecore ended this SA; all others live. The event `InternalError` has the detail: please report it."""
 
 
 class PeerUnreachable(IkeError):

@@ -16,7 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from ..config import Config, Connection
-from ..errors import LocalProtocolError
+from ..errors import InternalFailure, LocalProtocolError
 from ..events import InternalError
 from ..framing import DatagramKind, Framing, classify
 from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
@@ -245,6 +245,7 @@ class Endpoint:
         """
         now = self._clamp(now)
         self._keeper.closing = True
+        self._keeper.streams.shut_down()
         for sa in list(self._keeper.sas.values()):
             if sa.alive and sa.delete_under_way is None:
                 self._delete(sa, None, self._wish(), now)
@@ -315,7 +316,9 @@ class Endpoint:
         if sa is not None and sa.alive:
             try:
                 sa.fail(
-                    bug if isinstance(bug, LocalProtocolError) else LocalProtocolError("internal error"), "error", now
+                    bug if isinstance(bug, LocalProtocolError) else InternalFailure("a bug of ikecore ended the SA"),
+                    "error",
+                    now,
                 )
             except Exception as second:
                 self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))

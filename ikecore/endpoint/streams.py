@@ -33,6 +33,7 @@ class Streams:
         self._of_sa: dict[SaId, StreamId] = {}
         self._accepted_by_source: Counter[str] = Counter()
         self._accepted = 0
+        self._closing = False
         self._numbers = count(1)
         self._last = 0
         self.dirty: dict[StreamId, Stream] = {}
@@ -76,7 +77,9 @@ class Streams:
         """
         source = source_key(remote[0])
         reason = ""
-        if self._accepted_by_source[source] >= self._limits.streams_per_source:
+        if self._closing:
+            reason = "the endpoint is shutting down"
+        elif self._accepted_by_source[source] >= self._limits.streams_per_source:
             reason = f"{self._limits.streams_per_source} connections from this source"
         elif self._accepted >= self._limits.streams:
             oldest = next((each for each in self._streams.values() if not each.opened and not each.proved), None)
@@ -140,6 +143,8 @@ class Streams:
                     self._done(stream, now)
             elif stream.state is StreamState.HALF_CLOSED_THERE and not stream.owed:
                 stream.finish("all is answered, and the peer had closed its side", now)
+            elif self._closing and not stream.owed and not stream.unsent:
+                stream.close("the endpoint is shutting down")
         if not stream.alive:
             self.forget(stream)
 
@@ -174,6 +179,12 @@ class Streams:
         """Something about *sa* changed: its connection may have done its work."""
         stream = self.of_sa(sa.id)
         if stream is not None:
+            self.touched(stream)
+
+    def shut_down(self) -> None:
+        """Take no new connection; end each accepted one as soon as nothing is owed on it."""
+        self._closing = True
+        for stream in self._streams.values():
             self.touched(stream)
 
     def drop_sa(self, sa: IkeSa) -> None:
