@@ -39,7 +39,7 @@ from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, se
 from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
 from .ike_sa import IkeSa
 from .informational import DeleteChild, Liveness
-from .init_facts import refusal_of, wanted_authorities
+from .init_facts import refusal_of, tell_facts, wanted_authorities
 from .states import Input
 from .timers import Timer
 
@@ -255,6 +255,7 @@ class Responder:
         sa.timers.set(Timer.FORGET_INIT, now + sa.services.limits.half_open_lifetime)
         sa.transport, sa.transport_reason = path.transport, "the initiator chose it"
         sa.responder = None
+        tell_facts(sa)
         announce(sa, path)
         return [identity, *certificates, auth, *self._child(contents)]
 

@@ -23,7 +23,7 @@ from ..crypto import (
     ike_suite,
 )
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
-from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, NatDetected, SpisChanged, Transport
+from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
 from ..outputs import RequestId
 from ..transport import Choice, DatagramPath, Path
 from ..wire import (
@@ -55,6 +55,7 @@ from .init_facts import (
     peer_hashes,
     refusal_of,
     tcp_notification,
+    tell_facts,
     wanted_authorities,
 )
 from .keys import SaKeys
@@ -260,6 +261,7 @@ class InitAttempt:
         if services.config.trace:
             services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
         services.emit(SpisChanged(sa.id, sa.spi_i, sa.spi_r, "IKE_SA_INIT was answered"))
+        tell_facts(sa)
         self._settle_path(path, now)
         sa.attempts.clear()
         sa.move(Input.INIT_ANSWERED)
@@ -274,8 +276,6 @@ class InitAttempt:
     def _settle_path(self, path: Path, now: float) -> None:
         """Decide where datagrams go from now on (RFC 7296 section 2.23; TCP-73)."""
         sa, services = self.sa, self.sa.services
-        if sa.nat.any:
-            services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
         transports = sa.connection.transports
         if isinstance(path, DatagramPath):
             sa.path = path
@@ -368,8 +368,6 @@ def answer_init(
     services.claim(spi_r, sa)
     if services.config.trace:
         services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
-    if sa.nat.any:
-        services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
 
     payloads = _answer_payloads(sa, chosen, agreement, nr, path)
     octets = encode_message(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..crypto import SUPPORTED_HASHES
 from ..errors import InvalidSyntax, PeerRefused
-from ..events import TcpAnnounced
+from ..events import NatDetected, TcpAnnounced
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
     CertificateRequest,
@@ -31,6 +31,7 @@ __all__ = [
     "peer_hashes",
     "refusal_of",
     "tcp_notification",
+    "tell_facts",
     "wanted_authorities",
 ]
 
@@ -107,11 +108,21 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
     port = decode_tcp_port(found.data)
     if port is None:
         return
-    usable = port_allowed(port, sa.connection.transports.allowed_ports)
-    reason = "may be used" if usable else "is not among the allowed ports"
-    if usable:
+    if port_allowed(port, sa.connection.transports.allowed_ports):
         sa.facts.announced_port = port
-    sa.services.emit(TcpAnnounced(sa.id, port, usable, reason))
+    else:
+        sa.facts.refused_port = port
+
+
+def tell_facts(sa: IkeSa) -> None:
+    """Say what IKE_SA_INIT showed. A responder says it once the peer is authenticated: strangers make no events."""
+    services, facts = sa.services, sa.facts
+    if sa.nat.any:
+        services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
+    if facts.announced_port is not None:
+        services.emit(TcpAnnounced(sa.id, facts.announced_port, True, "may be used"))
+    if facts.refused_port is not None:
+        services.emit(TcpAnnounced(sa.id, facts.refused_port, False, "is not among the allowed ports"))
 
 
 def hash_notification() -> Notification:

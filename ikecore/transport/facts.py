@@ -14,12 +14,14 @@ class PeerFacts:
     """What this SA's peer can do over TCP.
 
     *announced_port* comes from IKE_TCP_SUPPORTED, once it was found believable and allowed; *configured_port* from the
-    user, and beats it (TCP-53). *init_over_udp* is set once an IKE_SA_INIT response came over UDP: from then on silence
-    about TCP means that there is none (TCP-60). *used_port* is where an IKE_SA_INIT over TCP was answered.
+    user, and beats it (TCP-53); *refused_port* was announced and is not allowed. *init_over_udp* is set once an
+    IKE_SA_INIT response came over UDP: from then on silence about TCP means that there is none (TCP-60). *used_port* is
+    where an IKE_SA_INIT over TCP was answered.
     """
 
     configured_port: int | None = None
     announced_port: int | None = None
+    refused_port: int | None = None
     used_port: int | None = None
     init_over_udp: bool = False
 
