@@ -118,8 +118,8 @@ class OurIkeAuth:
             if number == Notify.NO_PROPOSAL_CHOSEN:
                 raise NoProposalChosen("the peer accepts none of our proposals")
             raise refusal_of(number)
-        if contents.shape == "eap":
-            raise AuthenticationFailed("the peer wants EAP, which is not configured")
+        if contents.shape not in ("established", "established without child"):
+            raise AuthenticationFailed(f"the peer goes on with EAP ({contents.shape}), which is not configured")
         try:
             self._verify(contents)
         except AuthenticationFailed:
