@@ -124,9 +124,10 @@ def test_the_announcement_of_an_initiator_is_noted() -> None:
     rig, puppet = half_open()
     announcement = Notification(IKE_TCP_SUPPORTED_DEFAULT, encode_tcp_port(1500))
     puppet.begin([*puppet.init_payloads(), announcement, VendorId(VENDOR_ID)])
+    assert rig.events == [], "a stranger makes no events"
+    puppet.authenticate()
     event = rig.one(TcpAnnounced)
     assert (event.port, event.usable) == (1500, True)
-    puppet.authenticate()
     assert rig.endpoint.sa(event.sa).peer_tcp_port == 1500
 
 
@@ -395,7 +396,9 @@ def test_a_nat_is_told(place: int, expected: tuple[bool, bool]) -> None:
     changed = payloads[place]
     assert isinstance(changed, Notification)
     payloads[place] = Notification(changed.notify_type, bytes(20))
-    answer_to(rig, puppet, payloads)
+    puppet.begin(payloads)
+    assert rig.events == [], "a stranger makes no events"
+    puppet.authenticate()
     event = rig.one(NatDetected)
     assert (event.local_behind_nat, event.peer_behind_nat) == expected
 
