@@ -191,7 +191,7 @@ def _check_authority_usage(policy: Policy, certificate: x509.Certificate, usage:
 
 def _check_extended_usage(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
     """If there is an extended key usage, one that fits IKE has to be in it (RFC 4945 section 5.1.3.12)."""
-    if usage is not None and not _USABLE & set(usage):
+    if usage is not None and _USABLE.isdisjoint(usage):
         raise ValueError("the extended key usage of a certificate is not for IKE")
 
 

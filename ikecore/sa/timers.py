@@ -22,6 +22,8 @@ class Timer(enum.Enum):
     QUESTION = "question"
     DELETE = "delete"
 
+    __hash__ = object.__hash__  # by identity: that of Enum runs in Python, and timers are set all the time
+
 
 class Timers:
     """Named moments in monotonic seconds."""

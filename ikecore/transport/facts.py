@@ -28,8 +28,7 @@ class PeerFacts:
     @property
     def tcp_port(self) -> int | None:
         """The port to connect to, None if TCP is not known to work."""
-        known = (self.configured_port, self.announced_port, self.used_port)
-        return next((port for port in known if port is not None), None)
+        return self.configured_port or self.announced_port or self.used_port
 
     @property
     def reason(self) -> str:
