@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import attrs
-from attrs.validators import ge, gt, in_, min_len
 
 from ..errors import LocalProtocolError
 from ..events import Transport
@@ -98,6 +97,11 @@ def first_of(situation: Situation, *options: Option) -> Choice:
     return Choice("udp" if any(option[0] == "udp" for option in there) else "tcp", "nothing else is left to try")
 
 
+def _check_patience(patience: float) -> None:
+    if not patience > 0:
+        raise LocalProtocolError(f"patience: {patience!r} seconds; allowed is anything above 0")
+
+
 def _over_udp(situation: Situation, reason: str) -> Choice:
     """UDP, and TCP where UDP is missing or silent and the peer is known to listen."""
     if situation.tcp:
@@ -136,8 +140,12 @@ class BySize:
     listens: it hides the time of the handshake, and is wasted if all turns out small.
     """
 
-    threshold: int = attrs.field(default=1200, validator=ge(0))
+    threshold: int = 1200
     open_early: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.threshold < 0:
+            raise LocalProtocolError(f"threshold: {self.threshold} octets; allowed is anything from 0 on")
 
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
@@ -188,8 +196,11 @@ class Race:
     connection is only tried where configuration says that the peer listens; with it, to find out whether it does.
     """
 
-    patience: float = attrs.field(default=2.0, validator=gt(0.0))
+    patience: float = 2.0
     discover: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        _check_patience(self.patience)
 
     def choose(self, situation: Situation) -> Choice:
         may_open = situation.tcp_configured or self.discover
@@ -219,8 +230,13 @@ class Race:
 class Step:
     """One step of a `Fallback`: a transport, and the seconds without an answer after which the next step is tried."""
 
-    transport: Transport = attrs.field(validator=in_(("udp", "tcp")))
-    patience: float = attrs.field(default=UDP_PATIENCE, validator=gt(0.0))
+    transport: Transport
+    patience: float = UDP_PATIENCE
+
+    def __attrs_post_init__(self) -> None:
+        if self.transport not in ("udp", "tcp"):
+            raise LocalProtocolError(f"transport: {self.transport!r} is unknown; allowed are udp, tcp")
+        _check_patience(self.patience)
 
 
 @attrs.frozen
@@ -230,9 +246,11 @@ class Fallback:
     TCP as a step needs no announcement: the list is the configuration that says to try it.
     """
 
-    steps: tuple[Step, ...] = attrs.field(default=(Step("udp"), Step("tcp", 20.0)), validator=min_len(1))
+    steps: tuple[Step, ...] = (Step("udp"), Step("tcp", 20.0))
 
     def __attrs_post_init__(self) -> None:
+        if not self.steps:
+            raise LocalProtocolError("steps: at least one is needed")
         if len({step.transport for step in self.steps}) < len(self.steps):
             raise LocalProtocolError("steps: each transport can be listed once")
 
