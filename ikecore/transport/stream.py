@@ -257,6 +257,8 @@ class Stream:
 
     def expire(self, now: float) -> str | None:
         """Do what is due. Returns the reason if the stream is unusable from now on, else None."""
+        if not self.alive:
+            return None
         if _due(self._connect_by, now):
             reason = f"no connection within {self._limits.stream_connect_timeout:g} s"
             self.close(reason)
@@ -297,6 +299,7 @@ class Stream:
             self.state = state
             if state is StreamState.CLOSED:
                 self.end_reason = reason
+                self._receiver.eof()  # what it holds of a message is of no use any more
             self._emit(StreamChanged(self.id, self.remote, state.value, reason))
 
 
