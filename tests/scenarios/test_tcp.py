@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 from ikecore import (
     AuthorizationNeeded,
     BySize,
+    CertificateCredential,
+    ChildConfig,
     Config,
     Connection,
     CookieReceived,
@@ -23,6 +27,7 @@ from ikecore import (
     MessageSent,
     NatDetected,
     PeerUnreachable,
+    PinnedKeys,
     Policy,
     Race,
     RequestCompleted,
@@ -34,8 +39,10 @@ from ikecore import (
     TransportSwitched,
     UdpOnly,
     WholeMission,
+    parse_selector,
 )
 from ikecore.testing import (
+    NOON,
     BareEndpoint,
     BareStream,
     Insider,
@@ -48,6 +55,7 @@ from ikecore.testing import (
     Udp,
     psk_connection,
 )
+from ikecore.testing.pki import CertificateAuthority
 from ikecore.wire import Delete, Notification, decode_message
 from ikecore.wire.numbers import Exchange
 from tests.scenarios.agreement import assert_agreement, assert_nothing_left, datagrams, outcome
@@ -117,7 +125,7 @@ class Stranger:
 # --- why there is TCP at all ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("TCP-01", "TCP-04", "TCP-58", "TCP-60", "TCP-48", "TCP-28")
+@pytest.mark.requirement("TCP-01", "TCP-58", "TCP-60", "TCP-48", "TCP-28")
 def test_where_fragments_are_dropped_large_certificates_need_tcp(certified: Certified) -> None:
     for policy, established in ((UdpOnly(), False), (BySize(), True)):
         pair = Pair(
@@ -152,6 +160,41 @@ def test_a_small_request_that_draws_a_large_response_goes_over_tcp(certified: Ce
     pair.run()
     assert_agreement(pair, sa)
     assert carried(pair)[2:4] == [("IKE_AUTH", False, "tcp"), ("IKE_AUTH", True, "tcp")]
+
+
+def with_a_leaf_of(names: int, *, children: Sequence[ChildConfig] = (ChildConfig(),)) -> Pair:
+    """A pair whose initiator has a certificate for so many names, which the responder has pinned."""
+    authority = CertificateAuthority("Root", utc=NOON)
+    leaf = authority.leaf(["initiator.example", *(f"host-number-{number:05}.example" for number in range(names))])
+    mine = attrs.evolve(
+        initiator(policy=TcpOnly()), local=CertificateCredential(leaf.chain, leaf.key), children=tuple(children)
+    )
+    theirs = attrs.evolve(psk_connection("responder"), remote=PinnedKeys((leaf.public_key,)))
+    return Pair(mine, theirs, tcp=True)
+
+
+@pytest.mark.requirement("TCP-04")
+def test_a_message_of_sixty_thousand_octets_goes_over_tcp() -> None:
+    networks = tuple(parse_selector(f"10.0.{number}.0/24") for number in range(50))
+    child = ChildConfig(local_ts=networks, remote_ts=networks)
+    pair = with_a_leaf_of(2190, children=[child])
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    assert 60_000 < max(rung.octets for rung in pair.rungs()) < 65_535 + 28
+
+
+@pytest.mark.xfail(reason="InternalError is told beside the failure, as if it were a bug")
+@pytest.mark.requirement("TCP-04")
+def test_a_message_that_does_not_fit_one_payload_is_refused_by_its_sender() -> None:
+    selectors = tuple(parse_selector(f"10.0.{number}.0/24") for number in range(255))
+    pair = with_a_leaf_of(2190, children=[ChildConfig(local_ts=selectors, remote_ts=selectors)])
+    pair.initiate()
+    pair.run()
+    failed = pair.initiator.one(IkeSaFailed)
+    assert "do not fit" in str(failed.error)
+    pair.run_for(100.0)
+    assert_nothing_left(pair)
 
 
 @pytest.mark.requirement("TCP-60", "TCP-32")
