@@ -14,9 +14,25 @@ from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
-__all__ = ["Table", "run", "show"]
+__all__ = ["ROUNDS", "Table", "Target", "run", "show"]
 
 ROUNDS = 7
+
+
+@attrs.frozen
+class Target:
+    """*case* is to take at most *limit* times as long as *to* (by default the first case), or at least that."""
+
+    case: str
+    limit: float
+    to: str | None = None
+    at_least: bool = False
+
+    def met_by(self, figure: float) -> bool:
+        return figure >= self.limit if self.at_least else figure <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g} x"
 
 
 @attrs.frozen
@@ -25,6 +41,7 @@ class Table:
 
     title: str
     timings: Mapping[str, list[float]]
+    targets: tuple[Target, ...] = ()
 
     @property
     def rounds(self) -> int:
@@ -46,7 +63,7 @@ class Table:
         return "\n".join(lines)
 
 
-def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> Table:
+def run(title: str, cases: Mapping[str, Callable[[], object]], *targets: Target, rounds: int = ROUNDS) -> Table:
     """Time one call of each of *cases*. A case is repeated within a round until it takes some milliseconds."""
     repeats = {name: _repeats(case) for name, case in cases.items()}
     timings: dict[str, list[float]] = {name: [] for name in cases}
@@ -58,7 +75,7 @@ def run(title: str, cases: Mapping[str, Callable[[], object]], rounds: int = ROU
                 timings[name].append(_time(case, repeats[name]))
     finally:
         gc.enable()
-    return Table(title, timings)
+    return Table(title, timings, targets)
 
 
 def show(tables: Iterable[Table]) -> list[Table]:

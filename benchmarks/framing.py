@@ -22,7 +22,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks._harness import Table, run, show
+from benchmarks._harness import ROUNDS, Table, Target, run, show
 from ikecore.framing import Frame, Framing, RawHeader, frame_ike, receiver
 from ikecore.limits import Limits
 
@@ -254,14 +254,21 @@ def reading(octets: bytes, read: int, feed: Feed, count: int) -> Callable[[], No
     return once
 
 
-def tables() -> Iterator[Table]:
+def targets(size: int, read: int) -> Iterator[Target]:
+    yield Target("ikecore", 1.5)
+    if size <= 500 and read == 65_536:
+        yield Target("wsproto", 15.0, to="ikecore", at_least=True)
+
+
+def tables(rounds: int = ROUNDS) -> Iterator[Table]:
     for size in SIZES:
         for read in READS:
             count = max(1, VOLUME[read] // size)
             for framing in Framing:
                 contestants = [*ours(framing, size, count), *others(size, count)]
                 cases = {name: reading(octets, read, feed, count) for name, octets, feed in contestants}
-                yield run(f"{framing.value}: {count} messages of {size} octets in reads of {read}", cases)
+                title = f"{framing.value}: {count} messages of {size} octets in reads of {read}"
+                yield run(title, cases, *targets(size, read), rounds=rounds)
     for framing, total in ((Framing.IKE_TCP, 256_000), (Framing.ENCAPSULATED, 64_000)):
         cases = {}
         for size in (total // 64, total // 8, total):
@@ -269,7 +276,7 @@ def tables() -> Iterator[Table]:
             octets = frame_ike(framing, message(size)) * count
             feed = counting(receiver(framing, prefix=False, bound=bound).receive)
             cases[f"{count} messages of {size} octets"] = reading(octets, 1, feed, count)
-        yield run(f"{framing.value}: {total} octets one by one", cases)
+        yield run(f"{framing.value}: {total} octets one by one", cases, Target(list(cases)[-1], 1.25), rounds=rounds)
 
 
 if __name__ == "__main__":

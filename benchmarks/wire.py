@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks._harness import Table, run, show
+from benchmarks._harness import ROUNDS, Table, Target, run, show
 from benchmarks.corpus import (
     IKE_AUTH_FIRST,
     IKE_AUTH_OCTETS,
@@ -118,9 +118,11 @@ def floor_sa(data: bytes, pos: int, end: int) -> list[tuple[Any, ...]]:
                     raise ValueError
                 name, value = PAIR.unpack_from(data, pos)
                 pos += 4
-                if not name & 0x8000:
-                    value, pos = data[pos : pos + value], pos + value
-                attributes.append((name, value))
+                if name & 0x8000:
+                    attributes.append((name, value))
+                else:
+                    attributes.append((name, data[pos : pos + value]))
+                    pos += value
             if pos != last:
                 raise ValueError
             transforms.append((kind, ident, attributes))
@@ -265,7 +267,7 @@ class Peers:
         self.writing["scapy"] = lambda: bytes(built)
 
 
-def tables() -> Iterator[Table]:
+def tables(rounds: int = ROUNDS) -> Iterator[Table]:
     peers = Peers()
     assert len(INIT_OCTETS) == 454
     read = floor_message(INIT_OCTETS)
@@ -280,10 +282,16 @@ def tables() -> Iterator[Table]:
             "ikecore with its shape": ours_with_shape,
             **peers.message,
         },
+        Target("ikecore with its shape", 2.0),
+        Target("pvpn", 3.0, to="ikecore with its shape", at_least=True),
+        Target("scapy", 50.0, to="ikecore with its shape", at_least=True),
+        rounds=rounds,
     )
     yield run(
-        "write it",
+        "write an IKE_SA_INIT of 454 octets",
         {"floor": lambda: floor_encode_message(*read), "ikecore": ours_encode, **peers.writing},
+        Target("ikecore", 1.6),
+        rounds=rounds,
     )
     yield run(
         "read a header",
@@ -293,6 +301,7 @@ def tables() -> Iterator[Table]:
             "ikecore, Header": lambda: decode_header(INIT_OCTETS),
             **peers.header,
         },
+        rounds=rounds,
     )
     yield run(
         f"read what is sealed in an IKE_AUTH with two certificates ({len(IKE_AUTH_OCTETS)} octets)",
@@ -301,10 +310,12 @@ def tables() -> Iterator[Table]:
             "ikecore": lambda: decode_payloads(IKE_AUTH_FIRST, IKE_AUTH_OCTETS, 0, len(IKE_AUTH_OCTETS)),
             **peers.chain,
         },
+        rounds=rounds,
     )
     yield run(
-        "write it",
+        "write what is sealed in an IKE_AUTH",
         {"floor": lambda: floor_encode_chain(chain), "ikecore": lambda: encode_payloads(IKE_AUTH_PAYLOADS)},
+        rounds=rounds,
     )
 
 

@@ -1,0 +1,65 @@
+"""The benchmarks run, and judge as they say. Nothing here looks at how long anything takes."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import crypto_floor, framing, handshake
+from benchmarks.__main__ import judge
+from benchmarks._harness import Table, Target, run
+from ikecore.framing import Framing, frame_ike
+
+TABLE = Table("a table", {"floor": [1.0, 2.0, 4.0], "ours": [2.0, 2.0, 20.0], "theirs": [20.0, 40.0, 40.0]})
+
+
+def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
+    assert TABLE.ratio("ours") == 2.0
+    assert TABLE.ratio("theirs", "ours") == 10.0
+    assert TABLE.median("ours") == 2.0
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (Target("ours", 2.0), True),
+        (Target("ours", 1.9), False),
+        (Target("theirs", 10.0, to="ours", at_least=True), True),
+        (Target("theirs", 10.1, to="ours", at_least=True), False),
+        (Target("a peer that is not installed", 3.0, to="ours", at_least=True), None),
+    ],
+)
+def test_a_target_is_met_missed_or_not_measured(
+    target: Target, met: bool | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert judge(TABLE, target) is met
+    assert capsys.readouterr().out.startswith({True: "met", False: "MISSED", None: "not measured"}[met])
+
+
+def test_every_round_times_every_case() -> None:
+    table = run("nothing", {"one": lambda: None, "two": lambda: None}, rounds=2)
+    assert {case: len(timings) for case, timings in table.timings.items()} == {"one": 2, "two": 2}
+
+
+@pytest.mark.parametrize("scene", [handshake.psk_scene, lambda: handshake.certificate_scene("ecdsa-p256")])
+def test_both_sides_of_a_handshake_are_timed_apart(scene: object) -> None:
+    table = handshake.measure(scene(), 1)  # type: ignore[operator]
+    assert list(table.timings) == ["bare cryptography", "initiator", "responder"]
+    assert all(timings[0] > 0 for timings in table.timings.values())
+
+
+def test_the_bare_cryptography_verifies_what_it_signs() -> None:
+    crypto_floor.psk()()
+    handshake.certificate_scene("rsa-2048").floor()
+
+
+@pytest.mark.parametrize("kind", Framing)
+@pytest.mark.parametrize("read", [1, 1000, 65_536])
+def test_every_contestant_of_framing_finds_all_messages(kind: Framing, read: int) -> None:
+    for _, octets, feed in framing.ours(kind, 80, 5):
+        assert octets == frame_ike(kind, framing.message(80)) * 5
+        framing.reading(octets, read, feed, 5)()
+
+
+def test_a_contestant_that_loses_messages_is_found_out() -> None:
+    with pytest.raises(RuntimeError, match="0 messages instead of 1"):
+        framing.reading(b"xyz", 1, lambda _: 0, 1)()
