@@ -196,12 +196,26 @@ class Delivery:
     def _repeat(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         if request.transport == "tcp":
             self._unanswered_by_tcp(sa, request, now)
+        elif self._moved(sa, request, now):
+            return
         elif request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
         elif (path := self._datagram_path(sa, request)) is None:
             self._give_up(sa, request, "the UDP path is gone", now)
         else:
             self._by_udp(sa, request, path, now)
+
+    def _moved(self, sa: IkeSa, request: OutgoingRequest, now: float) -> bool:
+        """Unanswered over UDP: it moves to a connection that came up meanwhile, or when UDP has had all its tries."""
+        if isinstance(request.handler, InitAttempt):
+            return False
+        if request.tries >= self._limits.retransmit_tries:
+            request.tried |= {"udp"}
+        choice = self._chooser.for_request(sa, request, now)
+        if choice.transport == "udp":
+            return False
+        self._go(sa, request, choice, now)
+        return True
 
     def _lose_patience(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Its transport counts as tried: ask the policy again. What is under way there still counts if it arrives."""

@@ -41,6 +41,7 @@ from ikecore import (
     ike_proposals,
 )
 from ikecore.binding import EventsLost
+from ikecore.outputs import StreamId
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Lib
@@ -135,6 +136,10 @@ class Deaf(Endpoint):
     def datagram_received(self, data: bytes, **facts: Any) -> None:
         if not self.deaf:
             super().datagram_received(data, **facts)
+
+    def stream_received(self, stream: StreamId, data: bytes, **facts: Any) -> None:
+        if not self.deaf:
+            super().stream_received(stream, data, **facts)
 
 
 class TestBeginning:
