@@ -378,6 +378,7 @@ def test_the_last_answer_outlives_the_sa_for_a_while() -> None:
     rig.now += 1.0
     assert puppet.give(message) == [answer]
     assert puppet.give(message[:-1] + bytes([message[-1] ^ 1])) == []
+    rig.now += 1.0
     elsewhere = Puppet(rig, address=("10.0.0.1", 777))
     assert elsewhere.give(message) == [answer]
     rig.now += 60.0

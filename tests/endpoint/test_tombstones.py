@@ -1,0 +1,53 @@
+"""The last answer of an SA that is gone, kept for a while and for the very octets of its request."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from ikecore.endpoint.tombstones import Tombstones
+from ikecore.sa import OutgoingResponse
+
+
+def last(request: bytes = b"request") -> tuple[bytes, OutgoingResponse]:
+    return hashlib.sha256(request).digest(), OutgoingResponse(37, 5, lambda: b"answer", ())
+
+
+def spi(number: int) -> bytes:
+    return number.to_bytes(8, "big")
+
+
+@pytest.mark.requirement("IKE-048", "IKE-049", "IKE-046")
+def test_the_answer_is_for_the_same_octets_and_for_some_time() -> None:
+    stones = Tombstones()
+    buried = last()
+    stones.bury(spi(1), buried, 100.0)
+    assert stones.has(spi(1))
+    assert stones.answer(spi(1), b"request", 100.0) is buried[1]
+    assert stones.answer(spi(1), b"request", 100.0 + Tombstones.SECONDS - 0.1) is buried[1]
+    assert stones.answer(spi(1), b"other", 100.0) is None
+    assert stones.answer(spi(2), b"request", 100.0) is None
+    assert stones.answer(spi(1), b"request", 100.0 + Tombstones.SECONDS) is None
+
+
+def test_an_sa_that_never_answered_leaves_nothing() -> None:
+    stones = Tombstones()
+    stones.bury(spi(1), None, 0.0)
+    assert not stones.has(spi(1))
+
+
+def test_stones_are_bounded_and_the_oldest_goes_first() -> None:
+    stones = Tombstones()
+    for number in range(Tombstones.MOST + 5):
+        stones.bury(spi(number), last(), 0.0)
+    assert [stones.has(spi(number)) for number in range(6)] == [False] * 5 + [True]
+    assert stones.has(spi(Tombstones.MOST + 4))
+
+
+def test_what_is_old_goes_when_something_new_comes() -> None:
+    stones = Tombstones()
+    for number in range(10):
+        stones.bury(spi(number), last(), float(number))
+    stones.bury(spi(99), last(), Tombstones.SECONDS + 5.0)
+    assert [number for number in range(10) if stones.has(spi(number))] == [6, 7, 8, 9]
