@@ -1,0 +1,79 @@
+"""One side of a test in a process of its own, on either adapter.
+
+    peer.py trio|asyncio serve FILE ADDRESS
+    peer.py trio|asyncio connect|attempt FILE CONNECTION
+
+`attempt` gives up soon. The file is that of the command line; each event becomes a JSON object a line, and the last one
+is what came of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+
+import ikecore_asyncio
+import ikecore_trio
+from ikecore import Config, IkeError, Limits
+from ikecore.events import Event
+from ikecore.outputs import Output
+from ikecore_trio.cli.config_file import Settings, read_settings
+from ikecore_trio.cli.reporting import event_dict
+
+LIMITS = Limits(stream_connect_timeout=1.5, establish_timeout=30.0, delete_timeout=2.0)
+SHORT = attrs.evolve(LIMITS, retransmit_first=0.3, retransmit_factor=1.5, retransmit_tries=4)
+"""For what is not going to work: four transmissions in 2.4 seconds."""
+
+
+def tell(values: dict[str, Any]) -> None:
+    print(json.dumps(values), flush=True)
+
+
+def heard(output: Output) -> None:
+    if isinstance(output, Event):
+        tell(event_dict(output))
+
+
+async def serve(adapter: Any, settings: Settings, host: str) -> None:
+    """Answer peers at *host* until this process is ended."""
+    config = Config(connections=settings.connections, limits=LIMITS, trace=True)
+    listen = attrs.evolve(settings.listen, hosts=(host,))
+    async with adapter.open_endpoint(config, listen, on_event=heard) as endpoint:
+        tell({"type": "Listening"})
+        await endpoint.serve(until_closed)
+
+
+async def until_closed(session: Any) -> None:
+    await session.wait_closed()
+
+
+async def connect(adapter: Any, settings: Settings, name: str, limits: Limits) -> None:
+    """Set up one connection, and delete it again."""
+    connection = settings.connection(name)
+    config = Config(limits=limits, trace=True)
+    try:
+        async with adapter.connect(settings.hosts_of(connection), connection, config=config, on_event=heard):
+            pass
+        tell({"type": "Outcome", "error": None})
+    except IkeError as error:
+        tell({"type": "Outcome", "error": type(error).__name__, "text": str(error)})
+
+
+def main(adapter: str, role: str, path: str, name: str) -> None:
+    settings = read_settings(Path(path))
+    action = serve if role == "serve" else partial(connect, limits=SHORT if role == "attempt" else LIMITS)
+    if adapter == "trio":
+        trio.run(partial(action, ikecore_trio, settings, name), strict_exception_groups=True)
+    else:
+        asyncio.run(action(ikecore_asyncio, settings, name))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
