@@ -190,8 +190,9 @@ class Transports:
     *announce_tcp* is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where
     we are the responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any
     other number is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port
-    outside *allowed_ports* is not used. *half_close* sends FIN after the last request known. *certificate_response* is
-    the size in octets that an IKE_AUTH response with certificates is expected to have.
+    outside *allowed_ports* is not used. *half_close* sends FIN after the last request known. *fragmentation* announces
+    RFC 7383, so that the peer may send fragments; we put them together, and send whole messages ourselves.
+    *certificate_response* is the size in octets that an IKE_AUTH response with certificates is expected to have.
     """
 
     policy: Policy = attrs.field(factory=BySize)
@@ -202,6 +203,7 @@ class Transports:
     announce_tcp: int | None = None
     allowed_ports: tuple[range, ...] = (range(500, 501), range(4500, 4501), range(1024, 65536))
     half_close: bool = False
+    fragmentation: bool = True
     certificate_response: int = 4000
 
     def __attrs_post_init__(self) -> None:

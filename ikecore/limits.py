@@ -65,6 +65,14 @@ class Limits:
     queued_requests: int = _count(64)
     """Requests of one SA that wait for its window."""
 
+    # Fragments (RFC 7383 section 5).
+    fragments: int = _count(256)
+    """Fragments of one message: 64 KiB in the smallest pieces that make sense."""
+    fragments_octets: int = _count(65_536)
+    """Octets of one message in fragments, decrypted."""
+    fragments_wait: float = _seconds(30.0)
+    """An incomplete message is forgotten after this."""
+
     # Retransmission over UDP (RFC 7296 section 2.4: a dozen over several minutes).
     retransmit_first: float = _seconds(1.0)
     retransmit_factor: float = attrs.field(default=1.8, validator=_is_factor)

@@ -11,7 +11,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..config import CertificateCredential, Connection, PinnedKeys, PskCredential, TrustedCertificates
-from ..crypto import SUPPORTED_HASHES, Identity, check_psk, load_public_key, psk_auth, sign, signed_octets, verify
+from ..crypto import (
+    SUPPORTED_HASHES,
+    Identity,
+    check_can_sign,
+    check_psk,
+    load_public_key,
+    psk_auth,
+    sign,
+    signed_octets,
+    verify,
+)
 from ..errors import AuthenticationFailed
 from ..wire import Authentication, Certificate, Contents, Payload
 from ..wire.numbers import AuthMethod, CertEncoding
@@ -21,7 +31,7 @@ from .keys import SaKeys
 if TYPE_CHECKING:
     from ..crypto.certificates import TrustStore
 
-__all__ = ["authority_hashes", "can_check", "check", "expected_auth_octets", "prove"]
+__all__ = ["authority_hashes", "can_check", "check", "check_can_prove", "expected_auth_octets", "prove"]
 
 MOST_CERTIFICATES = 16
 """Certificates of one message that are looked at: leaf, eight of a chain, and some to spare."""
@@ -52,6 +62,12 @@ def _certificates(connection: Connection, credential: CertificateCredential, con
     if send == "never" or (send == "asked" and context.authorities is None):
         return []
     return [Certificate(CertEncoding.X509_SIGNATURE, der) for der in credential.chain]
+
+
+def check_can_prove(connection: Connection, peer_hashes: frozenset[int] | None) -> None:
+    """Raise AuthenticationFailed if the peer, by its IKE_SA_INIT message, could verify no signature of ours."""
+    if isinstance(connection.local, CertificateCredential):
+        check_can_sign(connection.local.key, peer_hashes)
 
 
 def can_check(connection: Connection, method: int) -> bool:

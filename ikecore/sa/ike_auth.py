@@ -39,7 +39,7 @@ from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, se
 from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
 from .ike_sa import IkeSa
 from .informational import DeleteChild, Liveness
-from .init_facts import refusal_of, tell_facts, wanted_authorities
+from .init_facts import refusal_of, settle_facts, tell_facts, wanted_authorities
 from .states import Input
 from .timers import Timer
 
@@ -193,10 +193,11 @@ class Responder:
         identity = Identity(payload.id_type, payload.data)
         self.context.authorities = wanted_authorities(contents)
         sa.connection = self._connection(identity, contents)
+        settle_facts(sa)
         check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
         sa.timers.clear(Timer.HALF_OPEN)
-        sa.services.authenticated(sa)
+        sa.services.authenticated(sa, path)
         if not sa.connection.authorize:
             return self._accept(contents, path, now)
         sa.move(Input.QUESTION_ASKED)
@@ -238,12 +239,15 @@ class Responder:
 
     def _resume(self, welcome: bool, contents: Contents, message_id: int, path: Path, now: float) -> None:
         sa = self.sa
-        if not welcome:
-            refusal = AuthenticationFailed("the application refused the peer")
+        try:
+            if not welcome:
+                raise AuthenticationFailed("the application refused the peer")
+            answer = self._accept(contents, path, now)
+        except AuthenticationFailed as error:
             sa.respond(Exchange.IKE_AUTH, message_id, [Notification(Notify.AUTHENTICATION_FAILED)], now)
-            sa.fail(refusal, "us", now)
+            sa.fail(error, "us", now)
             return
-        sa.respond(Exchange.IKE_AUTH, message_id, self._accept(contents, path, now), now)
+        sa.respond(Exchange.IKE_AUTH, message_id, answer, now)
 
     def _accept(self, contents: Contents, path: Path, now: float) -> list[Payload]:
         """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""

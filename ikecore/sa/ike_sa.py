@@ -26,10 +26,21 @@ from ..events import (
 )
 from ..outputs import ChildId, SaId
 from ..transport import DatagramPath, NatFacts, Path, PeerFacts
-from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, encode_payloads, match
-from ..wire.numbers import RESPONSE, Exchange, name_of
+from ..wire import (
+    Contents,
+    Delete,
+    EncryptedFragment,
+    Envelope,
+    Notification,
+    Payload,
+    decode_payloads,
+    encode_payloads,
+    match,
+)
+from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
 from .exchange import OurExchange
+from .fragments import Fragments
 from .keys import SaKeys
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
@@ -55,6 +66,8 @@ class IkeSa:
         "children",
         "connection",
         "facts",
+        "fragmentation",
+        "fragments",
         "hosts",
         "id",
         "keys",
@@ -100,6 +113,9 @@ class IkeSa:
         self.path: DatagramPath | None = None
         self.facts = PeerFacts(connection.transports.tcp_port)
         self.nat = NatFacts()
+        self.fragmentation = False
+        """Both sides said in IKE_SA_INIT that they know RFC 7383."""
+        self.fragments = Fragments()
         self.timers = Timers()
         self.peer_identity: Identity | None = None
         self.transport: Transport = "udp"
@@ -135,7 +151,7 @@ class IkeSa:
         if not may_begin(self.state, self.role, exchange.exchange):
             name = name_of(Exchange, exchange.exchange)
             raise LocalProtocolError(f"{name}: not possible while the SA is {self.state.value}")
-        if len(self.ours.queue) >= self.services.limits.queued_requests:
+        if len(self.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
             raise LocalProtocolError(f"{len(self.ours.queue)} requests are waiting already")
         self.ours.queue.append(exchange)
         self.pump(now)
@@ -199,13 +215,17 @@ class IkeSa:
             return "no keys yet"
         if envelope.encrypted is None:
             return "not protected"
-        if isinstance(envelope.encrypted, EncryptedFragment):
+        fragment = envelope.encrypted if isinstance(envelope.encrypted, EncryptedFragment) else None
+        if fragment is not None and not self.fragmentation:
             return "a fragment, and fragmentation was not negotiated"
         if header.flags & RESPONSE:
             request = self.ours.unanswered.get(header.message_id)
             if request is None or request.exchange != header.exchange:
                 return "response to nothing we asked"
-            return self._response(envelope, request, self._open(self.keys, envelope), path, now)
+            if path.transport == "tcp" and not request.sent_on(path):
+                return "response on a stream that did not carry the request"
+            opened = self._joined(envelope, fragment, self._open(self.keys, envelope), now)
+            return None if opened is None else self._response(opened[0], request, opened[1], path, now)
         digest = hashlib.sha256(envelope.data).digest()
         glance = self.theirs.glance(header.message_id, digest)
         if glance is Glance.REPEAT:
@@ -217,13 +237,41 @@ class IkeSa:
             return None if known else "a request in progress, in other octets or by too many paths"
         plaintext = self._open(self.keys, envelope)
         if glance is Glance.PERHAPS_REPEAT:
+            if fragment is not None and fragment.number != 1:
+                return "a fragment of an answered request, and not the first"
             return self._repeat(header.message_id, path, now)
         what = verdict(self.state, self.role, header.exchange)
         if what is Verdict.DROP:
             return f"{name_of(Exchange, header.exchange)} while {self.state.value}"
-        self.theirs.begin(header.message_id, digest, path)
+        opened = self._joined(envelope, fragment, plaintext, now)
+        if opened is None:
+            return None
+        envelope, plaintext = opened
+        self.theirs.begin(header.message_id, hashlib.sha256(envelope.data).digest() if fragment else digest, path)
         self._request(envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
         return None
+
+    def _joined(
+        self,
+        envelope: Envelope,
+        fragment: EncryptedFragment | None,
+        plaintext: bytes | InvalidSyntax,
+        now: float,
+    ) -> tuple[Envelope, bytes | InvalidSyntax] | None:
+        """Return the message with its inner payloads; None while fragments of it are missing."""
+        if fragment is None or isinstance(plaintext, InvalidSyntax):
+            self.fragments.forget(envelope.header.is_response, envelope.header.message_id)
+            return envelope, plaintext
+        try:
+            whole = self.fragments.add(envelope, fragment, plaintext, self.services.limits, now)
+        except InvalidSyntax as error:
+            return envelope, error
+        deadline = self.fragments.deadline
+        if deadline is None:
+            self.timers.clear(Timer.FRAGMENTS)
+        else:
+            self.timers.set(Timer.FRAGMENTS, deadline)
+        return whole
 
     def _open(self, keys: SaKeys, envelope: Envelope) -> bytes | InvalidSyntax:
         """Return the inner payloads, or what is wrong with a padding that the ICV vouches for: the peer's own fault."""
@@ -279,12 +327,11 @@ class IkeSa:
         path: Path,
         now: float,
     ) -> str | None:
-        if path.transport == "tcp" and not request.sent_on(path):
-            return "response on a stream that did not carry the request"
         self._path_proved(path, now)
         del self.ours.unanswered[request.message_id]
         self.services.request_done(self, request, now)
         exchange = request.handler
+        self.progress.clear()  # the peer is there: what failed before explains nothing any more
         if self.setting_up:
             self.transport, self.transport_reason = path.transport, request.reason
         try:
@@ -362,7 +409,13 @@ class IkeSa:
                     attempt.failed(attempt.refusal, now)
         elif timer is Timer.HALF_OPEN:
             self.fail(PeerUnreachable("no IKE_AUTH came in time"), "silence", now)
+        elif timer is Timer.FRAGMENTS:
+            self.fragments.expire(now)
+            if self.fragments.deadline is not None:
+                self.timers.set(Timer.FRAGMENTS, self.fragments.deadline)
         elif timer is Timer.DELETE:
+            if self.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
+                self.last_words([Delete(Protocol.IKE, ())], now)
             self.close("Delete was not answered", "us", now)
 
     # --- its end ----------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from ..wire import (
 )
 from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, CertEncoding, Exchange, Ke, Notify, Protocol, name_of
 from .auth_context import AuthContext
-from .credentials import authority_hashes
+from .credentials import authority_hashes, check_can_prove
 from .ike_sa import IkeSa
 from .init_facts import (
     check_nonce,
@@ -50,6 +50,7 @@ from .init_facts import (
     hash_notification,
     nat_facts,
     nat_notifications,
+    note_fragmentation,
     note_tcp,
     numbered,
     peer_hashes,
@@ -136,6 +137,8 @@ class InitAttempt:
             *nat_notifications(self.spi_i, bytes(8), path),
             hash_notification(),
         ]
+        if sa.connection.transports.fragmentation:
+            payloads.append(Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED))
         announced = sa.connection.transports.announce_tcp
         if announced:
             payloads.append(tcp_notification(services.config.tcp_notify, announced))
@@ -236,6 +239,8 @@ class InitAttempt:
         if exchange.group != self.agreement.group or suite.group != self.agreement.group:
             raise InvalidSyntax("the response is for another key exchange method than ours")
         check_nonce(nonce, suite.prf_key_length)
+        hashes = peer_hashes(contents)
+        check_can_prove(sa.connection, hashes)
         shared = self.agreement.shared(exchange.data)
         keys = derive_ike_keys(suite, shared, self.nonce, nonce, self.spi_i, spi_r)
 
@@ -255,6 +260,7 @@ class InitAttempt:
         sa.ours.next_id = 1
         sa.nat = nat_facts(contents, self.spi_i, spi_r, path)
         sa.hosts = (path.local[0], path.remote[0])
+        note_fragmentation(sa, contents)
         note_tcp(sa, contents, path)
         if path.transport == "tcp":
             sa.facts.used_port = path.remote[1]
@@ -268,7 +274,7 @@ class InitAttempt:
         context = AuthContext(
             ours=request.whole,
             theirs=envelope.data,
-            peer_hashes=peer_hashes(contents),
+            peer_hashes=hashes,
             authorities=wanted_authorities(contents),
         )
         self.then(sa, context, now)
@@ -364,6 +370,7 @@ def answer_init(
         local = services.local_address(path.remote[0], False, path.local[0])
         remote = (path.remote[0], connection.transports.udp_port)
         sa.path = None if local is None else DatagramPath(local, remote, False)
+    note_fragmentation(sa, contents)
     note_tcp(sa, contents, path)
     services.claim(spi_r, sa)
     if services.config.trace:
@@ -414,6 +421,8 @@ def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: b
     if authorities is not None:
         payloads.append(CertificateRequest(CertEncoding.X509_SIGNATURE, b"".join(authorities)))
     payloads.append(hash_notification())
+    if sa.fragmentation:
+        payloads.append(Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED))
     port = _announced_port(sa, path)
     if port:
         payloads.append(tcp_notification(services.config.tcp_notify, port))

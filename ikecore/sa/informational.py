@@ -10,7 +10,6 @@ from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
 from .ike_sa import IkeSa
 from .states import Input
-from .timers import Timer
 
 __all__ = ["DeleteChild", "DeleteIke", "Liveness", "answer_informational"]
 
@@ -60,7 +59,6 @@ class DeleteIke(Informational):
 
     def build(self, now: float) -> list[Payload]:
         self.sa.move(Input.DELETE_SENT)
-        self.sa.timers.set(Timer.DELETE, now + self.sa.services.limits.delete_timeout)
         return [Delete(Protocol.IKE, ())]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:

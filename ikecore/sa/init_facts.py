@@ -26,10 +26,12 @@ __all__ = [
     "hash_notification",
     "nat_facts",
     "nat_notifications",
+    "note_fragmentation",
     "note_tcp",
     "numbered",
     "peer_hashes",
     "refusal_of",
+    "settle_facts",
     "tcp_notification",
     "tell_facts",
     "wanted_authorities",
@@ -112,6 +114,21 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
         sa.facts.announced_port = port
     else:
         sa.facts.refused_port = port
+
+
+def settle_facts(sa: IkeSa) -> None:
+    """See what IKE_SA_INIT showed through the rules of the connection that IKE_AUTH chose, maybe another one."""
+    facts, transports = sa.facts, sa.connection.transports
+    facts.configured_port = transports.tcp_port
+    port = facts.announced_port if facts.refused_port is None else facts.refused_port
+    usable = port is not None and port_allowed(port, transports.allowed_ports)
+    facts.announced_port, facts.refused_port = (port, None) if usable else (None, port)
+
+
+def note_fragmentation(sa: IkeSa, contents: Contents) -> None:
+    """Take down whether both sides know RFC 7383: the peer may send fragments then."""
+    told = contents.notify(Notify.IKEV2_FRAGMENTATION_SUPPORTED) is not None
+    sa.fragmentation = told and sa.connection.transports.fragmentation
 
 
 def tell_facts(sa: IkeSa) -> None:

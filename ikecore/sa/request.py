@@ -118,7 +118,7 @@ class OutgoingRequest(Message):
 
 
 class OutgoingResponse(Message):
-    """Our response, kept to be repeated. *resent* maps a path to the moment of its last copy there."""
+    """Our response, kept to be repeated. *resent* maps a stream or a UDP source to the moment of its last copy."""
 
     __slots__ = ("resent",)
 

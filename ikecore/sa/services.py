@@ -112,8 +112,8 @@ class Services(Protocol[S]):
     def move_path(self, sa: S, path: DatagramPath, reason: str, now: float) -> None:
         """Send datagrams of *sa* by *path* from now on, and say so."""
 
-    def authenticated(self, sa: S) -> None:
-        """The peer of *sa* has proved who it is: it counts no more as half-open."""
+    def authenticated(self, sa: S, path: Path) -> None:
+        """The peer of *sa* has proved who it is, by *path*: it counts no more as half-open."""
 
     def proved(self, sa: S, path: Path) -> None:
         """Note that a fresh, authenticated message of *sa* came by *path*."""

@@ -19,6 +19,8 @@ class Timer(enum.Enum):
     """A repeat of IKE_SA_INIT need not be told from a new one any longer."""
     INIT_ERROR = "IKE_SA_INIT error"
     """No better answer came than an unprotected error."""
+    FRAGMENTS = "fragments"
+    """A message in fragments has waited long enough for the missing ones."""
     QUESTION = "question"
     DELETE = "delete"
 
