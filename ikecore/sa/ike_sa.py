@@ -182,6 +182,11 @@ class IkeSa:
             last=not self.ours.queue,
         )
         self.ours.unanswered[message_id] = request
+        try:
+            request.seal()
+        except LocalProtocolError as error:  # more than one payload can hold (TCP-04)
+            self.fail(error, "error", now)
+            return
         self.services.send_request(self, request, now)
 
     def last_words(self, payloads: Sequence[Payload], now: float) -> None:
@@ -310,6 +315,11 @@ class IkeSa:
             exchange, message_id, lambda: keys.seal(exchange, RESPONSE, message_id, first, plaintext), names
         )
         paths = self.theirs.answer(message_id, response)
+        try:
+            response.seal()
+        except LocalProtocolError as error:
+            self.fail(error, "error", now)
+            return
         self.services.send_response(self, response, paths, now)
 
     def _repeat(self, message_id: int, path: Path, now: float) -> str | None:

@@ -30,6 +30,10 @@ class Message:
         self._seal: Callable[[], bytes] | None = seal
         self._whole = b""
 
+    def seal(self) -> None:
+        """Make the octets now. Raises LocalProtocolError where one payload cannot hold them."""
+        _ = self.whole
+
     @property
     def whole(self) -> bytes:
         """The message in one piece, without marker or framing."""
