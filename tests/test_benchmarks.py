@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import crypto_floor, framing, handshake
-from benchmarks.__main__ import judge
+from benchmarks.__main__ import as_markdown, judge
 from benchmarks._harness import Table, Target, run
 from ikecore.framing import Framing, frame_ike
 
@@ -19,20 +19,38 @@ def test_a_ratio_is_the_median_of_those_of_the_rounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "met"),
+    ("target", "word"),
     [
-        (Target("ours", 2.0), True),
-        (Target("ours", 1.9), False),
-        (Target("theirs", 10.0, to="ours", at_least=True), True),
-        (Target("theirs", 10.1, to="ours", at_least=True), False),
-        (Target("a peer that is not installed", 3.0, to="ours", at_least=True), None),
+        (Target("ours", 2.0), "met"),
+        (Target("ours", 1.9), "MISSED"),
+        (Target("theirs", 10.0, to="ours", at_least=True), "met"),
+        (Target("theirs", 10.1, to="ours", at_least=True), "MISSED"),
+        (Target("a peer that is not installed", 3.0, to="ours", at_least=True), "not measured"),
     ],
 )
-def test_a_target_is_met_missed_or_not_measured(
-    target: Target, met: bool | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert judge(TABLE, target) is met
-    assert capsys.readouterr().out.startswith({True: "met", False: "MISSED", None: "not measured"}[met])
+def test_a_target_is_met_missed_or_not_measured(target: Target, word: str) -> None:
+    verdict = judge(TABLE, target)
+    assert verdict.word == word
+    assert str(verdict).startswith(word)
+
+
+def test_tables_with_the_same_cases_are_written_as_one() -> None:
+    verdict = judge(TABLE, Target("ours", 2.0))
+    lines = list(as_markdown([TABLE, Table("another", TABLE.timings), Table("third", {"floor": [1.0]})], [verdict]))
+    assert lines == [
+        "| what | target | figure | |",
+        "|---|---|--:|---|",
+        "| a table: ours / floor | at most 2 x | 2.00 | met |",
+        "",
+        "| | floor, microseconds | ours | theirs |",
+        "|---|--:|--:|--:|",
+        "| a table | 2000000.00 | 2.00 | 20.00 |",
+        "| another | 2000000.00 | 2.00 | 20.00 |",
+        "",
+        "| | floor, microseconds |  |",
+        "|---|--:|",
+        "| third | 1000000.00 |  |",
+    ]
 
 
 def test_every_round_times_every_case() -> None:
