@@ -7,11 +7,14 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from .problems import OK, CommandFailed
+
+if TYPE_CHECKING:
+    from .demo_scenario import Network
 
 __all__ = ["cli", "run"]
 
@@ -100,16 +103,18 @@ def cli() -> None:
 @cli.command(epilog=EPILOG)
 @click.option(
     "--network",
-    type=click.Choice(["clean", "drops-fragments"]),
+    type=click.Choice(["clean", "drops-fragments", "blocks-udp", "refuses-tcp", "silent-tcp", "lossy"]),
     default="clean",
     show_default=True,
-    help="What lies between the two: nothing, or a relay that drops UDP datagrams above 1,280 octets.",
+    help="What lies between the two: nothing, a relay that drops UDP datagrams above 1,280 octets, all of them, or a "
+    "tenth; or a TCP port that refuses connections or leaves them unanswered.",
 )
 @click.option(
     "--policy",
-    type=click.Choice(["by-size", "udp-only", "whole-mission"]),
+    type=click.Choice(["by-size", "udp-only", "whole-mission", "race", "tcp-only", "fallback"]),
     default=None,
-    help="Which transport carries what. [default: by-size; with drops-fragments udp-only first, then by-size]",
+    help="Which transport carries what. [default: by-size; with drops-fragments udp-only first, with blocks-udp race "
+    "afterwards]",
 )
 @click.option(
     "--auth",
@@ -122,7 +127,7 @@ def cli() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line, instead of the drawing.")
 @reported
 def demo(
-    network: Literal["clean", "drops-fragments"],
+    network: Network,
     policy: str | None,
     auth: Literal["certificates", "psk-client"],
     show_keys: bool,
@@ -132,7 +137,7 @@ def demo(
 
     Needs no root and no configuration. A certificate chain with ML-DSA signatures is made, too large for any
     datagram; IKE_SA_INIT goes over UDP, IKE_AUTH over TCP. The exit code is 0 if the outcome is the expected one,
-    which for udp-only on a network that drops fragments is a failure.
+    which is a failure where a policy has no way through the network.
     """
     from .demo import run_demo
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Final, Literal
+from contextlib import ExitStack
+from typing import Final
 
 import attrs
 import trio
@@ -16,32 +17,25 @@ from ikecore.events import ChildSaEstablished, Event, IkeSaEstablished, MessageS
 from ikecore.outputs import Address, Output
 from ikecore_trio import Session
 
-from .demo_peers import POLICIES, Auth, Peers, make_peers
+from .demo_peers import Auth, Peers, make_peers
 from .demo_report import Printer
+from .demo_scenario import Network, Scenario
 from .key_table import key_logger
 from .ladder import Lost
 from .problems import FAILED, OK, UsageProblem
-from .relay import LARGEST, Relay
+from .relay import LOSSES, Loss, Relay, SilentPort
 
-__all__ = ["Demonstration", "Outcome", "Scenario", "run_demo"]
+__all__ = ["Demonstration", "Outcome", "run_demo"]
 
 HOST: Final = "127.0.0.1"
-LIMITS: Final = Limits(retransmit_first=0.3, retransmit_factor=1.5, retransmit_tries=4, establish_timeout=20.0)
+LIMITS: Final = Limits(
+    retransmit_first=0.3,
+    retransmit_factor=1.5,
+    retransmit_tries=4,
+    stream_connect_timeout=1.5,
+    establish_timeout=20.0,
+)
 """A demonstration gives up sooner than a gateway would: after 4 transmissions in about 2.5 seconds."""
-
-
-@attrs.frozen
-class Scenario:
-    """One run: a network, a policy, credentials, and whether an SA is expected."""
-
-    drops: bool
-    policy: str
-    auth: Auth
-
-    @property
-    def expected(self) -> Literal["established", "unreachable"]:
-        """What should come of it: only datagrams too large for the network have no way around it."""
-        return "unreachable" if self.drops and self.policy == "udp-only" else "established"
 
 
 @attrs.define
@@ -66,23 +60,21 @@ class Outcome:
 
 def run_demo(
     *,
-    network: Literal["clean", "drops-fragments"],
+    network: Network,
     policy: str | None,
     auth: Auth,
     show_keys: bool,
     as_json: bool,
 ) -> int:
     """Run what was asked for, print it, and return the exit code."""
-    drops = network == "drops-fragments"
-    policies = [policy] if policy is not None else ["udp-only", "by-size"] if drops else ["by-size"]
+    scenarios = Scenario.of(network, policy)
     keys = key_logger(os.environ)
     peers = make_peers(auth)
     printer = Printer(peers, show_keys=show_keys, as_json=as_json)
     as_expected = True
-    for number, word in enumerate(policies, 1):
-        scenario = Scenario(drops, word, auth)
+    for number, scenario in enumerate(scenarios, 1):
         demonstration = Demonstration(scenario, peers, keys, printer.event)
-        printer.begin(number, len(policies), drops=drops, policy=word, auth=auth)
+        printer.begin(number, len(scenarios), scenario, auth)
         outcome = trio.run(demonstration.run, strict_exception_groups=True)
         printer.end(
             outcome.events,
@@ -132,39 +124,41 @@ class Demonstration:
         return self._outcome
 
     async def _both(self, nursery: trio.Nursery) -> None:
-        """Open the responder, the relay if there is one, and connect."""
-        tcp = free_tcp_port()
-        # Behind the relay the responder sees a NAT, and what its own port is called outside has to be configured.
-        transports = Transports(announce_tcp=tcp if self._scenario.drops else None)
-        config = Config(connections=(self._peers.responder(transports),), limits=LIMITS, trace=True)
-        listen = Listen(hosts=(HOST,), udp=0, udp_nat=0, tcp=tcp)
-        # A client that gave up answers nothing: there is no use in waiting for it.
-        async with ikecore_trio.open_endpoint(config, listen, grace=0.2, on_event=self._responder) as gateway:
-            plain, marked = (each.address for each in gateway.locals if each.kind == "udp")
-            nursery.start_soon(gateway.serve, until_closed)
-            self._ports = [plain[1], marked[1], tcp]
-            if self._scenario.drops:
-                plain, marked = [await self._relay(nursery, address) for address in (plain, marked)]
-            await self._connect(plain[1], marked[1], tcp)
+        """Open the responder, what lies between, and connect."""
+        loss = LOSSES[self._scenario.network]() if self._scenario.network in LOSSES else None
+        with ExitStack() as stack:
+            listening = self._scenario.network not in ("refuses-tcp", "silent-tcp")
+            tcp = stack.enter_context(SilentPort()).port if self._scenario.network == "silent-tcp" else free_tcp_port()
+            # Behind the relay the responder sees a NAT, and what its own port is called outside has to be configured;
+            # so has a port that it does not listen on.
+            transports = Transports(announce_tcp=None if listening and loss is None else tcp)
+            config = Config(connections=(self._peers.responder(transports),), limits=LIMITS, trace=True)
+            listen = Listen(hosts=(HOST,), udp=0, udp_nat=0, tcp=tcp if listening else None)
+            # A client that gave up answers nothing: there is no use in waiting for it.
+            async with ikecore_trio.open_endpoint(config, listen, grace=0.2, on_event=self._responder) as gateway:
+                plain, marked = (each.address for each in gateway.locals if each.kind == "udp")
+                nursery.start_soon(gateway.serve, until_closed)
+                self._ports = [plain[1], marked[1], tcp]
+                if loss is not None:
+                    plain, marked = [await self._relay(nursery, address, loss) for address in (plain, marked)]
+                    self.between = f"between them: the relay, at UDP {plain[1]} and {marked[1]}"
+                await self._connect(plain[1], marked[1], tcp)
 
-    async def _relay(self, nursery: trio.Nursery, server: Address) -> Address:
+    async def _relay(self, nursery: trio.Nursery, server: Address, loss: Loss) -> Address:
         """Put a relay in front of *server*."""
-        relay = Relay(server, self._dropped)
+        relay = Relay(server, loss, self._dropped)
         address = await relay.open()
         nursery.start_soon(relay.run)
         return address
 
     async def _connect(self, udp: int, udp_nat: int, tcp: int) -> None:
         """Set up the SA from the initiator's side, and delete it again."""
-        if self._scenario.drops:
-            self.between = f"between them: the relay, at UDP {udp} and {udp_nat}"
-        policy = POLICIES[self._scenario.policy]
+        scenario = self._scenario
         transports = Transports(
-            policy=policy,
+            policy=scenario.policy,
             udp_port=udp,
             udp_nat_port=udp_nat,
-            # The first message cannot go by what the peer has yet to announce.
-            tcp_port=tcp if self._scenario.policy == "whole-mission" else None,
+            tcp_port=tcp if scenario.knows_tcp else None,
         )
         connection = self._peers.initiator(transports)
         config = Config(limits=LIMITS, trace=True)
@@ -174,9 +168,10 @@ class Demonstration:
         except IkeError as error:
             self._outcome.error = error
             self._outcome.seconds = trio.current_time() - self._start
-        ours = next((each.local[1] for each in self._outcome.events if isinstance(each, MessageSent)), 0)
+        sent = [each for each in self._outcome.events if isinstance(each, MessageSent)]
+        ours = next((f"UDP {each.local[1]}" for each in sent if each.transport == "udp"), "no UDP")
         gateway = f"UDP {self._ports[0]} and {self._ports[1]}, TCP {self._ports[2]}"
-        self.addresses = (f"{HOST} UDP {ours}", f"{HOST} {gateway}")
+        self.addresses = (f"{HOST} {ours}", f"{HOST} {gateway}")
 
     def _initiator(self, output: Output) -> None:
         """Watch the initiator."""
@@ -198,9 +193,8 @@ class Demonstration:
         if isinstance(output, MessageSent):
             self._sent = output
 
-    def _dropped(self, outward: bool, octets: int) -> None:
+    def _dropped(self, outward: bool, octets: int, reason: str) -> None:
         """Take down that the relay dropped a datagram."""
-        reason = f"the relay drops datagrams above {LARGEST:,} octets"
         lost = Lost(outward, octets, reason, None if outward else self._sent)
         self._tell("relay", trio.current_time() - self._start, lost)
         self._outcome.events.append(lost)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -21,13 +20,10 @@ from ikecore import (
 )
 from ikecore.sa import parse_selector
 from ikecore.testing.pki import CertificateAuthority
-from ikecore.transport import BySize, Policy, UdpOnly, WholeMission
 
-__all__ = ["POLICIES", "Auth", "Peers", "make_peers"]
+__all__ = ["Auth", "Peers", "make_peers"]
 
 Auth = Literal["certificates", "psk-client"]
-
-POLICIES: Final[Mapping[str, Policy]] = {"by-size": BySize(), "udp-only": UdpOnly(), "whole-mission": WholeMission()}
 
 CLIENT: Final = "client.example"
 GATEWAY: Final = "gateway.example"

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Sequence
 
 from ikecore.errors import IkeError, PeerUnreachable
 from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished
 from ikecore.outputs import Output
 
 from .demo_peers import CLIENT, GATEWAY, Peers
+from .demo_scenario import NETWORKS, Scenario
 from .drawing import Line, fields, show, takes_unicode, terminal_width, wrap
 from .ladder import Note, draw, steps_of
-from .relay import LARGEST
+from .policy_words import POLICY_WORDS
 from .reporting import event_dict, key_fields, sa_fields
 from .text import duration, printable
 
 __all__ = ["Printer"]
-
-POLICY_WORDS: Final[Mapping[str, str]] = {
-    "by-size": "UDP, but TCP for an exchange whose request or expected response is above 1,200 octets",
-    "udp-only": "everything over UDP",
-    "whole-mission": "one TCP connection for everything until the first Child SA is up, then UDP",
-}
 
 
 class Printer:
@@ -41,26 +35,21 @@ class Printer:
             values = event_dict(event, show_keys=self._show_keys)
             print(json.dumps({"time": round(seconds, 6), "who": who, **values}))
 
-    def begin(self, number: int, runs: int, *, drops: bool, policy: str, auth: str) -> None:
+    def begin(self, number: int, runs: int, scenario: Scenario, auth: str) -> None:
         """Tell what is going to happen."""
+        policy = scenario.word
         if self._as_json:
-            network = "drops-fragments" if drops else "clean"
-            print(json.dumps({"type": "Run", "number": number, "network": network, "policy": policy, "auth": auth}))
+            values = {"type": "Run", "number": number, "network": scenario.network, "policy": policy, "auth": auth}
+            print(json.dumps(values))
             return
-        if drops:
-            network = (
-                f"a relay on loopback passes UDP datagrams of up to {LARGEST:,} octets and drops larger ones, as "
-                "networks do that lose fragments; TCP goes past it"
-            )
-        else:
-            network = "loopback, where datagrams of any size arrive"
+        network = NETWORKS[scenario.network]
         pairs = [
             ("network", network),
             ("policy", f"{policy}: {POLICY_WORDS[policy]}"),
             ("initiator", f"{CLIENT}, with {self._peers.client_words}"),
             ("responder", f"{GATEWAY}, with {self._peers.gateway_words}"),
         ]
-        if drops:
+        if scenario.network == "drops-fragments":
             pairs.insert(2, ("fragments", "IKE fragmentation (RFC 7383) is off"))
         title = "Two endpoints in this process, on real sockets"
         if runs > 1:

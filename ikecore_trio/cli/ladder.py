@@ -29,6 +29,7 @@ from ikecore.events import (
     NatDetected,
     StreamChanged,
     TcpAnnounced,
+    TransportChosen,
     TransportSwitched,
 )
 from ikecore.outputs import Output
@@ -82,8 +83,17 @@ class Lost(Output):
 def steps_of(events: Iterable[Output], *, left: Literal["us", "peer"] = "us") -> list[Step | Note]:
     """Turn what one endpoint told, in order, into steps. *left* says which side is drawn on the left."""
     steps: list[Step | Note] = []
+    chosen: TransportChosen | None = None
     for event in events:
+        if isinstance(event, TransportChosen):
+            chosen = event
+        elif isinstance(event, StreamChanged) and event.state == "closed" and chosen is not None:
+            # A message that never went out has no arrow to stand below.
+            if chosen.transport == "tcp":
+                steps.append(Note(f"{chosen.exchange} {chosen.message_id} was to go over TCP: {chosen.reason}", "dim"))
+            chosen = None
         if isinstance(event, MessageSent | MessageReceived):
+            chosen = None
             steps.append(step_of(event, left))
         elif isinstance(event, Lost):
             mark_lost(steps, event)

@@ -18,7 +18,7 @@ POLICY_WORDS: Final[Mapping[str, str]] = {
     "whole-mission": "one TCP connection for everything until the first Child SA is up, then UDP",
     "race": "UDP at once and a TCP connection beside it, which carries the next requests once it is open",
     "tcp-only": "everything over TCP",
-    "fallback": "one step after the other, each for its patience: UDP for 8 seconds, then TCP for 20",
+    "fallback": "one step after the other, each for its patience: UDP, then TCP",
 }
 """What each policy does unless told otherwise."""
 

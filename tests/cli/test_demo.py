@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from ikecore_trio.cli.commands import cli
+from ikecore_trio.cli.demo import Demonstration, Outcome
+from ikecore_trio.cli.demo_peers import make_peers
+from ikecore_trio.cli.demo_scenario import NETWORKS, UNREACHABLE, Scenario
 from ikecore_trio.cli.key_table import read_key_table
+from ikecore_trio.cli.policy_words import POLICY_WORDS
 
 MESSAGE = re.compile(r"(\S+ (?:request|response) \d+)( \(repeated\))? +(UDP|TCP) +([\d,]+) octets?")
 
@@ -103,6 +109,73 @@ def test_the_large_response_is_what_gets_lost(run: Any) -> None:
     assert "Outcome: unreachable, as expected" in result.stdout
     lost = re.findall(r"(IKE_AUTH \w+) 1.*\n.*\n.*lost:", result.stdout)
     assert set(lost) == {"IKE_AUTH response"}
+
+
+def choices(option: str) -> list[str]:
+    [found] = [each for each in cli.commands["demo"].params if each.name == option]
+    return list(found.type.choices)  # type: ignore[attr-defined]
+
+
+def test_every_policy_in_every_network() -> None:
+    """All of them at once: each has sockets of its own."""
+    peers = make_peers("certificates")
+    scenarios = [Scenario(network, word) for network in NETWORKS for word in POLICY_WORDS]
+    outcomes: dict[Scenario, Outcome] = {}
+
+    async def show(scenario: Scenario) -> None:
+        outcomes[scenario] = await Demonstration(scenario, peers, None, lambda *_: None).run()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            for scenario in scenarios:
+                nursery.start_soon(show, scenario)
+
+    trio.run(main)
+    assert {each: outcomes[each].word for each in scenarios} == {each: each.expected for each in scenarios}
+    assert len(scenarios) == 36
+    assert {(each.word, each.network) for each in scenarios if each.expected == "unreachable"} == UNREACHABLE
+
+
+def test_all_words_are_options() -> None:
+    assert choices("network") == list(NETWORKS)
+    assert choices("policy") == list(POLICY_WORDS)
+
+
+@pytest.mark.requirement("TCP-62")
+def test_blocked_udp_shows_what_a_race_is_good_for(run: Any) -> None:
+    result = run("demo", "--network", "blocks-udp")
+    assert result.exit_code == 0
+    first, second = result.stdout.split("run 2 of 2")
+    assert "lost: the relay drops all datagrams" in first
+    assert "Outcome: unreachable, as expected" in first
+    assert "the race begins on UDP, and TCP is opened beside it" in second
+    assert "UDP failed; the race goes on over TCP" in second
+    assert "Outcome: established, as expected" in second
+
+
+@pytest.mark.requirement("TCP-13", "TCP-67")
+def test_the_ladder_says_why_a_message_goes_another_way(run: Any) -> None:
+    result = run("demo", "--network", "silent-tcp")
+    text = " ".join(result.stdout.replace("│", " ").split())
+    assert result.exit_code == 0
+    assert "IKE_AUTH 1 was to go over TCP: the request has " in text
+    assert "closed: no connection within 1.5 s" in text
+    assert "IKE_AUTH 1 moves from tcp to udp: TCP failed; " in text
+
+
+def test_what_cannot_work_fails_and_says_so(run: Any) -> None:
+    result = run("demo", "--network", "refuses-tcp", "--policy", "tcp-only")
+    assert result.exit_code == 0
+    assert "IKE_SA_INIT 0 was to go over TCP: the policy allows TCP only" in result.stdout
+    assert "Connection refused" in result.stdout
+    assert "Outcome: unreachable, as expected" in result.stdout
+
+
+def test_the_dice_of_a_lossy_network_fall_the_same_way_in_every_run(run: Any) -> None:
+    result = run("demo", "--network", "lossy", "--policy", "udp-only")
+    assert result.exit_code == 0
+    assert "lost: the relay drops 10% of all datagrams" in result.stdout
+    assert "IKE_SA_INIT request 0 (repeated)" in result.stdout
 
 
 def test_json(run: Any) -> None:

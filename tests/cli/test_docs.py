@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ikecore.testing.pki import CertificateAuthority
 from ikecore_trio.cli.commands import cli
 from ikecore_trio.cli.config_file import read_settings
+from ikecore_trio.cli.demo_scenario import NETWORKS, Scenario
+from ikecore_trio.cli.policy_words import POLICY_WORDS
 from ikecore_trio.cli.problems import UsageProblem
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
@@ -63,6 +65,15 @@ def test_every_option_is_described() -> None:
         for option in command.params:
             if isinstance(option, click.Option):
                 assert any(word in TEXT for word in option.opts), f"{name} {option.opts}"
+
+
+def test_the_table_of_outcomes_is_that_of_the_demonstration() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| ((?:(?:up|fails) \| ?){6})$", TEXT, re.MULTILINE)
+    assert [word for word, _ in rows] == list(POLICY_WORDS)
+    for word, cells in rows:
+        for network, cell in zip(NETWORKS, cells.split("|"), strict=False):
+            expected = Scenario(network, word).expected
+            assert cell.strip() == ("up" if expected == "established" else "fails"), (word, network)
 
 
 def test_every_key_is_described(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ikecore.events import (
     NatDetected,
     StreamChanged,
     TcpAnnounced,
+    TransportChosen,
 )
 from ikecore.outputs import Output, SaId, StreamId
 from ikecore_trio.cli.drawing import to_text
@@ -70,6 +71,23 @@ initiator                                          responder
   |<-----------------------------------------------------|
   |  SA N(COOKIE)                                        |
   |                                                      |"""
+
+
+def chosen(exchange: str, number: int, transport: str, reason: str) -> TransportChosen:
+    return TransportChosen(SA, exchange, number, 400, 0, transport, reason)  # type: ignore[arg-type]
+
+
+def test_a_choice_is_told_where_nothing_came_of_it() -> None:
+    closed = StreamChanged(StreamId(1), RIGHT, "closed", "Connection refused")
+    vain = steps_of([chosen("IKE_AUTH", 1, "tcp", "it is large"), closed])
+    assert [str(step.text) for step in vain if isinstance(step, Note)] == [
+        "IKE_AUTH 1 was to go over TCP: it is large",
+        "TCP with 192.0.2.2:500 closed: Connection refused",
+    ]
+    good = steps_of([chosen("IKE_AUTH", 1, "tcp", "it is large"), sent("IKE_AUTH", 1, 400, "tcp"), closed])
+    assert [step.text for step in good if isinstance(step, Note)] == [
+        "TCP with 192.0.2.2:500 closed: Connection refused"
+    ]
 
 
 def drawn(events: list[Output], width: int = 60, ascii_only: bool = True) -> str:

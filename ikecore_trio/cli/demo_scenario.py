@@ -1,0 +1,76 @@
+"""What `ikecore demo` can show: networks, policies, and what is expected to come of each pair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import attrs
+
+from ikecore.transport import Fallback, Policy, Race, Step
+
+from .policy_words import policy_of
+from .relay import LARGEST
+
+__all__ = ["NETWORKS", "Network", "Scenario"]
+
+Network = Literal["clean", "drops-fragments", "blocks-udp", "refuses-tcp", "silent-tcp", "lossy"]
+
+NETWORKS: Final[Mapping[Network, str]] = {
+    "clean": "loopback, where datagrams of any size arrive",
+    "drops-fragments": (
+        f"a relay on loopback passes UDP datagrams of up to {LARGEST:,} octets and drops larger ones, as networks do "
+        "that lose fragments; TCP goes past it"
+    ),
+    "blocks-udp": "a relay on loopback drops every UDP datagram; TCP goes past it",
+    "refuses-tcp": "loopback; nobody listens at the TCP port, so connections are refused at once",
+    "silent-tcp": "loopback; the TCP port leaves every connection unanswered, as a filter does that drops packets",
+    "lossy": "a relay on loopback drops a tenth of the UDP datagrams, by the same dice in every run; TCP goes past it",
+}
+UNREACHABLE: Final[frozenset[tuple[str, str]]] = frozenset(
+    {
+        ("udp-only", "drops-fragments"),
+        ("udp-only", "blocks-udp"),
+        ("by-size", "blocks-udp"),
+        ("tcp-only", "refuses-tcp"),
+        ("tcp-only", "silent-tcp"),
+    }
+)
+"""Policies with the networks where they have no way: of the port, by size hears over UDP only."""
+IMPATIENT: Final[Mapping[str, Policy]] = {
+    "race": Race(patience=0.7),
+    "fallback": Fallback((Step("udp", 0.7), Step("tcp"))),
+}
+"""A demonstration waits less than a gateway would."""
+RUNS: Final[Mapping[Network, tuple[str, ...]]] = {
+    "drops-fragments": ("udp-only", "by-size"),
+    "blocks-udp": ("by-size", "race"),
+}
+
+
+@attrs.frozen
+class Scenario:
+    """One run: a network and a policy."""
+
+    network: Network
+    word: str
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the initiator."""
+        return IMPATIENT.get(self.word) or policy_of(self.word)
+
+    @property
+    def knows_tcp(self) -> bool:
+        """Whether the initiator is configured with the TCP port; the others wait for the announcement."""
+        return self.word not in ("by-size", "udp-only")
+
+    @property
+    def expected(self) -> Literal["established", "unreachable"]:
+        """What should come of it."""
+        return "unreachable" if (self.word, self.network) in UNREACHABLE else "established"
+
+    @classmethod
+    def of(cls, network: Network, word: str | None) -> list[Scenario]:
+        """Return the runs that show *network*, with one policy, or with those that tell most about it."""
+        return [cls(network, each) for each in ((word,) if word is not None else RUNS.get(network, ("by-size",)))]
