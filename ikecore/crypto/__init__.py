@@ -4,7 +4,7 @@ Built on `cryptography`; nothing here keeps state of an exchange. `ikecore.crypt
 needs X.509, since it loads more than all the rest.
 """
 
-from .auth import SUPPORTED_HASHES, RsaPadding, check_psk, psk_auth, sign, signed_octets, verify
+from .auth import SUPPORTED_HASHES, RsaPadding, check_can_sign, check_psk, psk_auth, sign, signed_octets, verify
 from .identity import Identity
 from .kex import SUPPORTED_GROUPS, KeyAgreement, generate, public_length
 from .keys import ChildKeys, IkeKeys, derive_child_keys, derive_ike_keys, rekey_ike_keys
@@ -47,6 +47,7 @@ __all__ = [
     "PublicKey",
     "RsaPadding",
     "check_accepted",
+    "check_can_sign",
     "check_psk",
     "child_suite",
     "choose_proposal",

@@ -34,7 +34,16 @@ from .prf import prf
 from .public_keys import PrivateKey, PublicKey, check_public_key
 from .signature_algorithms import BY_DER, PREFERRED, Algorithm
 
-__all__ = ["SUPPORTED_HASHES", "RsaPadding", "check_psk", "psk_auth", "sign", "signed_octets", "verify"]
+__all__ = [
+    "SUPPORTED_HASHES",
+    "RsaPadding",
+    "check_can_sign",
+    "check_psk",
+    "psk_auth",
+    "sign",
+    "signed_octets",
+    "verify",
+]
 
 RsaPadding = Literal["pss", "pkcs1"]
 
@@ -112,6 +121,18 @@ def sign(
     return AuthMethod.DIGITAL_SIGNATURE, bytes((len(identifier),)) + identifier + _sign(key, algorithm, octets)
 
 
+def check_can_sign(key: PrivateKey, peer_hashes: frozenset[int] | None) -> None:
+    """Raise AuthenticationFailed where `sign` would, without signing: the peer can verify no signature of this key."""
+    if peer_hashes is not None:
+        _choose(key, peer_hashes, "pss")
+    elif not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+        raise _needs_hashes()
+
+
+def _needs_hashes() -> AuthenticationFailed:
+    return AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
+
+
 def _choose(key: PrivateKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
     kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPrivateKey) else _kinds(key)[0]
     wanted = [HashAlgorithm.IDENTITY]
@@ -149,7 +170,7 @@ def _sign_classic(key: PrivateKey, octets: bytes, allow_sha1: bool) -> tuple[int
         method, number, half = _BY_CURVE[key.curve.name]
         r, s = decode_dss_signature(key.sign(octets, _ECDSA[number]))
         return method, r.to_bytes(half, "big") + s.to_bytes(half, "big")
-    raise AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
+    raise _needs_hashes()
 
 
 def verify(

@@ -26,12 +26,16 @@ class Verdict(enum.Enum):
 
 
 class Admission:
-    """Counts half-open SAs, in all and by source, UDP and TCP apart."""
+    """Counts half-open SAs, in all and by source, UDP and TCP apart.
+
+    Those of a source that has not proved its address are counted apart from those of one that has, by a cookie or a
+    TCP handshake: whoever forges an address must not use up the share of its owner.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._half_open: dict[Transport, dict[SaId, str]] = {"udp": {}, "tcp": {}}
-        self._by_source: Counter[str] = Counter()
+        self._half_open: dict[Transport, dict[SaId, tuple[str, bool]]] = {"udp": {}, "tcp": {}}
+        self._by_source: Counter[tuple[str, bool]] = Counter()
 
     def half_open(self, transport: Transport) -> int:
         """The number of half-open SAs that came by *transport*."""
@@ -49,8 +53,9 @@ class Admission:
             return Verdict.REFUSE, f"{sas} SAs exist"
         most = limits.half_open_udp if transport == "udp" else limits.half_open_tcp
         waiting = self.half_open(transport)
-        source = self._by_source[source_key(host)]
-        if transport == "udp" and not proved:
+        proved = proved or transport == "tcp"
+        source = self._by_source[source_key(host), proved]
+        if not proved:
             if self.crowded:
                 return Verdict.COOKIE, f"{waiting} half-open SAs"
             if source >= limits.half_open_per_source:
@@ -61,9 +66,9 @@ class Admission:
             return Verdict.REFUSE, f"{source} half-open SAs from this source"
         return Verdict.ADMIT, ""
 
-    def opened(self, sa: SaId, transport: Transport, host: str) -> None:
+    def opened(self, sa: SaId, transport: Transport, host: str, *, proved: bool) -> None:
         """Count a new half-open SA."""
-        source = source_key(host)
+        source = source_key(host), proved or transport == "tcp"
         self._half_open[transport][sa] = source
         self._by_source[source] += 1
 

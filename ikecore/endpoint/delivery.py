@@ -16,7 +16,7 @@ from ..framing import add_marker
 from ..limits import Limits
 from ..outputs import Address, Output, SendDatagram
 from ..sa import Attempt, IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
-from ..transport import Choice, DatagramPath, Local, Path, Stream
+from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, source_key
 from ..wire.numbers import Exchange, name_of
 from .choosing import Chooser
 from .streams import Streams
@@ -25,8 +25,8 @@ __all__ = ["Delivery"]
 
 DEFAULT_TCP_PORT = 500
 """Where IKE over TCP is spoken, unless announced or configured otherwise (the draft, section 2.1)."""
-MOST_PATHS = 16
-"""Paths of a stored response whose last resend is remembered; the oldest is forgotten first."""
+MOST_SOURCES = 16
+"""Streams and UDP sources to which a stored response is sent at once, at most; the oldest is forgotten first."""
 
 
 class Delivery:
@@ -148,17 +148,34 @@ class Delivery:
 
     def _by_tcp(self, sa: IkeSa, request: OutgoingRequest, port: int, now: float) -> None:
         """Send on the SA's connection, or open it: one at a time, to the host we are talking to."""
-        stream = self._streams.of_sa(sa.id)
+        stream, attempt = self._streams.of_sa(sa.id), request.handler
+        host = attempt.host if isinstance(attempt, InitAttempt) else sa.hosts[1]
+        if stream is not None and stream.remote[0] != host:
+            self._leave(sa, stream, request, now)
+            if not sa.alive:
+                return
+            stream = self._streams.of_sa(sa.id)
         if stream is not None and stream.writable:
-            self._write_request(sa, stream, request, now)
+            if request not in stream.awaited:
+                self._write_request(sa, stream, request, now)
+                return
+            # TCP repeats what was lost; nothing goes twice on one connection (the draft, section 2.3).
+            request.repeat_at = now + self._limits.stream_answer_timeout
+            self._rearm(sa)
             return
         if stream is None or not stream.connecting:
-            attempt = request.handler
-            host = attempt.host if isinstance(attempt, InitAttempt) else sa.hosts[1]
             stream = self._streams.open(sa, (host, port), sa.hosts[0] or None, now)
-        stream.waiting.append(request)
+        if request not in stream.waiting:
+            stream.waiting.append(request)
         request.repeat_at = None
         self._rearm(sa)
+
+    def _leave(self, sa: IkeSa, stream: Stream, request: OutgoingRequest, now: float) -> None:
+        """The connection leads to an address that we talk to no longer: *request* is not for who is there."""
+        self._streams.let_go(sa, request)
+        stream.close("the peer is at another address")
+        self._streams.forget(stream)
+        self.stream_down(sa, stream, now)
 
     def _write_request(self, sa: IkeSa, stream: Stream, request: OutgoingRequest, now: float) -> None:
         path = stream.path
@@ -306,14 +323,25 @@ class Delivery:
     # --- responses, and last words ----------------------------------------------------------------------------------
 
     def send_response(self, sa: IkeSa | None, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
-        """Send a response on each of *paths* that still exists; a repeat only so often per path."""
+        """Send a response on each of *paths* that still exists; a repeat only so often per stream or UDP source.
+
+        A repeat proves no address, and whoever forges one may name a thousand: so many at once get none, but the
+        address that the peer was authenticated at.
+        """
+        resent, interval = response.resent, 1.0 / self._limits.response_resends_per_second
         for path in paths:
-            last = response.resent.get(path)
-            if last is not None and now - last < 1.0 / self._limits.response_resends_per_second:
+            key = path.stream if isinstance(path, StreamPath) else source_key(path.remote[0])
+            last = resent.get(key)
+            if last is not None and now - last < interval:
                 continue
-            if len(response.resent) >= MOST_PATHS:
-                del response.resent[next(iter(response.resent))]
-            response.resent[path] = now
+            resent.pop(key, None)
+            if len(resent) >= MOST_SOURCES:
+                oldest = next(iter(resent))
+                forged = isinstance(path, DatagramPath) and (sa is None or path != sa.path)
+                if forged and now - resent[oldest] < interval:
+                    continue
+                del resent[oldest]
+            resent[key] = now
             self._respond_on(sa, response, path, now, repeat=last is not None)
 
     def _respond_on(

@@ -216,6 +216,7 @@ class Endpoint:
             under_way.more_wishes.append(wish)
         else:
             sa.begin(DeleteIke(sa, wish), now)
+            sa.timers.set(Timer.DELETE, now + self._keeper.limits.delete_timeout)
 
     def abandon(self, sa: SaId, *, now: float) -> None:
         """Drop an SA at once: one Delete is sent if it is established, and nobody waits for the answer."""

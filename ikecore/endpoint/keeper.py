@@ -26,7 +26,7 @@ from ..sa import (
     begin_auth,
     payload_names,
 )
-from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, packed_address
+from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, packed_address
 from ..wire import Contents, Payload
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange
 from .admission import Admission, Refusals
@@ -87,7 +87,7 @@ class Keeper:
         self.admission = Admission(config.limits)
         self.cookies = CookieJar(random, config.limits.cookie_lifetime)
         self.tombstones = Tombstones()
-        self.streams = Streams(config.limits, emit, self._message_bound)
+        self.streams = Streams(config.limits, emit, self._message_bound, self.schedule.forget)
         self.chooser = Chooser(config.limits, self.streams, self.local_address)
         self.delivery = Delivery(
             config.limits,
@@ -161,6 +161,7 @@ class Keeper:
         """Take an SA out of every table."""
         self.sas.pop(sa.id, None)
         self._touched.pop(sa.id, None)
+        self.schedule.forget(sa)
         self.release(sa.spi_local)
         for spi in sa.attempts:
             self.release(spi)
@@ -171,12 +172,13 @@ class Keeper:
             self.emit(QuestionClosed(handle, sa.id))
         self.streams.drop_sa(sa)
 
-    def half_opened(self, sa: IkeSa, path: Path) -> None:
-        self.admission.opened(sa.id, path.transport, path.remote[0])
+    def half_opened(self, sa: IkeSa, path: Path, *, proved: bool) -> None:
+        self.admission.opened(sa.id, path.transport, path.remote[0], proved=proved)
         self._say_cookies()
 
-    def authenticated(self, sa: IkeSa) -> None:
+    def authenticated(self, sa: IkeSa, path: Path) -> None:
         self._settled_half_open(sa)
+        self._proved_stream(path)
 
     def _settled_half_open(self, sa: IkeSa) -> None:
         self.admission.settled(sa.id)
@@ -225,6 +227,11 @@ class Keeper:
     def proved(self, sa: IkeSa, path: Path) -> None:
         self.touched(sa)
         self.chooser.worked(sa, path.remote[0], path.transport)
+        if not sa.setting_up:
+            self._proved_stream(path)
+
+    def _proved_stream(self, path: Path) -> None:
+        """Keys alone prove nothing, since any stranger gets some: only those of a peer that showed who it is."""
         if isinstance(path, StreamPath):
             stream = self.streams.get(path.stream)
             if stream is not None:
@@ -298,10 +305,10 @@ class Keeper:
             self.delivery.stream_up(sa, stream, now)
 
     def stream_eof(self, stream: Stream, now: float) -> None:
-        """The peer sent FIN. On a connection of ours with requests unanswered that is a close that came too early."""
+        """The peer sent FIN. On a connection of ours that is a close that came too early: no answer can come by it."""
         stream.eof(now)
         self.streams.touched(stream)
-        if stream.opened and (stream.awaited or stream.waiting):
+        if stream.opened and (stream.awaited or stream.waiting or stream.state is StreamState.HALF_CLOSED_THERE):
             stream.close("the peer closed before it had answered")
             self.stream_gone(stream, now)
 

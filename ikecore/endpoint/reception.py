@@ -139,8 +139,9 @@ class Reception:
                 self._drop(data, path, "IKE_SA_INIT is not encrypted")
                 return
             contents = match(Exchange.IKE_SA_INIT, False, envelope.payloads)
-            if self._admit(data, envelope, contents, path, now):
-                self._begin(envelope, contents, path, digest, now)
+            proved = self._proved(envelope, contents, path, now)
+            if self._admit(data, envelope, contents, path, now, proved=proved):
+                self._begin(envelope, contents, path, digest, now, proved=proved)
         except (InvalidKePayload, NoProposalChosen) as error:
             self._drop(data, path, type(error).__name__, error.message)
             self._notify(envelope, Notification(error.notify or 0, error.notify_data), path, now)
@@ -148,23 +149,32 @@ class Reception:
             # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).
             self._drop(data, path, type(error).__name__, error.message)
 
-    def _admit(self, data: bytes, envelope: Envelope, contents: Contents, path: Path, now: float) -> bool:
-        keeper = self._keeper
-        nonce, host, spi_i = contents.one(Nonce).data, path.remote[0], envelope.header.spi_i
+    def _proved(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> bool:
+        """Tell whether the request brought a good cookie."""
         cookie = contents.notify(Notify.COOKIE)
-        proved = cookie is not None and keeper.cookies.accepts(cookie.data, nonce, host, spi_i, now)
-        verdict, reason = keeper.admission.judge(path.transport, host, len(keeper.sas), proved=proved)
+        return cookie is not None and self._keeper.cookies.accepts(
+            cookie.data, contents.one(Nonce).data, path.remote[0], envelope.header.spi_i, now
+        )
+
+    def _admit(
+        self, data: bytes, envelope: Envelope, contents: Contents, path: Path, now: float, *, proved: bool
+    ) -> bool:
+        keeper = self._keeper
+        verdict, reason = keeper.admission.judge(path.transport, path.remote[0], len(keeper.sas), proved=proved)
         if verdict is Verdict.ADMIT:
             return True
         self._drop(data, path, "cookie wanted" if verdict is Verdict.COOKIE else "half-open limit")
         if verdict is Verdict.COOKIE:
-            answer = Notification(Notify.COOKIE, keeper.cookies.bake(nonce, host, spi_i, now))
+            nonce, spi_i = contents.one(Nonce).data, envelope.header.spi_i
+            answer = Notification(Notify.COOKIE, keeper.cookies.bake(nonce, path.remote[0], spi_i, now))
             self._answer(envelope, answer, path, now)
         else:
             keeper.refused("IKE_SA_INIT", path.remote, reason, now)
         return False
 
-    def _begin(self, envelope: Envelope, contents: Contents, path: Path, digest: bytes, now: float) -> None:
+    def _begin(
+        self, envelope: Envelope, contents: Contents, path: Path, digest: bytes, now: float, *, proved: bool
+    ) -> None:
         keeper = self._keeper
         connections = [each for each in keeper.config.connections if each.admits(path.remote[0])]
         if not connections:
@@ -184,7 +194,7 @@ class Reception:
         )
         sa.responder = Responder(sa, context, fitting)
         keeper.remember_init(sa, digest, path)
-        keeper.half_opened(sa, path)
+        keeper.half_opened(sa, path, proved=proved)
 
     def _unknown(self, data: bytes, spi: bytes, path: Path, stream: Stream | None, now: float) -> None:
         """No SA: perhaps a repeat for one that is gone. Anything else is not answered.
@@ -204,8 +214,8 @@ class Reception:
     # --- stateless answers ------------------------------------------------------------------------------------------
 
     def _notify(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:
-        """Answer a stranger with one notification, at a bounded rate."""
-        if self._stateless.take(now):
+        """Answer a stranger with one notification: over UDP, where it may be anyone, at a bounded rate."""
+        if path.transport == "tcp" or self._stateless.take(now):
             self._answer(envelope, answer, path, now)
 
     def _answer(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:

@@ -12,6 +12,9 @@ from typing import Protocol
 
 __all__ = ["Schedule", "Sleeper"]
 
+LEAST_STALE = 64
+"""Fewer dead entries are not worth the work."""
+
 
 class Sleeper(Protocol):
     """Whatever has a deadline."""
@@ -33,6 +36,12 @@ class Schedule:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Sleeper]] = []
         self._order = count()
+        self._stale = 0
+        """Entries of the dead that are still in the heap, at most."""
+
+    def __len__(self) -> int:
+        """Entries in the heap, those of no use any more included."""
+        return len(self._heap)
 
     def arm(self, sleeper: Sleeper) -> None:
         """Take note of the deadline of *sleeper*."""
@@ -40,6 +49,17 @@ class Schedule:
         if when is not None and sleeper.alive and (sleeper.armed_for is None or when < sleeper.armed_for):
             sleeper.armed_for = when
             heapq.heappush(self._heap, (when, next(self._order), sleeper))
+
+    def forget(self, sleeper: Sleeper) -> None:
+        """It is dead. Where such entries are the most, they go at once: each holds on to all that its owner held."""
+        if sleeper.armed_for is None:
+            return
+        sleeper.armed_for = None
+        self._stale += 1
+        if self._stale > LEAST_STALE and 2 * self._stale > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].armed_for == entry[0]]
+            heapq.heapify(self._heap)
+            self._stale = 0
 
     @property
     def deadline(self) -> float | None:

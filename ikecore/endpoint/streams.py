@@ -21,13 +21,21 @@ class Streams:
 
     *bound* is asked for the largest message that a header on an accepted stream may begin, 0 refusing it. Messages of a
     size that anyone may make us keep, with an IKE_SA_INIT, are taken unasked: who they are for is seen when they are
-    whole. *dirty* holds the streams whose work may be done: the endpoint looks at them after each input.
+    whole. *gone* is told of each stream that is forgotten. *dirty* holds the streams whose work may be done: the
+    endpoint looks at them after each input.
     """
 
-    def __init__(self, limits: Limits, emit: Callable[[Output], None], bound: Callable[[RawHeader], int]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        emit: Callable[[Output], None],
+        bound: Callable[[RawHeader], int],
+        gone: Callable[[Stream], None],
+    ) -> None:
         self._limits = limits
         self._emit = emit
         self._bound = bound
+        self._gone = gone
         self._streams: dict[StreamId, Stream] = {}
         self._owner: dict[StreamId, IkeSa] = {}
         self._of_sa: dict[SaId, StreamId] = {}
@@ -160,6 +168,7 @@ class Streams:
         if self._streams.pop(stream.id, None) is None:
             return
         self.dirty.pop(stream.id, None)
+        self._gone(stream)
         owner = self._owner.pop(stream.id, None)
         if owner is not None and self._of_sa.get(owner.id) == stream.id:
             del self._of_sa[owner.id]
