@@ -25,10 +25,10 @@ from ikecore.crypto import (
     signed_octets,
 )
 from ikecore.endpoint import Endpoint
-from ikecore.events import Event
+from ikecore.events import Event, Question
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
-from ikecore.outputs import Address, Output, SaId, SendDatagram, StreamId, WriteStream
+from ikecore.outputs import Address, Output, QuestionId, SaId, SendDatagram, StreamId, WriteStream
 from ikecore.sa.init_facts import numbered
 from ikecore.sa.keys import SaKeys
 from ikecore.sa.selectors import host_selector
@@ -142,6 +142,10 @@ class Rig:
     def last(self, kind: type[E]) -> E:
         """Return the latest output of this class."""
         return self.of(kind)[-1]
+
+    def last_question(self) -> QuestionId:
+        """Return the handle of the latest question."""
+        return self.of(Question)[-1].question
 
     @property
     def events(self) -> list[Event]:

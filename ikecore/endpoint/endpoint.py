@@ -61,6 +61,8 @@ class Endpoint:
     def local_added(self, local: Local, *, now: float) -> None:
         """There is a socket: a UDP socket or a TCP listener on an exact address."""
         _check_address(local.address, "local")
+        if local.kind not in ("udp", "tcp"):
+            raise LocalProtocolError(f"kind: {local.kind!r} is unknown; allowed are udp, tcp")
         if local.kind == "tcp" and local.framings != frozenset({Framing.IKE_TCP}):
             raise LocalProtocolError(f"framings: {_framings(local)} is not served; allowed is ike-tcp")
         self._keeper.locals[local.kind, local.address] = local
@@ -96,6 +98,7 @@ class Endpoint:
         listener = self._keeper.locals.get(("tcp", local))
         if listener is None:
             raise LocalProtocolError(f"local: there is no tcp listener {local}")
+        _check_address(remote, "remote")
         stream, refusal = self._keeper.streams.accept(local, remote, listener.framings, now)
         if refusal:
             self._keeper.refused("connection", remote, refusal, now)
@@ -110,6 +113,7 @@ class Endpoint:
             return
         if not found.connecting:
             raise LocalProtocolError(f"stream {stream} is connected already")
+        _check_address(local, "local")
         found.connected(local, now)
         self._guard(lambda: self._keeper.stream_up(found, now), now)
 
