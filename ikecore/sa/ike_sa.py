@@ -252,7 +252,11 @@ class IkeSa:
         if opened is None:
             return None
         envelope, plaintext = opened
-        self.theirs.begin(header.message_id, hashlib.sha256(envelope.data).digest() if fragment else digest, path)
+        if fragment is not None:
+            # The first fragment says what the message is, and may say something else than the last one to come.
+            digest = hashlib.sha256(envelope.data).digest()
+            what = verdict(self.state, self.role, envelope.header.exchange)
+        self.theirs.begin(header.message_id, digest, path)
         self._request(envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+import struct
 
 import attrs
 import pytest
@@ -29,7 +30,7 @@ from ikecore import (
     Transports,
     WholeMission,
 )
-from ikecore.crypto import ike_proposals
+from ikecore.crypto import Protection, ike_proposals
 from ikecore.framing import Receiver
 from ikecore.outputs import OpenStream, ResetStream, SendDatagram, WriteStream
 from ikecore.sa import IkeSa
@@ -37,10 +38,10 @@ from ikecore.testing import NOON, CheckedEndpoint, Pair, psk_connection
 from ikecore.testing.pki import Kind, new_key
 from ikecore.wire import Delete, Notification, VendorId, decode_envelope
 from ikecore.wire.notify_data import encode_hash_algorithms
-from ikecore.wire.numbers import VENDOR_ID, Exchange, HashAlgorithm, Notify
+from ikecore.wire.numbers import INITIATOR, VENDOR_ID, Exchange, HashAlgorithm, Notify
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
 
-AUTH, INFO = Exchange.IKE_AUTH, Exchange.INFORMATIONAL
+AUTH, CHILD, INFO = Exchange.IKE_AUTH, Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
 SHARE = Limits().half_open_per_source
 
 
@@ -361,3 +362,48 @@ def test_a_delete_that_never_had_its_turn_is_still_said_once() -> None:
     assert rig.endpoint.sas == ()
     deletes = [header for header, contents in puppet.requests() if any(isinstance(each, Delete) for each in contents)]
     assert [header.message_id for header in deletes] == [1]
+
+
+# --- fragments --------------------------------------------------------------------------------------------------------
+
+
+def fragment(puppet: Puppet, exchange: int, number: int, total: int, content: bytes = b"") -> bytes:
+    """Seal one fragment of a request that says by itself what exchange it is for."""
+    assert puppet.keys is not None
+    ike = puppet.keys.ike
+    protection = OneFragment(puppet.keys.suite, ike.sk_ei, ike.sk_ai, random=puppet.random.randbytes)
+    return protection.one((*puppet.spis, exchange, INITIATOR, puppet.next_id), number, total, content)
+
+
+class OneFragment(Protection):
+    """Seals one fragment on its own."""
+
+    def one(self, fields: tuple[bytes, bytes, int, int, int], number: int, total: int, content: bytes) -> bytes:
+        spi_i, spi_r, exchange, flags, message_id = fields
+        padded = self._pad(content)
+        length = 8 + self._iv + len(padded) + self._icv
+        header = struct.pack("!8s8sBBBBII", spi_i, spi_r, 53, 0x20, exchange, flags, message_id, 28 + length)
+        self._counter = 1000 + number  # apart from the nonces that the puppet itself has used
+        return self._protect(header + struct.pack("!BBHHH", 0, 0, length, number, total), padded)
+
+
+@pytest.mark.requirement("IKE-198")
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("first", [AUTH, CHILD, Exchange.IKE_INTERMEDIATE, Exchange.IKE_FOLLOWUP_KE, 200])
+def test_fragments_that_disagree_about_their_exchange_are_judged_by_the_first(
+    first: int, order: tuple[int, int]
+) -> None:
+    rig = Rig()
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    puppet.authenticate()
+    answers = [
+        answer
+        for number in order
+        for answer in puppet.give(fragment(puppet, first if number == 1 else INFO, number, 2))
+    ]
+    (answer,) = answers
+    header, contents = puppet.open(answer)
+    assert header.exchange == first
+    assert notifications(contents) == [Notify.INVALID_SYNTAX]
+    assert not rig.of(InternalError)
