@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import ceil
 from typing import Literal, TypeAlias
 
 import attrs
@@ -35,7 +36,8 @@ class Udp:
 
     A datagram takes *delay* seconds, and up to *jitter* more. A share of *loss* vanishes, a share of *duplication*
     arrives twice, a share of *reordering* is held back so that what was sent later overtakes it. Datagrams of more than
-    *max_datagram* octets vanish, as they do where IP fragments are dropped (1,232 for an IPv6 packet of 1,280).
+    *max_datagram* octets vanish, as they do where IP fragments are dropped (1,232 for an IPv6 packet of 1,280). With an
+    *mtu* the *loss* is that of IPv4 packets: a datagram that takes several is lost with any of them.
     *unreachable* answers a datagram to a port where nobody listens with an ICMP error.
     """
 
@@ -45,14 +47,25 @@ class Udp:
     duplication: float = _share()
     reordering: float = _share()
     max_datagram: int | None = attrs.field(default=None, validator=optional(ge(0)))
+    mtu: int | None = attrs.field(default=None, validator=optional(ge(68)))
     unreachable: bool = False
+
+    def loss_of(self, octets: int) -> float:
+        """Return the share that is lost of datagrams with so many octets."""
+        if self.mtu is None:
+            return self.loss
+        # Fragments carry multiples of eight octets behind an IP header of 20; the first one has the UDP header.
+        packets = ceil((octets + 8) / ((self.mtu - 20) // 8 * 8))
+        return 1.0 - (1.0 - self.loss) ** packets
 
 
 @attrs.frozen(kw_only=True)
 class Tcp:
     """What happens to connections. They keep the order of octets whatever else they do.
 
-    An octet takes *delay* seconds one way, and up to *jitter* more. *connect* says what becomes of an attempt where
+    An octet takes *delay* seconds one way, and up to *jitter* more. A share of *loss* of the packets vanishes, and TCP
+    sends them again as `ikecore.testing.tcp_model` describes; this is settled when the connection is opened. *connect*
+    says what becomes of an attempt where
     somebody listens; where nobody does it is refused. In a *black_hole* connections come up, and then nothing passes.
     *reset_after* is the age in seconds at which a middlebox resets a connection. *split* cuts what is written at once
     into what is read at once. *window* is how many octets the kernels of both sides take before the reader has to read
@@ -61,6 +74,7 @@ class Tcp:
 
     delay: float = _seconds(0.01)
     jitter: float = _seconds(0.0)
+    loss: float = _share()
     connect: Literal["accept", "refuse", "silent"] = "accept"
     black_hole: bool = False
     reset_after: float | None = attrs.field(default=None, validator=optional(ge(0.0)))
@@ -111,6 +125,7 @@ class Packet:
     *kind* is "datagram", or for TCP "syn", "data", "fin" or "rst". *fate* is "in flight" until it is known: then
     "delivered", "lost", "too large", "blocked", "refused", "unreachable" (no such host, port or NAT mapping) or
     "mangled away". *copy* marks the second arrival of a duplicated datagram. *connection* numbers TCP connections.
+    *sender* is the name of the host, None for somebody who spoofs.
     """
 
     time: float
@@ -123,3 +138,4 @@ class Packet:
     arrived: float | None = None
     copy: bool = False
     connection: int | None = None
+    sender: str | None = None

@@ -407,14 +407,20 @@ class Network:
         self, data: bytes, source: Address, destination: Address, link: Udp, sender: tuple[Host, Address] | None
     ) -> None:
         packet = Packet(
-            time=self.now, transport="udp", kind="datagram", source=source, destination=destination, data=data
+            time=self.now,
+            transport="udp",
+            kind="datagram",
+            source=source,
+            destination=destination,
+            data=data,
+            sender=None if sender is None else sender[0].name,
         )
         self.note(packet)
         if link.max_datagram is not None and len(data) > link.max_datagram:
             packet.fate = "too large"
         elif self.blocked("udp", source[0], destination[0], destination[1]) is not None:
             packet.fate = "blocked"
-        elif link.loss and self.random.random() < link.loss:
+        elif link.loss and self.random.random() < link.loss_of(len(data)):
             packet.fate = "lost"
         else:
             mangled = self.mangled(packet, data)

@@ -24,9 +24,9 @@ from ..limits import Limits
 from ..outputs import SaId
 from ..transport import BySize, Local, Policy, WholeMission
 from .checked import CheckedEndpoint
-from .links import Tcp, Udp
+from .links import Packet, Tcp, Udp
 from .nat import Nat
-from .network import Host, Network
+from .network import Happening, Host, Network
 
 __all__ = ["NOON", "Pair", "Rung", "psk_connection"]
 
@@ -59,7 +59,7 @@ def psk_connection(
 
 @attrs.frozen(kw_only=True)
 class Rung:
-    """One message of a ladder. *sender* is the name of the host; *arrived* is None if it had no effect there."""
+    """One message of a ladder. *sender* is the name of the host; *arrived* is None if it got lost."""
 
     time: float
     sender: str
@@ -183,23 +183,13 @@ class Pair:
         return [str(rung) for rung in self.rungs()]
 
     def rungs(self) -> list[Rung]:
-        """Return the messages that either side sent, with when they had an effect. Needs `Config.trace`."""
-        received = [
-            (happening.time, happening.host, happening.event)
-            for happening in self.network.timeline
-            if isinstance(happening.event, MessageReceived)
-        ]
+        """Return the messages that either side sent, with when they arrived. Needs `Config.trace`."""
+        arrivals = _Arrivals(self.network)
         rungs = []
         for happening in self.network.timeline:
             sent = happening.event
             if not isinstance(sent, MessageSent):
                 continue
-            arrived = None
-            for index, (time, host, event) in enumerate(received):
-                if host is not happening.host and time >= happening.time and _same(sent, event):
-                    arrived = time
-                    del received[index]
-                    break
             rungs.append(
                 Rung(
                     time=happening.time,
@@ -213,20 +203,46 @@ class Pair:
                     repeat=sent.repeat,
                     reason=sent.reason,
                     payloads=sent.payloads,
-                    arrived=arrived,
+                    arrived=arrivals.of(happening, sent),
                 )
             )
         return rungs
 
 
-def _same(sent: MessageSent, received: MessageReceived) -> bool:
-    return (sent.exchange, sent.message_id, sent.is_response, sent.octets, sent.transport) == (
-        received.exchange,
-        received.message_id,
-        received.is_response,
-        received.octets,
-        received.transport,
-    )
+class _Arrivals:
+    """When messages arrived: datagrams as the wire says, those in streams once the other side had them whole."""
+
+    def __init__(self, network: Network) -> None:
+        self._datagrams: dict[tuple[float, str | None, int], list[Packet]] = {}
+        for packet in network.wire:
+            if packet.transport == "udp" and not packet.copy:
+                self._datagrams.setdefault((packet.time, packet.sender, len(packet.data)), []).append(packet)
+        self._received = [each for each in network.timeline if isinstance(each.event, MessageReceived)]
+
+    def of(self, happening: Happening, sent: MessageSent) -> float | None:
+        """Return when *sent* arrived, None if it got lost. Each arrival is given once."""
+        if sent.transport == "udp":
+            for marker in (0, 4):
+                found = self._datagrams.get((happening.time, happening.host.name, sent.octets + marker))
+                if found:
+                    packet = found.pop(0)
+                    return packet.arrived if packet.fate == "delivered" else None
+            return None
+        for index, other in enumerate(self._received):
+            received = other.event
+            if (
+                isinstance(received, MessageReceived)
+                and other.host is not happening.host
+                and other.time >= happening.time
+                and _kind(received) == _kind(sent)
+            ):
+                del self._received[index]
+                return other.time
+        return None
+
+
+def _kind(message: MessageSent | MessageReceived) -> tuple[object, ...]:
+    return message.exchange, message.message_id, message.is_response, message.octets, message.transport
 
 
 def _config(side: Config | Connection, limits: Limits | None) -> Config:

@@ -234,6 +234,7 @@ class End:
             destination=self.peer.shown,
             data=data,
             connection=connection.number,
+            sender=None if self.host is None else self.host.name,
         )
 
     # --- receiving --------------------------------------------------------------------------------------------------
@@ -351,6 +352,7 @@ class Connection:
             source=source,
             destination=destination,
             connection=self.number,
+            sender=None if client.host is None else client.host.name,
         )
         network.note(packet)
         self._tries += 1
