@@ -184,7 +184,8 @@ class Delivery:
         request.sent(path)
         stream.awaited.add(request)
         self._streams.touched(stream)
-        request.repeat_at = now + self._limits.stream_answer_timeout
+        if request.transport != "udp":  # one that lost patience while this was connecting is repeated there as well
+            request.repeat_at = now + self._limits.stream_answer_timeout
         if not stream.write(request.whole, now):
             self.stream_down(sa, stream, now)
             return

@@ -16,6 +16,7 @@ from ikecore import (
     Config,
     Connection,
     Endpoint,
+    Fallback,
     Identity,
     IkeSaEstablished,
     IkeSaFailed,
@@ -26,6 +27,7 @@ from ikecore import (
     PeerUnreachable,
     Race,
     RequestFailed,
+    Step,
     TcpOnly,
     Transports,
     WholeMission,
@@ -328,6 +330,28 @@ def test_a_connection_opened_early_that_the_peer_closed_carries_no_request() -> 
     puppet.answer_auth()
     assert rig.one(IkeSaEstablished)
     assert not rig.of(WriteStream)
+
+
+@pytest.mark.requirement("TCP-13", "TCP-37")
+def test_a_connection_that_comes_up_late_does_not_silence_udp() -> None:
+    """A request that went over to UDP is repeated there, though the slow connection carries it too in the end."""
+    rig = Rig(limits=Limits(stream_connect_timeout=30.0))
+    steps = (Step("tcp", 2.0), Step("udp", 100.0))
+    rig.initiate(psk_connection("initiator", transports=Transports(policy=Fallback(steps=steps))))
+    puppet = Puppet(rig, "responder", local=(HERE[0], 40_000))
+    puppet.stream = rig.one(OpenStream).stream
+    rig.endpoint.stream_connected(puppet.stream, local=puppet.local, now=rig.now)
+    puppet.answer_init(*[each.data for each in rig.drain() if isinstance(each, WriteStream)])
+    puppet.answer_auth()
+    rig.run_for(20.0)
+    rig.endpoint.check_liveness(rig.endpoint.sas[0], now=rig.now)
+    rig.run_for(4.0)
+    late = rig.last(OpenStream).stream
+    rig.endpoint.stream_connected(late, local=(HERE[0], 40_001), now=rig.now)
+    new = rig.run_for(0.1)
+    assert [type(each) for each in new if isinstance(each, WriteStream | SendDatagram)] == [WriteStream]
+    rig.endpoint.stream_lost(late, "reset", now=rig.now)
+    assert any(isinstance(each, SendDatagram) for each in rig.run_for(5.0))
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
