@@ -64,12 +64,12 @@ class Tcp:
     """What happens to connections. They keep the order of octets whatever else they do.
 
     An octet takes *delay* seconds one way, and up to *jitter* more. A share of *loss* of the packets vanishes, and TCP
-    sends them again as `ikecore.testing.tcp_model` describes; this is settled when the connection is opened. *connect*
-    says what becomes of an attempt where
-    somebody listens; where nobody does it is refused. In a *black_hole* connections come up, and then nothing passes.
-    *reset_after* is the age in seconds at which a middlebox resets a connection. *split* cuts what is written at once
-    into what is read at once. *window* is how many octets the kernels of both sides take before the reader has to read
-    some; *read_rate* is how many octets a second the reader takes (0 never reads, None reads at once).
+    sends them again as `ikecore.testing.tcp_model` describes; whether any do is settled when the connection is opened.
+    *connect* says what becomes of an attempt where somebody listens; where nobody does it is refused. In a *black_hole*
+    connections come up, and then nothing passes. *reset_after* is the age in seconds at which a middlebox resets a
+    connection. *split* cuts what is written at once into what is read at once. *window* is how many octets the kernels
+    of both sides take before the reader has to read some; *read_rate* is how many octets a second the reader takes (0
+    never reads, None reads at once).
     """
 
     delay: float = _seconds(0.01)

@@ -2,17 +2,20 @@
 
 What an end writes waits in the host's queue until the kernel takes it (`stream_sent`), which it does while no more than
 a window of octets is unread on the other side. Octets keep their order. Where a filter drops packets, they are sent
-again after 1, 2, 4 ... seconds, all in order, until the kernel gives up. FIN, RST, close with input unread and octets
+again after 1, 2, 4 ... seconds, all in order, until the kernel gives up. Where packets are lost at random, segments go
+as `ikecore.testing.tcp_model` has it. FIN, RST, close with input unread and octets
 for a closed socket behave as in the kernels that adapters meet.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from ..outputs import Address, StreamId
 from .links import Packet, Tcp
+from .tcp_model import Sender
 
 if TYPE_CHECKING:
     from .network import Host, Network
@@ -42,6 +45,7 @@ class End:
         "held",
         "host",
         "last_arrival",
+        "model",
         "outstanding",
         "peer",
         "queue",
@@ -76,6 +80,8 @@ class End:
         self.retry = RETRY_FIRST
         self.tries = 0
         self.last_arrival = 0.0
+        self.model: Sender | None = None
+        """How segments get through, if the connection is lossy."""
 
     # --- what its host does -----------------------------------------------------------------------------------------
 
@@ -113,9 +119,7 @@ class End:
         """Close the socket with RST."""
         if self.closed:
             return
-        self.closed = True
-        self.queue.clear()
-        self.held.clear()
+        self._let_go()
         if self.connection.state == "open":
             self._send_reset()
         self.connection.cancel_if_connecting()
@@ -124,11 +128,16 @@ class End:
         """Tell the host that the connection is gone."""
         if self.closed:
             return
+        self._let_go()
+        if self.host is not None and self.stream is not None:
+            self.host.stream_lost(self.stream, error)
+
+    def _let_go(self) -> None:
         self.closed = True
         self.queue.clear()
         self.held.clear()
-        if self.host is not None and self.stream is not None:
-            self.host.stream_lost(self.stream, error)
+        if self.model is not None:
+            self.model.stop()
 
     # --- sending ----------------------------------------------------------------------------------------------------
 
@@ -151,13 +160,30 @@ class End:
 
     def acknowledge(self) -> None:
         """Complete the handshake towards the listener, ahead of all data."""
-        self._transmit("ack", b"")
+        if not self.connection.lossy:
+            self._transmit("ack", b"")
+        elif not self.lost_on_the_way():
+            network = self.connection.network
+            network.at(network.now + self.latency(), self.connection.accept)
 
     @property
     def _link(self) -> Tcp:
         return self.connection.network.tcp_link(self.shown[0], self.peer.shown[0])
 
+    def latency(self) -> float:
+        """Draw how long a packet of this end takes."""
+        return self.connection.network.latency(self._link.delay, self._link.jitter)
+
+    def lost_on_the_way(self) -> bool:
+        """Tell whether the next packet of this end gets lost."""
+        return self._filtered() or self.connection.network.random.random() < self._link.loss
+
     def _transmit(self, kind: Kind, data: bytes) -> None:
+        if self.connection.lossy and kind != "ack":
+            if self.model is None:
+                self.model = Sender(_Segments(self), self.connection.round_trip)
+            self.model.push(kind, data)
+            return
         if self.held:
             self.held.append((kind, data))
             return
@@ -214,8 +240,8 @@ class End:
         network = self.connection.network
         packet = self._packet("rst", b"")
         network.note(packet)
-        if self._filtered():
-            packet.fate = "blocked"
+        if self._filtered() or (self.connection.lossy and self.lost_on_the_way()):
+            packet.fate = "blocked" if self._filtered() else "lost"
             return
         self.last_arrival = max(self.last_arrival, network.now + self._link.delay)
         network.at(self.last_arrival, lambda: self.peer.reset_arrived(packet))
@@ -301,6 +327,52 @@ class End:
             network.at(network.now + self._link.delay, peer.pump)
 
 
+class _Segments:
+    """What the model of TCP needs of the network, for what *end* sends."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+        self._network = end.connection.network
+
+    @property
+    def now(self) -> float:
+        return self._network.now
+
+    def at(self, moment: float, action: Callable[[], object]) -> None:
+        self._network.at(moment, action)
+
+    def put(self, kind: Literal["data", "fin"], data: bytes) -> float | None:
+        end, network = self._end, self._network
+        if end.connection.dead:
+            return None
+        packet = end._packet(kind, data)
+        network.note(packet)
+        if end._link.black_hole or end.lost_on_the_way():
+            packet.fate = "blocked" if end._link.black_hole or end._filtered() else "lost"
+            return None
+        packet.fate, packet.arrived = "delivered", network.now + end.latency()
+        return packet.arrived
+
+    def acknowledge(self) -> float | None:
+        peer = self._end.peer
+        return None if peer.lost_on_the_way() else self._network.now + peer.latency()
+
+    def arrived(self, kind: Literal["data", "fin"], data: bytes) -> None:
+        end, network = self._end, self._network
+        packet = end._packet(kind, data)
+        if data and network.manglers:
+            changed = network.mangled(packet, data) or b""
+            end.outstanding += len(changed) - len(data)
+            data = changed
+        if end is end.connection.client:
+            end.connection.accept()
+        if data or kind == "fin":
+            end.peer.arrived(kind, data, packet)
+
+    def given_up(self) -> None:
+        self._end.lost("connection timed out")
+
+
 class Connection:
     """A TCP connection, from the SYN on."""
 
@@ -313,6 +385,10 @@ class Connection:
         self.server = End(self, *far)
         self.client.peer, self.server.peer = self.server, self.client
         self.state: Literal["connecting", "open", "failed"] = "connecting"
+        self.lossy = False
+        self.round_trip = 0.0
+        """Measured by the handshake."""
+        self._accepted = False
         self._tries = 0
 
     @property
@@ -358,12 +434,17 @@ class Connection:
         self._tries += 1
         rule = network.blocked("tcp", source[0], destination[0], destination[1])
         back = network.blocked("tcp", destination[0], source[0], destination[1])
+        back_link = network.tcp_link(destination[0], source[0])
+        self.lossy = link.loss > 0.0 or back_link.loss > 0.0
         round_trip = network.latency(link.delay, link.jitter) + network.latency(link.delay, link.jitter)
         if (rule is not None and rule.refuse) or (rule is None and link.connect == "refuse"):
             packet.fate = "refused"
             network.at(network.now + round_trip, lambda: self._failed("connection refused"))
         elif rule is not None or back is not None or link.connect == "silent":
             packet.fate = "blocked"
+            self._dial_again()
+        elif self.lossy and client.lost_on_the_way():
+            packet.fate = "lost"
             self._dial_again()
         else:
             self._reach(packet, round_trip)
@@ -381,8 +462,29 @@ class Connection:
             network.at(network.now + round_trip, lambda: self._failed("connection refused"))
             return
         packet.fate, packet.arrived = "delivered", network.now + round_trip / 2
-        self.server.host, self.server.address = host, address
-        network.at(network.now + round_trip, self._up)
+        first, self.server.host, self.server.address = self.server.host is None, host, address
+        self.round_trip = round_trip
+        if self.lossy:
+            self._dial_again()
+            network.at(network.now + round_trip / 2, lambda: self._answer(0 if first else SYN_TRIES))
+        else:
+            network.at(network.now + round_trip, self._up)
+
+    def _answer(self, tries: int) -> None:
+        """Send the SYN-ACK, and again until something comes from the client. It may get lost."""
+        network = self.network
+        if self._accepted or self.state == "failed":
+            return
+        if not self.server.lost_on_the_way():
+            network.at(network.now + self.server.latency(), self._answered)
+        if tries < SYN_TRIES:
+            network.at(network.now + RETRY_FIRST * 2**tries, lambda: self._answer(tries + 1))
+
+    def _answered(self) -> None:
+        if self.state == "open":
+            self.client.acknowledge()
+        else:
+            self._up()
 
     def _dial_again(self) -> None:
         network = self.network
@@ -414,8 +516,9 @@ class Connection:
     def accept(self) -> None:
         """The handshake is complete at the listener."""
         server = self.server
-        if server.closed:
+        if server.closed or self._accepted:
             return
+        self._accepted = True
         if server.host is None or not server.host.listens(server.address):
             server._send_reset()
             return
