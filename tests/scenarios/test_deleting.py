@@ -227,7 +227,6 @@ def test_abandoning_beside_a_delete_closes_once(when: str) -> None:
     assert_nothing_left(pair)
 
 
-@pytest.mark.requirement("IKE-198")
 def test_deletes_of_what_is_not_there_close_nothing() -> None:
     pair, _, theirs = established()
     insider = Insider(pair.initiator)
@@ -292,7 +291,6 @@ def test_a_child_deleted_by_two_messages_is_closed_once() -> None:
     assert mine in pair.initiator.endpoint.sas
 
 
-@pytest.mark.requirement("IKE-187")
 def test_many_established_and_deleted_leave_nothing() -> None:
     """A hundred times, and the tables of both sides are as they were."""
     pair = Pair(Config(connections=[psk_connection("initiator")]), Config(connections=[psk_connection("responder")]))
