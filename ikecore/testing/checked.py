@@ -69,6 +69,7 @@ class CheckedEndpoint:
         self._draining = False
         self._undrained: str | None = None
         self._deadline: float | None = None
+        self._now = -math.inf
         self._locals: dict[tuple[Transport, Address], Local] = {}
         self._streams: dict[StreamId, _Stream] = {}
 
@@ -202,7 +203,9 @@ class CheckedEndpoint:
                 self._note(output)
                 yield output
             self._undrained = None
-            self._deadline = self._endpoint.deadline
+            deadline = self._endpoint.deadline
+            # What is overdue as soon as it is known could not be served any earlier.
+            self._deadline = None if deadline is None else max(deadline, self._now)
         finally:
             self._draining = False
 
@@ -247,6 +250,7 @@ class CheckedEndpoint:
             late = now - self._deadline
             raise HostContractError(f"{call}: the deadline passed {late:.3f} s ago without timer_expired")
         self._undrained = call
+        self._now = max(self._now, now)
         try:
             yield
         except LocalProtocolError:
