@@ -22,7 +22,15 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import (
+    ClientVerifier,
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
 
 from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import IdType
@@ -94,12 +102,25 @@ class TrustStore:
         if not anchors:
             raise LocalProtocolError("anchors: at least one certificate has to be trusted")
         self.anchors = tuple(anchors)
-        self.store = Store(list(anchors))
+        self._policy = (
+            PolicyBuilder()
+            .store(Store(list(anchors)))
+            .max_chain_depth(MAX_DEPTH)
+            .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
+        )
 
     @classmethod
     def load(cls, ders: Iterable[bytes]) -> TrustStore:
         """Make a store of certificates in DER. Raises LocalProtocolError for what is none."""
         return cls([_own(der) for der in ders])
+
+    def verifier(self, at: datetime) -> ClientVerifier:
+        """Return what verifies chains as they were good at the time *at*."""
+        return self._policy.time(at).build_client_verifier()
+
+    def validate(self, leaf_der: bytes, intermediates_der: Iterable[bytes], *, at: datetime) -> ValidatedPeer:
+        """Find a chain to one of these anchors; see `validate_chain`."""
+        return validate_chain(leaf_der, intermediates_der, self, at=at)
 
 
 def validate_chain(
@@ -117,15 +138,7 @@ def validate_chain(
     usable = [certificate for der in others if (certificate := _maybe(der)) is not None]
     try:
         key = check_public_key(leaf.public_key())
-        verifier = (
-            PolicyBuilder()
-            .store(anchors.store)
-            .time(at)
-            .max_chain_depth(MAX_DEPTH)
-            .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
-            .build_client_verifier()
-        )
-        verified = verifier.verify(leaf, usable)
+        verified = anchors.verifier(at).verify(leaf, usable)
     except _BAD_INPUT as error:
         raise AuthenticationFailed(_reason(error, leaf, (*usable, *anchors.anchors))) from None
     return ValidatedPeer(key, leaf, tuple(verified.chain), tuple(verified.subjects or ()))

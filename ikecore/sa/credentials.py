@@ -115,7 +115,7 @@ def _check_psk(keys: SaKeys, remote: PskCredential, auth: Authentication, octets
 def _check_pinned(remote: PinnedKeys, auth: Authentication, octets: bytes) -> None:
     for key in remote.keys:
         try:
-            verify(load_public_key(key), auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)
+            verify(_pinned(key), auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)
         except AuthenticationFailed:
             continue
         return
@@ -130,17 +130,18 @@ def _check_certificate(
     contents: Contents,
     utc: Callable[[], datetime],
 ) -> None:
-    from ..crypto import certificates
-
     sent = [each.data for each in contents.all(Certificate) if each.encoding == CertEncoding.X509_SIGNATURE]
     if not sent:
         raise AuthenticationFailed("the peer sent no certificate")
     if len(sent) > MOST_CERTIFICATES:
         raise AuthenticationFailed(f"the peer sent {len(sent)} certificates, at most {MOST_CERTIFICATES} are looked at")
-    peer = certificates.validate_chain(sent[0], (*sent[1:], *remote.intermediates), _anchors(remote.anchors), at=utc())
+    peer = _anchors(remote.anchors).validate(sent[0], (*sent[1:], *remote.intermediates), at=utc())
     if not peer.is_named(identity):
         raise AuthenticationFailed(f"the certificate is not for {identity}")
     verify(peer.public_key, auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)
+
+
+_pinned = lru_cache(maxsize=256)(load_public_key)
 
 
 @lru_cache(maxsize=64)

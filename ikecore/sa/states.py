@@ -26,6 +26,8 @@ __all__ = ["TABLE", "Input", "Row", "State", "Verdict", "may_begin", "step", "ve
 class State(enum.Enum):
     """Where an IKE SA is in its life."""
 
+    __hash__ = object.__hash__  # by identity: that of Enum runs in Python, and every message looks into the table
+
     INITIATING = "initiating"
     """IKE_SA_INIT is sent; there may be several attempts, and no keys yet."""
     HALF_OPEN = "half-open"

@@ -85,7 +85,8 @@ def first_of(situation: Situation, *options: Option) -> Choice:
     there = [option for option in options if option[0] == "tcp" or situation.udp]
     left = [option for option in there if option[0] not in situation.tried]
     if left:
-        transport, reason, patience = min(left, key=lambda option: option[0] in situation.failed_lately)
+        good = [option for option in left if option[0] not in situation.failed_lately]
+        transport, reason, patience = (good or left)[0]
         if transport != left[0][0]:
             reason = f"{left[0][0].upper()} failed with this peer lately"
         elif situation.tried:
