@@ -17,6 +17,7 @@ from .crypto import (
     DEFAULT_IKE_PROPOSALS,
     Identity,
     PrivateKey,
+    load_public_key,
     supported_esp_transform,
     supported_ike_transform,
 )
@@ -139,6 +140,13 @@ class TrustedCertificates:
     def __attrs_post_init__(self) -> None:
         if not self.anchors:
             raise LocalProtocolError("anchors: without a trusted certificate nobody can prove anything")
+        from .crypto.certificates import authority_hash
+
+        for number, der in enumerate(self.anchors, 1):
+            try:
+                authority_hash(der)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"anchors: number {number} is {error}") from None
 
 
 @attrs.frozen
@@ -153,6 +161,11 @@ class PinnedKeys:
     def __attrs_post_init__(self) -> None:
         if not self.keys:
             raise LocalProtocolError("keys: without a pinned key nobody can prove anything")
+        for number, key in enumerate(self.keys, 1):
+            try:
+                load_public_key(key)
+            except LocalProtocolError as error:
+                raise LocalProtocolError(f"keys: number {number} is {error}") from None
 
 
 RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
@@ -162,7 +175,9 @@ RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
 class ChildConfig:
     """One Child SA: proposals in order of preference, and traffic selectors of each side.
 
-    *local_ts* None means our own address as the peer sees it, *remote_ts* None the peer's (one host each).
+    *local_ts* None means the address that we send from, *remote_ts* None the one that the peer's messages come from
+    (one host each). Behind a NAT these differ from what the other side sees, so both sides have to name selectors
+    there.
     """
 
     name: str = "child"

@@ -49,6 +49,8 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "no secret": (lambda: PskCredential(b""), "secret: .* at least one octet"),
     "chain": (lambda: CertificateCredential((bytes(LARGEST_CHAIN + 1),), KEY), "chain: 60001 octets.*60000"),
     "no anchors": (lambda: TrustedCertificates(()), "anchors: "),
+    "anchor": (lambda: TrustedCertificates((b"nonsense",)), "anchors: number 1 is not a certificate in DER"),
+    "key": (lambda: PinnedKeys((b"nonsense",)), "keys: number 1 is not a usable public key"),
     "no keys": (lambda: PinnedKeys(()), "keys: "),
     "no IKE proposal": (lambda: connection(proposals=()), "proposals: at least one IKE"),
     "no ESP proposal": (lambda: ChildConfig(proposals=()), "proposals: at least one ESP"),

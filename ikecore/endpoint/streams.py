@@ -208,7 +208,3 @@ class Streams:
             stream.awaited.clear()
             stream.waiting.clear()
             self.touched(stream)
-
-    def all(self) -> list[Stream]:
-        """Every live stream."""
-        return list(self._streams.values())

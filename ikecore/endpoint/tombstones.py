@@ -40,8 +40,6 @@ class Tombstones:
         self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS)
         while len(self._by_spi) > self.MOST or next(iter(self._by_spi.values())).until <= now:
             self._by_spi.popitem(last=False)
-            if not self._by_spi:
-                return
 
     def has(self, spi: bytes) -> bool:
         """Tell whether an answer is kept for our SPI *spi*."""

@@ -445,14 +445,12 @@ class IkeSa:
             self.close(str(error), by, now, error)
 
     def close(self, reason: str, by: By, now: float, error: IkeError | None = None) -> None:
-        """End the SA, its Child SAs and every open wish; nothing is sent."""
+        """End an SA that was up, its Child SAs and every open wish; nothing is sent."""
         if not self.alive:
             return
-        was_up = not self.setting_up
         for child in list(self.children.values()):
             self.close_child(child, reason, by)
-        if was_up:
-            self.services.emit(IkeSaClosed(self.id, reason, by))
+        self.services.emit(IkeSaClosed(self.id, reason, by))
         self._end(error or PeerUnreachable(reason), now)
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:

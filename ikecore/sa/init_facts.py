@@ -56,11 +56,11 @@ def groups_of(proposals: Sequence[Proposal]) -> tuple[int, ...]:
 
 
 def first_group(proposals: Sequence[Proposal]) -> int:
-    """Return the method that the responder will most likely accept (RFC 7296 section 3.3.6)."""
-    groups = groups_of(proposals)
-    if not groups:
-        raise InvalidSyntax("no proposal has a key exchange method")
-    return groups[0]
+    """Return the method that the responder will most likely accept (RFC 7296 section 3.3.6).
+
+    Every configured proposal has one.
+    """
+    return groups_of(proposals)[0]
 
 
 def check_nonce(nonce: bytes, prf_key_length: int) -> None:

@@ -33,10 +33,10 @@ def parse_selector(text: str) -> TrafficSelector:
     """
     where, bracket, rest = text.strip().partition("[")
     try:
-        first, last = _address_range(where.strip())
-        protocol, ports = _protocol_ports(rest[:-1]) if bracket else (0, ANY_PORT)
         if bracket and not rest.endswith("]"):
             raise ValueError("the bracket is not closed")
+        first, last = _address_range(where.strip())
+        protocol, ports = _protocol_ports(rest[:-1]) if bracket else (0, ANY_PORT)
     except ValueError as error:
         raise LocalProtocolError(
             f"traffic selector {text!r}: {error}; write an address, a network or first-last, then [protocol/port]"

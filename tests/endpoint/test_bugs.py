@@ -12,6 +12,7 @@ import ikecore.sa.ike_auth
 import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
 import ikecore.sa.informational
+from ikecore.endpoint.delivery import Delivery
 from ikecore.events import IkeSaClosed, IkeSaEstablished, IkeSaFailed, InternalError, RequestFailed
 from ikecore.limits import Limits
 from ikecore.outputs import SendDatagram
@@ -136,6 +137,17 @@ def test_a_bug_while_a_bug_is_cleaned_up_still_takes_the_sa_out(monkeypatch: pyt
     rig.run_for(1000.0)
     all_live(peers)
     assert len(rig.of(InternalError)) == 2
+
+
+def test_a_bug_upon_a_bug_in_initiate_takes_the_sa_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Delivery, "send_request", broken)
+        patch.setattr(IkeSa, "_end", broken)
+        rig.initiate()
+    assert len(rig.of(InternalError)) == 2
+    assert rig.endpoint.idle
+    assert rig.endpoint.deadline is None
 
 
 def test_a_bug_over_tcp_ends_that_sa_and_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:

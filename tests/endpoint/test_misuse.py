@@ -220,6 +220,14 @@ def test_after_shutting_down_nothing_is_begun(scene: Scene) -> None:
     assert scene.endpoint.deadline is None
 
 
+def test_a_listener_that_is_gone_accepts_nothing(scene: Scene) -> None:
+    scene.endpoint.local_removed(HERE, "tcp", now=scene.now)
+    with pytest.raises(LocalProtocolError, match="no tcp listener"):
+        scene.endpoint.stream_accepted(local=HERE, remote=THERE, now=scene.now)
+    puppet = Puppet(scene.rig, seed=77)
+    puppet.establish()
+
+
 def test_a_socket_that_is_gone_is_not_used(scene: Scene) -> None:
     """The SA stays, and finds its way again when the peer shows one."""
     rig = scene.rig

@@ -26,9 +26,10 @@ from ikecore.wire import (
     Notification,
     Payload,
     UnknownPayload,
+    encode_message,
     encode_payloads,
 )
-from ikecore.wire.numbers import INITIATOR, Exchange, Notify, Protocol
+from ikecore.wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, Protocol
 from tests.rig import THERE, Puppet, Rig, notifications
 
 AUTH, CHILD, INFO = Exchange.IKE_AUTH, Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
@@ -325,6 +326,27 @@ def test_flags_and_spis_have_to_be_the_peers() -> None:
     reflected[19] ^= INITIATOR
     assert puppet.give(bytes(reflected)) == []
     assert rig.picture() == before
+
+
+@pytest.mark.requirement("IKE-001", "IKE-029", "IKE-293")
+@pytest.mark.parametrize("role", ["initiator", "responder"])
+def test_what_is_not_protected_has_no_effect(role: str) -> None:
+    rig, puppet = up(role=role)
+    before = rig.picture()
+    for exchange in (*Exchange, 200):
+        for message_id in (0, 1, 2):
+            for response in (0, RESPONSE):
+                message = encode_message(
+                    spi_i=puppet.spis[0],
+                    spi_r=puppet.spis[1],
+                    exchange=exchange,
+                    flags=response | (INITIATOR if role == "initiator" else 0),
+                    message_id=message_id,
+                    payloads=[Delete(Protocol.IKE), Notification(Notify.AUTHENTICATION_FAILED)],
+                )
+                assert puppet.give(message) == []
+    assert rig.picture()["sas"] == before["sas"]
+    assert puppet.request(INFO) == []
 
 
 @pytest.mark.requirement("IKE-238", "IKE-095")

@@ -623,6 +623,19 @@ def test_a_child_other_than_offered_is_refused_and_deleted(changes: dict[str, An
     assert puppet.request(INFO) == []
 
 
+@pytest.mark.requirement("IKE-107", "IKE-110")
+def test_a_child_granted_twice_is_refused() -> None:
+    rig, puppet = initiator()
+    payloads = puppet.auth()
+    offer = payloads[2]
+    assert isinstance(offer, SecurityAssociation)
+    (one,) = offer.proposals
+    payloads[2] = SecurityAssociation((one, Proposal(2, one.protocol, one.spi, one.transforms)))
+    puppet.answer_auth(payloads)
+    rig.one(IkeSaEstablished)
+    assert isinstance(rig.one(ChildSaFailed).error, NoProposalChosen)
+
+
 @pytest.mark.requirement("IKE-142", "IKE-252")
 @pytest.mark.parametrize("spi", [b"", bytes(4), b"\0\0\0\xff"])
 def test_a_child_without_a_usable_spi_is_refused(spi: bytes) -> None:

@@ -23,8 +23,9 @@ from ikecore.events import (
     TcpAnnounced,
 )
 from ikecore.limits import Limits
-from ikecore.outputs import SendDatagram
+from ikecore.outputs import OpenStream, SendDatagram, WriteStream
 from ikecore.testing import psk_connection
+from ikecore.transport import WholeMission
 from ikecore.wire import (
     KeyExchange,
     Nonce,
@@ -454,9 +455,6 @@ def test_the_next_address_is_tried_after_a_refusal() -> None:
 @pytest.mark.requirement("IKE-279", "IKE-188")
 def test_a_refusal_over_tcp_is_believed_at_once() -> None:
     """Nobody but the peer can write into the connection; and it would refuse the same over UDP."""
-    from ikecore.outputs import OpenStream, WriteStream
-    from ikecore.transport import WholeMission
-
     rig = rig_with(transports=Transports(policy=WholeMission(), tcp_port=500))
     stream = rig.one(OpenStream).stream
     rig.endpoint.stream_connected(stream, local=("10.0.0.2", 40000), now=rig.now)
@@ -466,6 +464,32 @@ def test_a_refusal_over_tcp_is_believed_at_once() -> None:
     rig.drain()
     assert isinstance(rig.one(IkeSaFailed).error, NoProposalChosen)
     assert rig.of(SendDatagram) == []
+
+
+@pytest.mark.requirement("TCP-13", "IKE-188")
+def test_nonsense_over_tcp_is_no_refusal_and_udp_is_tried() -> None:
+    rig = rig_with(transports=Transports(policy=WholeMission(), tcp_port=500))
+    stream = rig.one(OpenStream).stream
+    rig.endpoint.stream_connected(stream, local=("10.0.0.2", 40000), now=rig.now)
+    rig.drain()
+    sent = rig.one(WriteStream).data
+    rig.endpoint.stream_received(stream, answer(rig, [], to=sent), now=rig.now)
+    rig.drain()
+    rig.run_for(Limits().stream_answer_timeout)
+    assert rig.of(SendDatagram)
+    establish(rig)
+
+
+def test_an_encrypted_answer_or_one_with_our_own_flag_is_none() -> None:
+    rig = rig_with()
+    spi = request(rig)[:8]
+    sealed = spi + b"\1" * 8 + b"\x2e\x20\x22\x20" + bytes(4) + (40).to_bytes(4, "big") + b"\0\0\0\x0c" + bytes(8)
+    rig.datagram(sealed)
+    assert rig.endpoint.counters["IKE_SA_INIT is not encrypted"] == 1
+    ours = b"\1" * 8 + spi + b"\0\x20\x22\x28" + bytes(4) + (28).to_bytes(4, "big")
+    rig.datagram(ours)
+    assert rig.endpoint.counters["our own Initiator flag"] == 1
+    establish(rig)
 
 
 # --- what the response tells ----------------------------------------------------------------------------------------

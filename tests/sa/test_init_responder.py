@@ -271,9 +271,9 @@ def test_an_initial_message_with_a_message_id_an_spi_or_encryption_is_none() -> 
     message[8:16] = bytes(8)
     message[:8] = bytes(8)
     assert puppet.give(bytes(message)) == []
-    sealed = bytearray(puppet.init_message())
-    sealed[16] = 46
-    assert puppet.give(bytes(sealed)) == []
+    sealed = puppet.spi + bytes(8) + b"\x2e\x20\x22\x08" + bytes(4) + (40).to_bytes(4, "big") + b"\0\0\0\x0c"
+    assert puppet.give(sealed + bytes(8)) == []
+    assert rig.endpoint.counters["IKE_SA_INIT is not encrypted"] == 1
     assert rig.endpoint.idle
 
 
