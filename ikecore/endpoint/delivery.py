@@ -190,7 +190,7 @@ class Delivery:
             self.stream_down(sa, stream, now)
             return
         self._trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
-        if sa.connection.transports.half_close and request.last:
+        if sa.connection.transports.half_close and request.last and not sa.ours.queue:
             stream.half_close("the last request for now is sent")
         self._rearm(sa)
 
@@ -247,8 +247,14 @@ class Delivery:
             self._another_attempt(sa, attempt, attempt.tried | request.tried, now)
             return
         choice = self._chooser.for_request(sa, request, now)
+        if choice.transport == transport:
+            # Everything has been tried. What failed first may work again by now, so the others are due once more.
+            request.tried, request.streams = frozenset({transport}), 0
+            choice = self._chooser.for_request(sa, request, now)
         if choice.transport != transport:
             self._go(sa, request, choice, now)
+        elif choice.patience is not None:
+            request.patience_until = now + choice.patience
 
     def _unanswered_by_tcp(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         stream = self._streams.of_sa(sa.id)
@@ -292,6 +298,8 @@ class Delivery:
         stream.waiting.clear()
         stream.awaited.clear()
         for request in sorted(requests, key=lambda each: each.message_id):
+            if request.transport == "udp":
+                continue  # it lost patience with TCP before, and goes on by UDP as it is
             request.streams = self._limits.stream_attempts if never_opened else request.streams + 1
             self._tcp_failed(sa, request, stream.end_reason or reason, now)
             if not sa.alive:

@@ -47,6 +47,7 @@ class Stream:
     """One connection. Emits its actions; the caller keeps the table of streams and their deadlines."""
 
     __slots__ = (
+        "_answer_by",
         "_connect_by",
         "_emit",
         "_first_by",
@@ -113,6 +114,7 @@ class Stream:
         self._first_by: float | None = None
         self._message_by: float | None = None
         self._idle_at: float | None = None
+        self._answer_by: float | None = None
         self._linger_until: float | None = None
         self._close_once_sent = False
 
@@ -198,6 +200,8 @@ class Stream:
         octets = frame_ike(Framing.IKE_TCP, message)
         self.unsent += len(octets)
         self._emit(WriteStream(self.id, octets))
+        if self.opened:
+            self._answer_by = now + self._limits.stream_answer_timeout
         self.touch(now)
         return True
 
@@ -252,7 +256,8 @@ class Stream:
         if self.state is StreamState.CLOSED:
             return None
         idle = self._idle_at if self._may_idle else None
-        moments = (self._connect_by, self._first_by, self._message_by, idle, self._linger_until)
+        answer = self._answer_by if self.awaited else None
+        moments = (self._connect_by, self._first_by, self._message_by, idle, answer, self._linger_until)
         return min((moment for moment in moments if moment is not None), default=None)
 
     def expire(self, now: float) -> str | None:
@@ -267,6 +272,9 @@ class Stream:
             self.reset(reason)
         elif _due(self._message_by, now):
             reason = f"a message is not whole after {self._limits.stream_message:g} s"
+            self.reset(reason)
+        elif _due(self._answer_by, now) and self.awaited:
+            reason = f"no answer within {self._limits.stream_answer_timeout:g} s"
             self.reset(reason)
         elif _due(self._linger_until, now):
             reason = "the peer did not close in time"
