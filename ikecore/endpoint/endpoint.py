@@ -98,7 +98,7 @@ class Endpoint:
         listener = self._keeper.locals.get(("tcp", local))
         if listener is None:
             raise LocalProtocolError(f"local: there is no tcp listener {local}")
-        _check_address(remote, "remote")
+        _check_address(remote, "remote", lowest=0)  # a peer can put any port into its packets
         stream, refusal = self._keeper.streams.accept(local, remote, listener.framings, now)
         if refusal:
             self._keeper.refused("connection", remote, refusal, now)
@@ -355,12 +355,12 @@ class Endpoint:
         return self._keeper.streams.get(stream)
 
 
-def _check_address(address: Address, field: str) -> None:
+def _check_address(address: Address, field: str, lowest: int = 1) -> None:
     try:
         packed_address(address[0])
     except ValueError:
         raise LocalProtocolError(f"{field}: {address[0]!r} is no IP literal") from None
-    if not 0 < address[1] <= 65535:
+    if not lowest <= address[1] <= 65535:
         raise LocalProtocolError(f"{field}: {address[1]} is no port")
 
 

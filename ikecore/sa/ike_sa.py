@@ -377,8 +377,9 @@ class IkeSa:
         address is the stable one, and a stranger on the path could replay to move it.
         """
         self.services.proved(self, path)
-        if self.role == "responder" and path.remote[0] != self.hosts[1]:
-            # What the peer announced was for the address it had (TCP-32).
+        if self.role == "responder" and not self.setting_up and path.remote[0] != self.hosts[1]:
+            # What the peer announced was for the address it had (TCP-32). Until it is authenticated its address stays
+            # the one at which IKE_SA_INIT reached it: a forged one must not become its traffic selector.
             self.hosts = (path.local[0], path.remote[0])
             self.facts.announced_port = None
         if path.transport != "udp" or path == self.path:

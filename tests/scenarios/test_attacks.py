@@ -13,6 +13,8 @@ from ikecore import (
     AuthenticationFailed,
     AuthorizationNeeded,
     CertificateCredential,
+    ChildSaEstablished,
+    ChildSaFailed,
     Config,
     Connection,
     Endpoint,
@@ -33,12 +35,14 @@ from ikecore import (
     WholeMission,
 )
 from ikecore.crypto import Protection, ike_proposals
+from ikecore.errors import TsUnacceptable
 from ikecore.framing import Receiver
 from ikecore.outputs import OpenStream, ResetStream, SendDatagram, WriteStream
 from ikecore.sa import IkeSa
+from ikecore.sa.selectors import host_selector
 from ikecore.testing import NOON, CheckedEndpoint, Pair, psk_connection
 from ikecore.testing.pki import Kind, new_key
-from ikecore.wire import Delete, Notification, VendorId, decode_envelope
+from ikecore.wire import Delete, Notification, TrafficSelectorsInitiator, VendorId, decode_envelope
 from ikecore.wire.notify_data import encode_hash_algorithms
 from ikecore.wire.numbers import INITIATOR, VENDOR_ID, Exchange, HashAlgorithm, Notify
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
@@ -111,6 +115,16 @@ def test_udp_does_not_use_up_what_a_stranger_over_tcp_is_told() -> None:
     caller.connect()
     (answer,) = caller.give(caller.init_message())
     assert notifications(decode_envelope(answer).payloads) == [Notify.NO_PROPOSAL_CHOSEN]
+
+
+def test_a_peer_may_come_from_port_0() -> None:
+    """No operating system gives such a port, but whoever writes packets can send it."""
+    rig = Rig()
+    puppet = Puppet(rig)
+    puppet.connect(port=0)
+    puppet.begin()
+    puppet.authenticate()
+    assert rig.one(IkeSaEstablished)
 
 
 # --- resends ----------------------------------------------------------------------------------------------------------
@@ -311,6 +325,21 @@ def test_the_rules_for_ports_are_those_of_the_connection_that_ike_auth_chose() -
     view = rig.endpoint.sa(rig.endpoint.sas[0])
     assert view.connection == strict.name
     assert view.peer_tcp_port is None
+
+
+@pytest.mark.requirement("IKE-140")
+def test_a_forged_source_of_ike_auth_does_not_become_the_peers_traffic_selector() -> None:
+    """The peer is authenticated, but its address is not: no packet of somebody else is to be sent to it."""
+    rig = Rig()
+    puppet = Puppet(rig)
+    puppet.begin()
+    victim = "10.9.9.9"
+    wanted = TrafficSelectorsInitiator((host_selector(victim),))
+    payloads = [wanted if isinstance(each, TrafficSelectorsInitiator) else each for each in puppet.auth()]
+    rig.datagram(puppet.seal(AUTH, payloads), remote=(victim, 500))
+    assert rig.one(IkeSaEstablished)
+    assert isinstance(rig.one(ChildSaFailed).error, TsUnacceptable)
+    assert not rig.of(ChildSaEstablished)
 
 
 # --- connections of ours ----------------------------------------------------------------------------------------------
