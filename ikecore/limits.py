@@ -50,8 +50,8 @@ class Limits:
     """From so many half-open SAs over UDP on, requests need a cookie (RFC 7296 section 2.6)."""
     cookie_lifetime: float = _seconds(30.0)
     """A cookie's secret is changed this often; the one before is accepted as long again."""
-    half_open_lifetime: float = _seconds(30.0)
-    """A responder waits so long for IKE_AUTH."""
+    half_open_lifetime: float = _seconds(75.0)
+    """A responder waits so long for IKE_AUTH: longer than two of the initiator's longest intervals."""
     establish_timeout: float = _seconds(165.0)
     """An initiator tries so long in all to establish an SA."""
     sas: int = _count(1_000_000)

@@ -91,7 +91,7 @@ def first_of(situation: Situation, *options: Option) -> Choice:
             reason = f"{left[0][0].upper()} failed with this peer lately"
         elif situation.tried:
             reason = f"{' and '.join(sorted(situation.tried)).upper()} failed; {reason}"
-        return Choice(transport, reason, patience if len(left) > 1 else None)
+        return Choice(transport, reason, patience if len(there) > 1 else None)
     if not there:
         transport, reason, _ = options[0]
         return Choice(transport, reason)

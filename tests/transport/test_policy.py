@@ -66,7 +66,7 @@ CASES: list[tuple[Policy, dict[str, Any], Transport, str, float | None]] = [
     (BySize(), {**KNOWN, "octets": 1201}, "tcp", "the request has 1201 octets, above 1200", None),
     (BySize(), {**KNOWN, **LARGE_ANSWER}, "tcp", "the response may have 5000 octets", None),
     (BySize(), {**LARGE}, "udp", "but the peer announced no TCP port", None),
-    (BySize(), {**LARGE, **KNOWN, "tried": TCP}, "udp", "TCP failed; the request has 5000 octets", None),
+    (BySize(), {**LARGE, **KNOWN, "tried": TCP}, "udp", "TCP failed; the request has 5000 octets", UDP_PATIENCE),
     (BySize(), {**LARGE, **KNOWN, "tried": BOTH}, "udp", "nothing else is left", None),
     (BySize(), {**LARGE, **KNOWN, "udp": False}, "tcp", "above 1200", None),
     (BySize(), {**KNOWN, "udp": False}, "tcp", "announced TCP port", None),
@@ -78,7 +78,7 @@ CASES: list[tuple[Policy, dict[str, Any], Transport, str, float | None]] = [
     (BySize(threshold=0), {**KNOWN, "octets": 1}, "tcp", "above 0", None),
     # the whole mission
     (WholeMission(), {**INIT}, "tcp", "one TCP connection", None),
-    (WholeMission(), {**INIT, "tried": TCP}, "udp", "TCP failed", None),
+    (WholeMission(), {**INIT, "tried": TCP}, "udp", "TCP failed", UDP_PATIENCE),
     (WholeMission(), {**INIT, "failed_lately": TCP}, "udp", "lately", UDP_PATIENCE),
     (WholeMission(), {**KNOWN}, "tcp", "one TCP connection", None),
     (WholeMission(), {"tcp_open": True}, "tcp", "one TCP connection", None),
@@ -96,10 +96,10 @@ CASES: list[tuple[Policy, dict[str, Any], Transport, str, float | None]] = [
     (Race(), {**UP, **KNOWN, "tcp_open": True}, "udp", "the SA is set up", UDP_PATIENCE),
     # an ordered list
     (Fallback(), {**INIT}, "udp", "step 1 of 2", UDP_PATIENCE),
-    (Fallback(), {**INIT, "tried": UDP}, "tcp", "UDP failed; step 2 of 2", None),
+    (Fallback(), {**INIT, "tried": UDP}, "tcp", "UDP failed; step 2 of 2", 20.0),
     (Fallback(), {**INIT, "tried": BOTH}, "udp", "nothing else is left", None),
     (Fallback((Step("tcp", 3.0), Step("udp", 5.0))), {**INIT}, "tcp", "step 1 of 2", 3.0),
-    (Fallback((Step("tcp", 3.0), Step("udp", 5.0))), {**INIT, "tried": TCP}, "udp", "step 2 of 2", None),
+    (Fallback((Step("tcp", 3.0), Step("udp", 5.0))), {**INIT, "tried": TCP}, "udp", "step 2 of 2", 5.0),
     (Fallback((Step("tcp", 3.0), Step("udp", 5.0))), {**INIT, "failed_lately": TCP}, "udp", "TCP failed", 5.0),
     (Fallback((Step("udp"),)), {**INIT, **CONFIGURED, "tried": UDP}, "udp", "nothing else is left", None),
 ]
