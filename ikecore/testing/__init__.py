@@ -1,8 +1,8 @@
 """A deterministic network in virtual time, and what goes with it, for tests of ikecore and of applications around it.
 
 `Pair` puts two endpoints on a `Network`; `BareEndpoint` is a peer without a protocol; `Mangler` changes octets on the
-wire, `Insider` those inside messages too; `CheckedEndpoint` tells a host where it breaks the contract. Certificates
-come from `ikecore.testing.pki`.
+wire, `Insider` those inside messages too; `CheckedEndpoint` tells a host where it breaks the contract; `Recorder` puts
+a run on tape, and `replay` runs it again. Certificates come from `ikecore.testing.pki`.
 """
 
 from .bare import BareEndpoint, BareStream, Datagram
@@ -13,6 +13,8 @@ from .mangler import Change, Mangler, flip, truncate
 from .nat import Nat
 from .network import Happening, Host, HostFace, Mangle, Network
 from .pair import NOON, Pair, Rung, psk_connection
+from .recorder import Recorder
+from .replaying import ReplayResult, replay
 from .streams import Connection, End
 
 __all__ = [
@@ -37,6 +39,8 @@ __all__ = [
     "NetworkError",
     "Pair",
     "Packet",
+    "Recorder",
+    "ReplayResult",
     "Rewrite",
     "Rung",
     "Split",
@@ -44,5 +48,6 @@ __all__ = [
     "Udp",
     "flip",
     "psk_connection",
+    "replay",
     "truncate",
 ]
