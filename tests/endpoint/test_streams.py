@@ -22,7 +22,7 @@ from ikecore.testing import psk_connection
 from ikecore.transport import Policy, TcpOnly, WholeMission
 from ikecore.wire import Delete, Notification, Payload, VendorId
 from ikecore.wire.notify_data import encode_tcp_port
-from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, VENDOR_ID, Exchange, Protocol
+from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, VENDOR_ID, Exchange, Notify, Protocol
 from tests.rig import HERE, THERE, Puppet, Rig
 
 AUTH, INFO = Exchange.IKE_AUTH, Exchange.INFORMATIONAL
@@ -335,6 +335,51 @@ def test_a_protected_response_does_not_count_on_a_stream_that_did_not_carry_the_
     assert rig.endpoint.counters["response on a stream that did not carry the request"] == 1
     rig.endpoint.stream_received(stream, response, now=rig.now)
     rig.drain()
+    rig.one(IkeSaEstablished)
+
+
+def over_tcp_alone() -> tuple[Rig, StreamId, Puppet]:
+    """An endpoint without any UDP socket, in the middle of a whole mission."""
+    rig = Rig(udp=False)
+    transports = Transports(policy=WholeMission(), tcp_port=500)
+    rig.initiate(attrs.evolve(psk_connection("initiator"), transports=transports))
+    stream = rig.one(OpenStream).stream
+    puppet = up(rig, stream)
+    rig.drain()
+    return rig, stream, puppet
+
+
+@pytest.mark.requirement("IKE-192", "TCP-71")
+def test_without_udp_last_words_go_by_the_connection() -> None:
+    rig, stream, puppet = over_tcp_alone()
+    wrong = puppet.seal(AUTH, puppet.auth(secret=b"guess"), message_id=1, response=True)
+    rig.endpoint.stream_received(stream, wrong, now=rig.now)
+    (told,) = written(rig.drain())
+    assert puppet.open(told.data)[1] == [Notification(Notify.AUTHENTICATION_FAILED)]
+    rig.one(IkeSaFailed)
+    rig.endpoint.stream_sent(stream, sum(len(each.data) for each in rig.of(WriteStream)), now=rig.now)
+    rig.run_for(10.0)
+    assert rig.endpoint.idle
+
+
+@pytest.mark.requirement("TCP-71", "TCP-73")
+def test_without_udp_no_datagram_is_tried_after_ike_auth() -> None:
+    rig, stream, puppet = over_tcp_alone()
+    good = puppet.seal(AUTH, puppet.auth(), message_id=1, response=True)
+    rig.endpoint.stream_received(stream, good, now=rig.now)
+    rig.drain()
+    rig.one(IkeSaEstablished)
+    assert rig.endpoint.sa(rig.endpoint.sas[0]).local is None
+
+
+def test_an_answer_whose_socket_is_gone_goes_nowhere() -> None:
+    rig = Rig(attrs.evolve(psk_connection("responder"), authorize=True))
+    puppet = Puppet(rig)
+    puppet.begin()
+    puppet.give(puppet.seal(AUTH, puppet.auth()))
+    rig.endpoint.local_removed(HERE, now=rig.now)
+    rig.endpoint.answer(rig.last_question(), True, now=rig.now)
+    assert [each for each in rig.drain() if isinstance(each, SendDatagram)] == []
     rig.one(IkeSaEstablished)
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 
+import ikecore.sa.window
 from ikecore.errors import InvalidSyntax, LocalProtocolError, PeerUnreachable, UnsupportedCriticalPayload
 from ikecore.events import (
     ChildSaClosed,
@@ -342,6 +343,37 @@ def test_giving_up_or_deleting_what_is_being_set_up() -> None:
     assert rig.one(RequestCompleted).request == wish
     assert rig.endpoint.idle
     assert rig.endpoint.deadline is None
+
+
+# --- the last Message ID ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-058")
+def test_an_sa_ends_with_its_last_message_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ikecore.sa.window, "LAST_ID", 1)
+    rig, puppet, sa = up()
+    wishes = [rig.endpoint.check_liveness(sa, now=rig.now) for _ in range(3)]
+    rig.drain()
+    for message_id in (0, 1):
+        reply(puppet, message_id)
+    assert [each.request for each in rig.of(RequestCompleted)] == wishes[:2]
+    assert rig.one(RequestFailed).request == wishes[2]
+    assert "all its Message IDs" in rig.one(IkeSaClosed).reason
+    assert rig.endpoint.idle
+
+
+@pytest.mark.requirement("IKE-058")
+def test_without_a_message_id_nothing_is_said_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ikecore.sa.window, "LAST_ID", 0)
+    rig, puppet, sa = up()
+    rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.drain()
+    reply(puppet, 0)
+    sent = len(rig.of(SendDatagram))
+    rig.endpoint.abandon(sa, now=rig.now)
+    rig.drain()
+    assert len(rig.of(SendDatagram)) == sent
+    rig.one(IkeSaClosed)
 
 
 # --- bad answers --------------------------------------------------------------------------------------------------------

@@ -303,6 +303,18 @@ def test_no_idle_time_runs_while_something_is_due() -> None:
         assert stream.deadline is None
 
 
+@pytest.mark.requirement("TCP-67")
+def test_a_request_that_is_never_answered_ends_the_connection() -> None:
+    probe = in_state(S.OPEN, opened=True)
+    probe.stream.awaited.add("request")
+    probe.stream.write(MESSAGE, 1.0)
+    due = 1.0 + LIMITS.stream_answer_timeout
+    assert probe.stream.deadline == due
+    assert probe.stream.expire(due - 0.1) is None
+    assert probe.stream.expire(due) == "no answer within 20 s"
+    assert probe.take() == [WriteStream, ResetStream]
+
+
 def test_what_happens_on_it_keeps_it_from_idling() -> None:
     stream = heard(b"").stream
     stream.write(MESSAGE, 5.0)
