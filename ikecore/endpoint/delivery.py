@@ -62,6 +62,7 @@ class Delivery:
 
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
         before = request.transport
+        request.waits_for_path = False
         request.transport = choice.transport
         request.reason = choice.reason
         request.patience_until = None if choice.patience is None else now + choice.patience
@@ -103,7 +104,8 @@ class Delivery:
         self._rearm(sa)
 
     def _wait_for_path(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
-        """An SA that came up over TCP alone may have no UDP path yet: wait until the peer shows one (TCP-73)."""
+        """An SA that came up over TCP alone may have no UDP path yet (TCP-73), and sockets go: wait until there is one."""
+        request.waits_for_path = True
         request.repeat_at = now + self._limits.path_wait
         self._emit(UdpPathMissing(sa.id, name_of(Exchange, request.exchange), request.message_id))
         self._rearm(sa)
@@ -111,7 +113,8 @@ class Delivery:
     def path_found(self, sa: IkeSa, now: float) -> None:
         """Datagrams have somewhere to go: send what waited for that."""
         for request in sa.in_flight:
-            if request.transport == "udp" and not request.paths and not isinstance(request.handler, InitAttempt):
+            if request.waits_for_path:
+                request.waits_for_path = False
                 self._go(sa, request, self._chooser.for_request(sa, request, now), now)
 
     def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
@@ -219,7 +222,10 @@ class Delivery:
         elif request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
         elif (path := self._datagram_path(sa, request)) is None:
-            self._give_up(sa, request, "the UDP path is gone", now)
+            if request.waits_for_path:
+                self._give_up(sa, request, "there is no UDP path", now)
+            else:
+                self._wait_for_path(sa, request, now)
         else:
             self._by_udp(sa, request, path, now)
 

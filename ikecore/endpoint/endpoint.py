@@ -65,7 +65,11 @@ class Endpoint:
             raise LocalProtocolError(f"kind: {local.kind!r} is unknown; allowed are udp, tcp")
         if local.kind == "tcp" and local.framings != frozenset({Framing.IKE_TCP}):
             raise LocalProtocolError(f"framings: {_framings(local)} is not served; allowed is ike-tcp")
+        now = self._clamp(now)
         self._keeper.locals[local.kind, local.address] = local
+        if local.kind == "udp":
+            self._keeper.socket_back(local, now)
+            self._settle(now)
 
     def local_removed(self, address: Address, kind: str = "udp", *, now: float) -> None:
         """A socket is gone."""

@@ -213,16 +213,24 @@ class Keeper:
         return next((port for kind, (each, port) in self.locals if kind == "tcp" and each == host), None)
 
     def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
-        had_none, sa.path = sa.path is None, path
+        had_none, sa.path, sa.lost_path = sa.path is None, path, None
         self.emit(PathChanged(sa.id, path.local, path.remote, reason))
         if had_none:
             self.delivery.path_found(sa, now)
 
     def socket_gone(self, address: Address) -> None:
-        """Our socket on *address* is gone: no SA sends from it any more, until the peer shows another path."""
+        """Our socket on *address* is gone: no SA sends from it, until it is back or the peer shows another path."""
         for sa in self.sas.values():
             if sa.path is not None and sa.path.local == address:
-                sa.path = None
+                sa.path, sa.lost_path = None, sa.path
+
+    def socket_back(self, local: Local, now: float) -> None:
+        """There is a socket again where one was: interfaces come and go."""
+        for sa in list(self.sas.values()):
+            lost = sa.lost_path
+            if sa.path is None and lost is not None and (lost.local, lost.marker) == (local.address, local.marker):
+                self.touched(sa)
+                self.move_path(sa, lost, "our socket is back", now)
 
     def proved(self, sa: IkeSa, path: Path) -> None:
         self.touched(sa)

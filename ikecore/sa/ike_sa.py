@@ -71,6 +71,7 @@ class IkeSa:
         "hosts",
         "id",
         "keys",
+        "lost_path",
         "nat",
         "ours",
         "path",
@@ -111,6 +112,8 @@ class IkeSa:
         self.hosts = ("", "")
         """Our address and the peer's, as IKE_SA_INIT was carried."""
         self.path: DatagramPath | None = None
+        self.lost_path: DatagramPath | None = None
+        """What *path* was when its socket went, until there is another."""
         self.facts = PeerFacts(connection.transports.tcp_port)
         self.nat = NatFacts()
         self.fragmentation = False

@@ -65,6 +65,7 @@ class OutgoingRequest(Message):
         "transport",
         "tried",
         "tries",
+        "waits_for_path",
     )
 
     def __init__(
@@ -96,6 +97,8 @@ class OutgoingRequest(Message):
         """Transports that came to nothing for it."""
         self.patience_until: float | None = None
         """When its present transport counts as tried."""
+        self.waits_for_path = False
+        """There is nowhere to send datagrams to, or from."""
 
     @property
     def size(self) -> int:

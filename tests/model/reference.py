@@ -328,6 +328,14 @@ class Side:
         kind = "delete" if child is None else "delete child"
         return self._wished(sa, kind, self.endpoint.delete(sa, child=child, now=now))
 
+    def abandon(self, sa: int, *, now: float) -> None:
+        self.now = now
+        self.endpoint.abandon(sa, now=now)
+
+    def answer(self, question: int, value: object, *, now: float) -> Any:
+        self.now = now
+        return self.endpoint.answer(question, value, now=now)
+
     def shutdown(self, *, now: float) -> None:
         self.now, self.closing = now, True
         self.endpoint.shutdown(now=now)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import Fallback, TcpOnly
+from ikecore import Fallback, RequestCompleted, TcpOnly, UdpOnly
+from ikecore.testing import Udp
 from ikecore.transport import Step
 from tests.model.world import Setting, World
 
@@ -31,4 +32,28 @@ def test_no_half_close_while_another_request_waits() -> None:
     world.run_for(0.03)
     [line] = [each for each in world.sides["initiator"].lines.values() if not each.ended]
     assert (len(line.written), line.fin) == (1, False)
+    world.finish()
+
+
+@pytest.mark.requirement("TCP-67", "IKE-050")
+@pytest.mark.parametrize("role", ["initiator", "responder"])
+@pytest.mark.parametrize("in_flight", [True, False])
+def test_a_socket_that_goes_and_comes_back_ends_no_sa(role: str, in_flight: bool) -> None:
+    """A request in flight gave its SA up at its first repeat, and no later one had a path."""
+    world = World(Setting())
+    world.initiate("initiator", UdpOnly())
+    world.run_for(10.0)
+    host, [sa] = world.hosts[role], world.established(role)
+    view = host.endpoint.sa(sa)
+    [socket] = [local for local in host.locals.values() if local.address == view.local and local.kind == "udp"]
+    world.network.udp = Udp(loss=1.0)
+    if in_flight:
+        host.call(host.endpoint.check_liveness, sa)
+    host.remove(socket)
+    world.run_for(20.0)
+    world.heal()
+    if not in_flight:
+        host.call(host.endpoint.check_liveness, sa)
+    world.run_for(1.0)
+    assert len(host.of(RequestCompleted)) == 1
     world.finish()
