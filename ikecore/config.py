@@ -7,7 +7,8 @@ and what is allowed, before the first octet is sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from ipaddress import ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal, TypeAlias
 
 import attrs
@@ -96,6 +97,12 @@ def _check_proposals(
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise LocalProtocolError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    """Kept, because every IKE_SA_INIT of a stranger asks for those of all connections."""
+    return ip_network(text, strict=False)
 
 
 @attrs.frozen
@@ -267,7 +274,7 @@ class Connection:
         if not self.remote_addresses:
             return True
         parsed = ip_address(address)
-        return any(parsed in ip_network(text, strict=False) for text in self.remote_addresses)
+        return any(parsed in _network(text) for text in self.remote_addresses)
 
 
 @attrs.frozen(kw_only=True)

@@ -389,24 +389,37 @@ def answer_init(
     sa.theirs.begin(0, digest, path)
     services.send_response(sa, response, sa.theirs.answer(0, response), now)
     sa.timers.set(Timer.HALF_OPEN, now + services.limits.half_open_lifetime)
-    fitting = tuple(
-        each for each in connections if each is connection or _accepts(each, (chosen,), suite.group) is not None
+    return (
+        sa,
+        AuthContext(octets, envelope.data, peer_hashes(contents), None),
+        _fitting(connections, connection, chosen),
     )
-    return sa, AuthContext(octets, envelope.data, peer_hashes(contents), None), fitting
 
 
 def _choose(connections: Sequence[Connection], offered: Sequence[Proposal], group: int) -> tuple[Connection, Proposal]:
+    refused: set[tuple[Proposal, ...]] = set()
     for connection in connections:
-        chosen = _accepts(connection, offered, group)
+        # A thousand connections mostly want the same, and a stranger may offer a hundred proposals in one datagram.
+        if connection.proposals in refused:
+            continue
+        chosen = _accepts(connection.proposals, offered, group)
         if chosen is not None:
             return connection, chosen
+        refused.add(connection.proposals)
     raise NoProposalChosen("no connection's proposals meet the offered ones")
 
 
-def _accepts(connection: Connection, offered: Sequence[Proposal], group: int) -> Proposal | None:
-    return choose_proposal(
-        offered, connection.proposals, protocol=Protocol.IKE, spi_size=0, with_group=True, group=group
-    )
+def _fitting(connections: Sequence[Connection], first: Connection, chosen: Proposal) -> tuple[Connection, ...]:
+    """Return which connections may still be meant: all that accept what was *chosen* for the *first*."""
+    accepts = {first.proposals: True}
+    for each in connections:
+        if each.proposals not in accepts:
+            accepts[each.proposals] = _accepts(each.proposals, (chosen,), None) is not None
+    return tuple(each for each in connections if accepts[each.proposals])
+
+
+def _accepts(ours: Sequence[Proposal], offered: Sequence[Proposal], group: int | None) -> Proposal | None:
+    return choose_proposal(offered, ours, protocol=Protocol.IKE, spi_size=0, with_group=True, group=group)
 
 
 def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: bytes, path: Path) -> list[Payload]:

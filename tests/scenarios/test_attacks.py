@@ -34,7 +34,7 @@ from ikecore import (
     Transports,
     WholeMission,
 )
-from ikecore.crypto import Protection, ike_proposals
+from ikecore.crypto import Protection, choose_proposal, ike_proposals
 from ikecore.errors import TsUnacceptable
 from ikecore.framing import Receiver
 from ikecore.outputs import OpenStream, ResetStream, SendDatagram, WriteStream
@@ -42,7 +42,7 @@ from ikecore.sa import IkeSa
 from ikecore.sa.selectors import host_selector
 from ikecore.testing import NOON, CheckedEndpoint, Pair, psk_connection
 from ikecore.testing.pki import Kind, new_key
-from ikecore.wire import Delete, Notification, TrafficSelectorsInitiator, VendorId, decode_envelope
+from ikecore.wire import Delete, Notification, Proposal, TrafficSelectorsInitiator, VendorId, decode_envelope
 from ikecore.wire.notify_data import encode_hash_algorithms
 from ikecore.wire.numbers import INITIATOR, VENDOR_ID, Exchange, HashAlgorithm, Notify
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
@@ -125,6 +125,30 @@ def test_a_peer_may_come_from_port_0() -> None:
     puppet.begin()
     puppet.authenticate()
     assert rig.one(IkeSaEstablished)
+
+
+@pytest.mark.requirement("IKE-199")
+def test_the_work_for_a_stranger_does_not_grow_with_the_number_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no connection accepts makes no half-open SA, so that no cookie would ever be asked for."""
+    asked: list[object] = []
+
+    def counted(*args: object, **more: object) -> Proposal | None:
+        asked.append(args)
+        return choose_proposal(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ikecore.sa.ike_sa_init.choose_proposal", counted)
+    words = [ike_proposals("aes256-sha256-x25519"), ike_proposals("aes256-sha256-x448")]
+    connections = [
+        attrs.evolve(psk_connection("responder", name=str(number)), proposals=words[number % 2])
+        for number in range(100)
+    ]
+    for proposals, answered in (("aes256-sha512-ecp521", False), ("aes256-sha256-x448", True)):
+        asked.clear()
+        rig = Rig(*connections)
+        puppet = Puppet(rig, proposals=ike_proposals(proposals))
+        (answer,) = puppet.give(puppet.init_message())
+        assert (notifications(decode_envelope(answer).payloads) != [Notify.NO_PROPOSAL_CHOSEN]) is answered
+        assert len(asked) <= 4
 
 
 # --- resends ----------------------------------------------------------------------------------------------------------
@@ -370,7 +394,8 @@ def test_a_connection_that_comes_up_late_does_not_silence_udp() -> None:
     puppet = Puppet(rig, "responder", local=(HERE[0], 40_000))
     puppet.stream = rig.one(OpenStream).stream
     rig.endpoint.stream_connected(puppet.stream, local=puppet.local, now=rig.now)
-    puppet.answer_init(*[each.data for each in rig.drain() if isinstance(each, WriteStream)])
+    (request,) = [each.data for each in rig.drain() if isinstance(each, WriteStream)]
+    puppet.answer_init(request)
     puppet.answer_auth()
     rig.run_for(20.0)
     rig.endpoint.check_liveness(rig.endpoint.sas[0], now=rig.now)
