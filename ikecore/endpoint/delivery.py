@@ -104,7 +104,7 @@ class Delivery:
         self._rearm(sa)
 
     def _wait_for_path(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
-        """An SA that came up over TCP alone may have no UDP path yet (TCP-73), and sockets go: wait until there is one."""
+        """An SA that came up over TCP may have no UDP path yet (TCP-73), and sockets go: wait until there is one."""
         request.waits_for_path = True
         request.repeat_at = now + self._limits.path_wait
         self._emit(UdpPathMissing(sa.id, name_of(Exchange, request.exchange), request.message_id))
