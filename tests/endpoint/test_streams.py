@@ -98,6 +98,22 @@ def test_our_own_requests_never_go_on_a_connection_of_the_peer() -> None:
     assert sent.remote == THERE
 
 
+@pytest.mark.requirement("TCP-30", "TCP-31")
+def test_even_where_only_tcp_is_allowed_a_responder_opens_a_connection_of_its_own() -> None:
+    rig = Rig(attrs.evolve(psk_connection("responder"), transports=Transports(policy=TcpOnly())))
+    puppet = Puppet(rig)
+    theirs = puppet.connect()
+    extra: list[Payload] = [Notification(IKE_TCP_SUPPORTED_DEFAULT, encode_tcp_port(1500)), VendorId(VENDOR_ID)]
+    puppet.begin([*puppet.init_payloads(), *extra])
+    puppet.authenticate()
+    rig.endpoint.check_liveness(rig.endpoint.sas[0], now=rig.now)
+    assert written(rig.drain()) == []
+    opened = rig.one(OpenStream)
+    assert (opened.remote, opened.stream != theirs) == ((THERE[0], 1500), True)
+    rig.endpoint.stream_connected(opened.stream, local=OURS, now=rig.now)
+    assert [each.stream for each in written(rig.drain())] == [opened.stream]
+
+
 @pytest.mark.requirement("TCP-31", "TCP-32", "TCP-53")
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_responder_connects_only_to_a_port_announced_for_this_sa(announced: bool) -> None:
