@@ -23,6 +23,8 @@ _PREFIXES: Final = {
     "keyid": IdType.ID_KEY_ID,
     "asn1dn": IdType.ID_DER_ASN1_DN,
 }
+_SHOWN: Final = 1024
+"""Characters of an identity in words."""
 _TEXTS: Final = (IdType.ID_FQDN, IdType.ID_RFC822_ADDR)
 
 
@@ -84,7 +86,14 @@ class Identity:
         return len(name) > len(rest) and name.endswith(rest) and rest[:1] in (b"", mark)
 
     def __str__(self) -> str:
-        """Return one printable line, whatever the data; `parse` reads those of identities that make sense."""
+        """Return one printable line, whatever the data; `parse` reads those of identities that make sense.
+
+        A long one is cut off, since a stranger may send 64 kB: it ends in the number of octets that there are.
+        """
+        text = self._in_words()
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(self.data)} octets)"
+
+    def _in_words(self) -> str:
         kind, data = self.id_type, self.data
         try:
             if kind == IdType.ID_IPV4_ADDR:

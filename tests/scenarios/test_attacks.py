@@ -42,7 +42,15 @@ from ikecore.sa import IkeSa
 from ikecore.sa.selectors import host_selector
 from ikecore.testing import NOON, CheckedEndpoint, Pair, psk_connection
 from ikecore.testing.pki import Kind, new_key
-from ikecore.wire import Delete, Notification, Proposal, TrafficSelectorsInitiator, VendorId, decode_envelope
+from ikecore.wire import (
+    Delete,
+    IdentificationInitiator,
+    Notification,
+    Proposal,
+    TrafficSelectorsInitiator,
+    VendorId,
+    decode_envelope,
+)
 from ikecore.wire.notify_data import encode_hash_algorithms
 from ikecore.wire.numbers import INITIATOR, VENDOR_ID, Exchange, HashAlgorithm, Notify
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
@@ -181,6 +189,21 @@ def test_a_captured_request_sent_from_a_thousand_addresses_draws_few_answers_and
         rig.datagram(captured, remote=(f"10.9.{number // 200}.{number % 200}", 500))
     assert len(rig.of(SendDatagram)) - before <= 16
     assert puppet.give(captured) == [answer]
+
+
+@pytest.mark.requirement("IKE-190")
+@pytest.mark.parametrize("kind", [1, 2, 3, 5, 9, 11, 13, 200])
+@pytest.mark.parametrize("data", [b"\x1b[2J\r\n%s", b"\xc2\x9b31m", b"\xe2\x80\xaeabc", b"a" * 60_000, b"\0" * 60_000])
+def test_an_identity_is_one_short_printable_line_wherever_it_is_told(kind: int, data: bytes) -> None:
+    rig = Rig(trace=True)
+    puppet = Puppet(rig)
+    puppet.begin()
+    rest = [each for each in puppet.auth() if not isinstance(each, IdentificationInitiator)]
+    puppet.give(puppet.seal(AUTH, [IdentificationInitiator(kind, data), *rest]))
+    error = rig.one(IkeSaFailed).error
+    for text in (str(error), repr(error), *map(repr, rig.outputs), *(str(each.to_dict()) for each in rig.events)):
+        assert text.isprintable()
+        assert len(text) < 4000
 
 
 # --- what the dead leave behind ---------------------------------------------------------------------------------------
