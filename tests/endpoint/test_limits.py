@@ -141,7 +141,8 @@ def test_sas_in_all() -> None:
     assert rig.one(Refused).reason == "2 SAs exist"
 
 
-# --- streams ------------------------------------------------------------------------------------------------------------
+# --- streams
+# ------------------------------------------------------------------------------------------------------------
 
 
 def accept(rig: Rig, host: str = "10.3.0.1", port: int = 40000) -> StreamId:
@@ -171,7 +172,7 @@ def test_connections_in_all_make_room_for_newer_ones() -> None:
     rig = Rig(limits=Limits(streams=3))
     accepted = [accept(rig, f"10.3.{number}.1") for number in range(5)]
     assert resets(rig) == accepted[:2]
-    assert "made room" in [each.reason for each in rig.of(StreamChanged) if each.state == "closed"][0]
+    assert "made room" in next(each.reason for each in rig.of(StreamChanged) if each.state == "closed")
 
 
 @limit("streams")
@@ -275,7 +276,8 @@ def test_the_size_of_messages_on_a_connection(known: bool, octets: int, taken: b
     assert len(answered) == taken
 
 
-# --- our own connections ------------------------------------------------------------------------------------------------
+# --- our own connections
+# ------------------------------------------------------------------------------------------------
 
 
 def over_tcp(limits: Limits) -> Rig:

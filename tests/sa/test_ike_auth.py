@@ -161,7 +161,7 @@ def test_who_cannot_prove_it_is_told_that_and_nothing_more(case: str) -> None:
 
 @pytest.mark.requirement("IKE-104", "IKE-004")
 def test_the_proof_is_over_the_messages_as_they_were_sent() -> None:
-    rig, puppet = responder()
+    _rig, puppet = responder()
     puppet.init_sent = puppet.init_sent[:-1] + bytes([puppet.init_sent[-1] ^ 1])
     (answer,) = puppet.give(puppet.seal(AUTH, puppet.auth()))
     assert puppet.open(answer)[1] == [Notification(Notify.AUTHENTICATION_FAILED)]

@@ -66,7 +66,7 @@ def with_proposals(puppet: Puppet, *proposals: Proposal) -> list[Payload]:
 
 @pytest.mark.requirement("IKE-001", "IKE-107", "IKE-108", "IKE-206", "IKE-234", "IKE-057", "IKE-083")
 def test_the_answer_as_it_leaves() -> None:
-    rig, puppet = half_open()
+    _rig, puppet = half_open()
     (data,) = puppet.give(puppet.init_message())
     header, payloads = decode_message(data)
     assert (header.version, header.flags, header.message_id) == (0x20, RESPONSE, 0)
@@ -147,7 +147,7 @@ def test_the_answer_goes_back_where_the_request_came_from(address: tuple[str, in
 
 @pytest.mark.requirement("IKE-086", "IKE-083", "IKE-236", "IKE-237")
 def test_reserved_bits_and_the_minor_version_mean_nothing() -> None:
-    rig, puppet = half_open()
+    _rig, puppet = half_open()
     data = bytearray(puppet.init_message())
     data[17] = 0x2F
     data[19] |= 0x10 | 0x47
