@@ -141,8 +141,7 @@ def test_sas_in_all() -> None:
     assert rig.one(Refused).reason == "2 SAs exist"
 
 
-# --- streams
-# ------------------------------------------------------------------------------------------------------------
+# --- streams --------------------------------------------------------------------------------------------------------
 
 
 def accept(rig: Rig, host: str = "10.3.0.1", port: int = 40000) -> StreamId:
@@ -276,8 +275,7 @@ def test_the_size_of_messages_on_a_connection(known: bool, octets: int, taken: b
     assert len(answered) == taken
 
 
-# --- our own connections
-# ------------------------------------------------------------------------------------------------
+# --- our own connections --------------------------------------------------------------------------------------------
 
 
 def over_tcp(limits: Limits) -> Rig:

@@ -34,8 +34,7 @@ def written(outputs: list[Output]) -> list[WriteStream]:
     return [each for each in outputs if isinstance(each, WriteStream)]
 
 
-# --- accepted
-# -----------------------------------------------------------------------------------------------------------
+# --- accepted -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("TCP-21", "TCP-22", "TCP-25", "TCP-26", "TCP-64", "TCP-76", "TCP-31")
@@ -227,8 +226,7 @@ def test_what_follows_an_abuse_in_the_same_read_is_not_looked_at() -> None:
     assert written(rig.drain()) == []
 
 
-# --- opened
-# ---------------------------------------------------------------------------------------------------------------
+# --- opened ---------------------------------------------------------------------------------------------------------
 
 
 def mission(policy: Policy | None = None, limits: Limits | None = None, **transports: bool) -> tuple[Rig, StreamId]:

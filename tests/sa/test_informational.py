@@ -232,8 +232,7 @@ def test_our_delete_of_a_child(role: Role) -> None:
     assert rig.endpoint.sa(sa).state == "established"
 
 
-# --- crossings (B16)
-# ----------------------------------------------------------------------------------------------------
+# --- crossings (B16) ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("IKE-035", "IKE-227")
@@ -346,8 +345,7 @@ def test_giving_up_or_deleting_what_is_being_set_up() -> None:
     assert rig.endpoint.deadline is None
 
 
-# --- the last Message ID
-# ------------------------------------------------------------------------------------------------
+# --- the last Message ID --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("IKE-058")
@@ -378,8 +376,7 @@ def test_without_a_message_id_nothing_is_said_at_the_end(monkeypatch: pytest.Mon
     rig.one(IkeSaClosed)
 
 
-# --- bad answers
-# --------------------------------------------------------------------------------------------------------
+# --- bad answers ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.requirement("IKE-090", "IKE-186", "IKE-197")
