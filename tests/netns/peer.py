@@ -3,8 +3,8 @@
     peer.py trio|asyncio serve FILE ADDRESS
     peer.py trio|asyncio connect|attempt FILE CONNECTION
 
-`attempt` gives up soon. The file is that of the command line; each event becomes a JSON object a line, and the last one
-is what came of it.
+`attempt` gives up soon. The file is that of the command line; each event of the client becomes a JSON object a line,
+and the last one is what came of it.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def heard(output: Output) -> None:
 
 
 async def serve(adapter: Any, settings: Settings, host: str) -> None:
-    """Answer peers at *host* until this process is ended."""
-    config = Config(connections=settings.connections, limits=LIMITS, trace=True)
+    """Answer peers at *host* until this process is ended, and say nothing: nobody reads what it would print."""
+    config = Config(connections=settings.connections, limits=LIMITS)
     listen = attrs.evolve(settings.listen, hosts=(host,))
-    async with adapter.open_endpoint(config, listen, on_event=heard) as endpoint:
+    async with adapter.open_endpoint(config, listen) as endpoint:
         tell({"type": "Listening"})
         await endpoint.serve(until_closed)
 
