@@ -193,7 +193,8 @@ class Host:
         self._feed(lambda now: self.endpoint.datagram_received(data, local=local, remote=remote, now=now))
 
     def datagram_failed(self, local: Address, remote: Address, error: str) -> None:
-        self._feed(lambda now: self.endpoint.datagram_failed(local=local, remote=remote, error=error, now=now))
+        if ("udp", local) in self.locals:  # an ICMP error for a socket that is closed reaches nobody
+            self._feed(lambda now: self.endpoint.datagram_failed(local=local, remote=remote, error=error, now=now))
 
     def stream_accepted(self, end: End) -> None:
         def accept(now: float) -> None:

@@ -210,8 +210,8 @@ class Side:
         self.copies_heard: Counter[Asks] = Counter()
         self.responses: Counter[Asks] = Counter()
         self.response_at: dict[tuple[Asks, str], float] = {}
-        self.inits: dict[bytes, Message] = {}
-        """IKE_SA_INIT requests that came, by SPI."""
+        self.inits: dict[bytes, tuple[Message, Way]] = {}
+        """IKE_SA_INIT requests that came, by SPI, and the way by which they came last."""
         self.init_ways: dict[bytes, Way] = {}
         self.executed: set[tuple[int, str, int]] = set()
         self.wishes: dict[int, tuple[int, str]] = {}
@@ -298,7 +298,7 @@ class Side:
             self.heard_by[message.asks].add(way)
             self.copies_heard[message.asks] += 1
             if message.is_init:
-                self.inits.setdefault(message.spi_i, message)
+                self.inits[message.spi_i] = message, way
         sa = self.known.get(self.by_spis.get(message.spis, 0))
         if sa is not None and not message.is_init:
             self._authentic(sa, message, way, remote)
@@ -549,8 +549,7 @@ class Side:
         if sa.role == "initiator":
             sa.init_way = self.init_ways[spis[0]]
             return
-        request = self.inits[spis[0]]
-        way = next(iter(self.heard_by[request.asks]))
+        request, way = self.inits[spis[0]]
         remote = self.lines[way[1]].remote if way[0] == "tcp" else way[2]
         sa.init_way, sa.host = way, remote[0]
         announced = request.notified(IKE_TCP_SUPPORTED)

@@ -57,3 +57,17 @@ def test_a_socket_that_goes_and_comes_back_ends_no_sa(role: str, in_flight: bool
     world.run_for(1.0)
     assert len(host.of(RequestCompleted)) == 1
     world.finish()
+
+
+def test_an_icmp_error_for_a_closed_socket_reaches_nobody() -> None:
+    """The simulated network told an endpoint about a socket that it had given back."""
+    world = World(Setting())
+    world.network.udp = Udp(delay=0.3, unreachable=True)
+    host = world.hosts["initiator"]
+    for local in world.locals["responder"][:2]:
+        world.hosts["responder"].remove(local)
+    world.initiate("initiator", UdpOnly())
+    world.run_for(0.4)
+    host.remove(world.locals["initiator"][0])
+    world.run_for(10.0)
+    world.finish()

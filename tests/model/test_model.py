@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ikecore import Policy
+from ikecore import Policy, SaId
 from ikecore.testing import Connection, Tcp, Udp
 from tests.model.world import OUTSIDE, POLICIES, A, Setting, World
 from tests.model.world import B as RESPONDER_ADDRESS
@@ -19,6 +19,8 @@ PORT = st.sampled_from([None, 500])
 POLICY = st.sampled_from(POLICIES)
 SHARE = st.sampled_from([0.0, 0.3, 0.6, 1.0])
 DELAY = st.sampled_from([0.0, 0.01, 0.3, 3.0])
+SELDOM = st.sampled_from([False, False, False, True])
+SOON = st.sampled_from([0.0, 0.005, 0.015, 0.025, 0.045, 0.3, 1.1, 3.0])
 SECONDS = st.sampled_from([0.0, 0.005, 0.01, 0.015, 0.025, 0.045, 0.1, 0.5, 1.0, 2.1, 5.1, 8.1, 21.0, 70.0, 250.0])
 DATAGRAMS = st.builds(
     Udp,
@@ -50,6 +52,7 @@ SETTINGS = st.builds(
     announce=st.booleans(),
     authorize=st.booleans(),
     cookies=st.sampled_from([False, False, True]),
+    selectors=st.booleans(),
     seed=st.integers(0, 1000),
 )
 MOST_SAS = 4
@@ -69,52 +72,72 @@ class Draft(RuleBasedStateMachine):
         assert self.world is not None
         return self.world
 
-    @initialize(setting=SETTINGS, policy=POLICY, tcp_port=PORT, first=st.booleans())
-    def begin(self, setting: Setting, policy: Policy, tcp_port: int | None, first: bool) -> None:
+    @initialize(setting=SETTINGS, policy=POLICY, tcp_port=PORT, start=st.sampled_from(["up", "up", "begun", "idle"]))
+    def begin(self, setting: Setting, policy: Policy, tcp_port: int | None, start: str) -> None:
+        """Most runs start with an SA that is up, since most of what can go wrong needs one."""
         self.world = World(setting)
-        if first:
-            self.begun += 1
-            self.it.initiate("initiator", policy, tcp_port)
+        if start == "idle":
+            return
+        self.begun += 1
+        self.it.initiate("initiator", policy, tcp_port)
+        if start == "up":
+            self.it.run_for(1.5)
+            self.answer("responder", True)
+            self.it.run_for(8.5)
 
     # --- the applications -------------------------------------------------------------------------------------------
 
-    @rule(role=st.sampled_from(["initiator", "initiator", "responder"]), policy=POLICY, port=PORT)
-    def initiate(self, role: str, policy: Policy, port: int | None) -> None:
+    @rule(role=st.sampled_from(["initiator", "initiator", "responder"]), policy=POLICY, port=PORT, after=SOON)
+    def initiate(self, role: str, policy: Policy, port: int | None, after: float) -> None:
         if role not in self.closing and self.begun < MOST_SAS:
             self.begun += 1
             self.it.initiate(role, policy, port)
+        self.it.run_for(after)
 
-    @rule(role=ROLES, which=st.integers(0, 3), times=st.integers(1, 3))
-    def check_liveness(self, role: str, which: int, times: int) -> None:
+    @rule(role=ROLES, which=st.integers(0, 1), times=st.integers(1, 3), after=SOON)
+    def check_liveness(self, role: str, which: int, times: int, after: float) -> None:
         host = self.it.hosts[role]
         for sa in self.it.established(role)[which : which + 1]:
             for _ in range(times):
                 host.call(host.endpoint.check_liveness, sa)
+        self.it.run_for(after)
 
-    @rule(role=ROLES, which=st.integers(0, 3))
-    def delete(self, role: str, which: int) -> None:
+    @rule(first=ROLES, gap=SOON, after=SOON)
+    def both_check_liveness(self, first: str, gap: float, after: float) -> None:
+        self.check_liveness(first, 0, 1, gap)
+        self.check_liveness("responder" if first == "initiator" else "initiator", 0, 1, after)
+
+    @rule(role=ROLES, which=st.integers(0, 1), early=SELDOM, after=SOON)
+    def delete(self, role: str, which: int, early: bool, after: float) -> None:
         host = self.it.hosts[role]
-        for sa in host.endpoint.sas[which : which + 1]:
+        for sa in self.some(role, early)[which : which + 1]:
             host.call(host.endpoint.delete, sa)
+        self.it.run_for(after)
 
-    @rule(role=ROLES, which=st.integers(0, 3))
-    def delete_child(self, role: str, which: int) -> None:
+    @rule(role=ROLES, which=st.integers(0, 1), after=SOON)
+    def delete_child(self, role: str, which: int, after: float) -> None:
         host = self.it.hosts[role]
         for sa in self.it.established(role)[which : which + 1]:
             for child in host.endpoint.sa(sa).children:
                 host.call(host.endpoint.delete, sa, child=child.id)
+        self.it.run_for(after)
 
-    @rule(role=ROLES, which=st.integers(0, 3))
-    def abandon(self, role: str, which: int) -> None:
+    @rule(role=ROLES, which=st.integers(0, 1), early=SELDOM, sure=SELDOM)
+    def abandon(self, role: str, which: int, early: bool, sure: bool) -> None:
         host = self.it.hosts[role]
-        for sa in host.endpoint.sas[which : which + 1]:
+        for sa in self.some(role, early)[which : which + 1] if sure else []:
             host.call(host.endpoint.abandon, sa)
 
-    @rule(role=ROLES)
-    def shutdown(self, role: str) -> None:
-        self.closing.add(role)
-        host = self.it.hosts[role]
-        host.call(host.endpoint.shutdown)
+    def some(self, role: str, early: bool) -> list[SaId]:
+        """Return the SAs that are up; with *early* also those that are being set up or deleted."""
+        return list(self.it.hosts[role].endpoint.sas) if early else self.it.established(role)
+
+    @rule(role=ROLES, sure=SELDOM)
+    def shutdown(self, role: str, sure: bool) -> None:
+        if sure:
+            self.closing.add(role)
+            host = self.it.hosts[role]
+            host.call(host.endpoint.shutdown)
 
     @rule(role=ROLES, welcome=st.sampled_from([True, True, False]))
     def answer(self, role: str, welcome: bool) -> None:

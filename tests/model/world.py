@@ -9,6 +9,7 @@ import attrs
 
 from ikecore import (
     BySize,
+    ChildConfig,
     Config,
     Connection,
     Fallback,
@@ -25,6 +26,7 @@ from ikecore import (
     Transports,
     UdpOnly,
     WholeMission,
+    parse_selector,
 )
 from ikecore.testing import Host, Nat, Pair, Tcp, Udp, psk_connection
 from ikecore.transport import Step
@@ -59,6 +61,8 @@ class Setting:
     """Whether the initiator announces its listener."""
     authorize: bool = False
     cookies: bool = False
+    selectors: bool = False
+    """Whether the Child SA is for networks, so that it does not depend on the hosts' own addresses, as a NAT's."""
     seed: int = 0
 
 
@@ -68,13 +72,14 @@ class World:
     def __init__(self, setting: Setting) -> None:
         self.limits = Limits(cookie_threshold=0 if setting.cookies else 100)
         self.nat = Nat(OUTSIDE) if setting.nat else None
-        mine = psk_connection("initiator", transports=Transports(half_close=setting.half_close))
-        theirs = attrs.evolve(
-            psk_connection(
-                "responder", transports=Transports(policy=setting.responder_policy, half_close=setting.half_close)
-            ),
-            authorize=setting.authorize,
+        everything = (parse_selector("0.0.0.0/0"),)
+        child = ChildConfig(local_ts=everything, remote_ts=everything) if setting.selectors else ChildConfig()
+        policies: dict[Role, Policy] = {"initiator": BySize(), "responder": setting.responder_policy}
+        mine, theirs = (
+            psk_connection(role, transports=Transports(policy=policy, half_close=setting.half_close), children=[child])
+            for role, policy in policies.items()
         )
+        theirs = attrs.evolve(theirs, authorize=setting.authorize)
         self.setting = setting
         self.connections: dict[str, Connection] = {"initiator": mine, "responder": theirs}
         configs = [Config(connections=(each,), limits=self.limits, trace=True) for each in (mine, theirs)]
