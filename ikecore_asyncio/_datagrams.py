@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
-from ikecore import Address, Local
+from ikecore import Address, Endpoint, Local
 
 from ._sockets import reduce, words
 
-if TYPE_CHECKING:
-    from ._driver import Driver
+
+class DatagramOwner(Protocol):
+    """What a socket needs of the driver that owns it."""
+
+    endpoint: Endpoint
+
+    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None: ...
 
 
 class DatagramSocket(asyncio.DatagramProtocol):
     """One bound UDP socket."""
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: DatagramOwner) -> None:
         self.local: Local | None = None
         self._driver = driver
         self._transport: asyncio.DatagramTransport | None = None

@@ -7,24 +7,32 @@ Three of asyncio's habits are not ours. It closes when the peer half-closes, unl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
-from ikecore import Address, Local, OpenStream, StreamId
+from ikecore import Address, Endpoint, Local, OpenStream, StreamId
 
 from ._sockets import abort_with_reset, reduce, words
 
-if TYPE_CHECKING:
-    from ._driver import Driver
-
 READ = 65536
+
+
+class StreamOwner(Protocol):
+    """What streams need of the driver that owns them."""
+
+    endpoint: Endpoint
+    closed: bool
+
+    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None: ...
+    def register(self, stream: StreamId, protocol: Stream) -> None: ...
+    def forget(self, stream: StreamId) -> None: ...
 
 
 class Stream(asyncio.Protocol):
     """One TCP connection: accepted at *listener*, or opened as *stream*."""
 
-    def __init__(self, driver: Driver, stream: StreamId | None, listener: Local | None) -> None:
+    def __init__(self, driver: StreamOwner, stream: StreamId | None, listener: Local | None) -> None:
         self.task: asyncio.Task[None] | None = None
         self._driver = driver
         self._stream = stream

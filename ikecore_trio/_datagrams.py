@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
-from ikecore import Address, Local
+from ikecore import Address, Endpoint, Local
 
 from ._sockets import close, readable, reduce, writable
-
-if TYPE_CHECKING:
-    from ._driver import Driver
 
 DRAIN = 64
 """Datagrams taken from one socket before the others get their turn."""
@@ -24,10 +22,20 @@ WAITING = 256
 LARGEST = 65535
 
 
+class DatagramOwner(Protocol):
+    """What a socket needs of the driver that owns it."""
+
+    endpoint: Endpoint
+
+    def now(self) -> float: ...
+    def flush(self) -> None: ...
+    def spawn(self, task: Callable[..., Awaitable[object]], *args: object) -> None: ...
+
+
 class DatagramSocket:
     """One bound UDP socket."""
 
-    def __init__(self, driver: Driver, sock: socket.socket, local: Local) -> None:
+    def __init__(self, driver: DatagramOwner, sock: socket.socket, local: Local) -> None:
         self.local = local
         self._driver = driver
         self._sock = sock

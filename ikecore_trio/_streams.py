@@ -6,16 +6,14 @@ import errno
 import os
 import socket
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import trio
 
-from ikecore import Address, Local, OpenStream, StreamId
+from ikecore import Address, Endpoint, Local, OpenStream, StreamId
 
 from ._sockets import begin_connect, close, close_with_reset, no_delay, readable, reduce, writable
-
-if TYPE_CHECKING:
-    from ._driver import Driver
 
 READ = 65536
 """Octets taken from one stream before the others get their turn."""
@@ -24,13 +22,25 @@ OUT_OF_DESCRIPTORS = 0.1
 """Seconds until we try to accept again when the process has no descriptor left."""
 
 
+class StreamOwner(Protocol):
+    """What streams and listeners need of the driver that owns them."""
+
+    endpoint: Endpoint
+
+    def now(self) -> float: ...
+    def flush(self) -> None: ...
+    def spawn(self, task: Callable[..., Awaitable[object]], *args: object) -> None: ...
+    def register(self, stream: Stream) -> None: ...
+    def forget(self, stream: StreamId) -> None: ...
+
+
 class Stream:
     """One TCP connection, from the attempt to open it or from its acceptance to its end.
 
     Once the core has ended it, or has heard of its end, it is not registered any more and its tasks end by themselves.
     """
 
-    def __init__(self, driver: Driver, stream: StreamId, sock: socket.socket, *, connected: bool) -> None:
+    def __init__(self, driver: StreamOwner, stream: StreamId, sock: socket.socket, *, connected: bool) -> None:
         self.stream = stream
         self._driver = driver
         self._sock = sock
@@ -167,7 +177,7 @@ class Stream:
             self._driver.flush()
 
 
-def open_stream(driver: Driver, wanted: OpenStream) -> Stream:
+def open_stream(driver: StreamOwner, wanted: OpenStream) -> Stream:
     """Begin to connect; the outcome comes from `Stream.connect`. Raises OSError if it is known at once."""
     return Stream(driver, wanted.stream, begin_connect(wanted.remote, wanted.local), connected=False)
 
@@ -175,7 +185,7 @@ def open_stream(driver: Driver, wanted: OpenStream) -> Stream:
 class Listener:
     """One listening TCP socket."""
 
-    def __init__(self, driver: Driver, sock: socket.socket, local: Local) -> None:
+    def __init__(self, driver: StreamOwner, sock: socket.socket, local: Local) -> None:
         self.local = local
         self._driver = driver
         self._sock = sock

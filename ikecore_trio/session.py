@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ikecore import ChildId, Event, RequestId
 from ikecore.binding import RING, EventRing, SessionFacts, SessionState
 
-from ._driver import wait_until
-
-if TYPE_CHECKING:
-    from ._driver import Driver
+from ._driver import Driver, wait_until
 
 
 class EventStream:

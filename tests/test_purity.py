@@ -30,7 +30,7 @@ ALLOWED = {
     "ikecore_trio": BINDING_PURE | {"ikecore", "ikecore_trio", "attrs", "trio", "outcome"},
     "ikecore_trio.cli": BINDING_PURE
     | {"ikecore", "ikecore_trio", "attrs", "click", "cryptography", "dpkt", "rich", "trio"}
-    | {"csv", "io", "pathlib", "shutil", "signal", "stat", "tempfile", "tomllib"},
+    | {"csv", "io", "pathlib", "random", "shutil", "signal", "stat", "tempfile", "tomllib"},
     "ikecore_asyncio": BINDING_PURE | {"ikecore", "ikecore_asyncio", "attrs", "asyncio"},
 }
 """What may be imported in a package; the longest prefix of a module's name counts.
@@ -140,10 +140,10 @@ def upward(each: Import) -> bool:
 
 
 def cycle(imports: list[Import]) -> list[str]:
-    """Return one circle of imports at run time, empty if there is none."""
+    """Return one circle of imports, those that only a type checker sees included; empty if there is none."""
     graph: dict[str, set[str]] = {}
     for each in imports:
-        if not each.typing_only and each.imported.partition(".")[0] in PACKAGES:
+        if each.imported.partition(".")[0] in PACKAGES:
             graph.setdefault(each.importer, set()).add(each.imported)
     try:
         TopologicalSorter(graph).prepare()
@@ -253,8 +253,9 @@ def test_a_planted_circle_is_seen() -> None:
     there = Import("ikecore.wire.header", "ikecore.wire.message", 1, False)
     back = Import("ikecore.wire.message", "ikecore.wire.header", 1, False)
     hint = Import("ikecore.wire.message", "ikecore.wire.header", 1, True)
-    assert set(cycle([there, back])) == {"ikecore.wire.header", "ikecore.wire.message"}
-    assert cycle([there, hint]) == []
+    for second in (back, hint):
+        assert set(cycle([there, second])) == {"ikecore.wire.header", "ikecore.wire.message"}
+    assert cycle([there]) == []
 
 
 def test_a_module_without_a_room_is_seen() -> None:

@@ -10,17 +10,16 @@ for a closed socket behave as in the kernels that adapters meet.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Literal, Protocol
 
+from ..events import Transport
 from ..outputs import Address, StreamId
-from .links import Packet, Tcp
+from .links import Block, Packet, Tcp
 from .tcp_model import Sender
 
-if TYPE_CHECKING:
-    from .network import Host, Network
-
-__all__ = ["Connection", "End"]
+__all__ = ["Connection", "End", "StreamHost", "StreamNetwork"]
 
 SYN_TRIES = 6
 """After 1 + 2 + 4 + 8 + 16 + 32 seconds and another 64 an attempt has failed."""
@@ -30,6 +29,38 @@ READ_TICK = 0.1
 """A slow reader reads so often."""
 
 Kind = Literal["ack", "data", "fin"]
+
+
+class StreamHost(Protocol):
+    """What an end of a connection needs of the host that has the socket."""
+
+    @property
+    def name(self) -> str: ...
+    def listens(self, address: Address) -> bool: ...
+    def stream_accepted(self, end: End) -> None: ...
+    def stream_connected(self, stream: StreamId, local: Address) -> None: ...
+    def stream_received(self, stream: StreamId, data: bytes) -> None: ...
+    def stream_sent(self, stream: StreamId, octets: int) -> None: ...
+    def stream_eof(self, stream: StreamId) -> None: ...
+    def stream_lost(self, stream: StreamId, error: str) -> None: ...
+
+
+class StreamNetwork(Protocol):
+    """What a connection needs of the network that it crosses."""
+
+    @property
+    def now(self) -> float: ...
+    @property
+    def random(self) -> Random: ...
+    @property
+    def manglers(self) -> Sequence[object]: ...
+    def at(self, moment: float, action: Callable[[], object]) -> None: ...
+    def latency(self, delay: float, jitter: float) -> float: ...
+    def tcp_link(self, source: str, destination: str) -> Tcp: ...
+    def blocked(self, transport: Transport, source: str, destination: str, port: int) -> Block | None: ...
+    def listener(self, destination: Address, source: Address) -> tuple[StreamHost, Address, bool] | None: ...
+    def mangled(self, packet: Packet, data: bytes) -> bytes | None: ...
+    def note(self, packet: Packet) -> None: ...
 
 
 class End:
@@ -63,7 +94,7 @@ class End:
         """The socket's own address."""
         self.shown = shown
         """What the other side sees in its place."""
-        self.host: Host | None = None
+        self.host: StreamHost | None = None
         self.stream: StreamId | None = None
         self.peer: End = self
         self.queue = bytearray()
@@ -377,7 +408,7 @@ class Connection:
     """A TCP connection, from the SYN on."""
 
     def __init__(
-        self, network: Network, number: int, near: tuple[Address, Address], far: tuple[Address, Address]
+        self, network: StreamNetwork, number: int, near: tuple[Address, Address], far: tuple[Address, Address]
     ) -> None:
         self.network = network
         self.number = number
