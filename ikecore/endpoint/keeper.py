@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from ..config import Config, Connection
 from ..crypto import CipherCache
-from ..errors import InvalidSyntax
 from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged, Transport
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..sa import (
-    Answerer,
     Attempt,
     IkeSa,
     InitAttempt,
@@ -21,14 +19,12 @@ from ..sa import (
     OutgoingRequest,
     OutgoingResponse,
     Timer,
-    answer_create_child_sa,
-    answer_informational,
     begin_auth,
     payload_names,
 )
 from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, packed_address
-from ..wire import Contents, Payload
-from ..wire.numbers import INITIATOR, RESPONSE, Exchange
+from ..wire import Payload
+from ..wire.numbers import INITIATOR, RESPONSE
 from .admission import Admission, Refusals
 from .choosing import Chooser
 from .cookie import CookieJar
@@ -39,20 +35,6 @@ from .streams import Streams
 from .tombstones import Tombstones
 
 __all__ = ["Keeper"]
-
-
-def _answer_ike_auth(sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
-    if sa.responder is None:
-        raise InvalidSyntax("IKE_AUTH is over")
-    return sa.responder.answer(contents, message_id, path, now)
-
-
-ANSWERERS: Mapping[int, Answerer] = {
-    Exchange.IKE_AUTH: _answer_ike_auth,
-    Exchange.CREATE_CHILD_SA: answer_create_child_sa,
-    Exchange.INFORMATIONAL: answer_informational,
-}
-"""What answers the exchanges of a peer; the state table decides when they may happen."""
 
 
 class Keeper:
@@ -116,7 +98,7 @@ class Keeper:
     def new_sa(self, role: Role, connection: Connection) -> IkeSa:
         """Make an SA and give it a handle."""
         self._last_sa += 1
-        sa = IkeSa(SaId(self._last_sa), role, connection, self, ANSWERERS)
+        sa = IkeSa(SaId(self._last_sa), role, connection, self)
         self.sas[sa.id] = sa
         self.touched(sa)
         self.concerned = sa

@@ -12,7 +12,7 @@ import hashlib
 from ..errors import InvalidKePayload, InvalidMajorVersion, NoProposalChosen, RemoteProtocolError
 from ..events import MessageDropped, MessageReceived
 from ..outputs import SaId
-from ..sa import IkeSa, OutgoingResponse, Responder, answer_init
+from ..sa import IkeSa, OutgoingResponse, Responder, answer_init, message_received
 from ..transport import Path, Stream
 from ..wire import Contents, Envelope, Nonce, Notification, Payload, decode_envelope, encode_message, match, triage
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, name_of
@@ -94,7 +94,7 @@ class Reception:
             return self._init_response(sa, data, path, spi_i, now)
         if (spi_i, spi_r) != (sa.spi_i, sa.spi_r):
             return "the peer's SPI is another"
-        return sa.message_received(decode_envelope(data), path, now)
+        return message_received(sa, decode_envelope(data), path, now)
 
     def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:
         """An unprotected response: only on the exact path of its request (TCP-17)."""

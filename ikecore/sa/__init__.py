@@ -4,12 +4,12 @@ It never chooses a transport and never sees a socket.
 """
 
 from .child_sa import ChildSa
-from .create_child_sa import answer_create_child_sa
 from .exchange import OurExchange
 from .ike_auth import Responder, begin_auth
-from .ike_sa import Answerer, IkeSa
+from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
-from .informational import DeleteChild, DeleteIke, Liveness, answer_informational
+from .informational import DeleteChild, DeleteIke, Liveness
+from .receiving import message_received
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
 from .selectors import parse_selector
 from .services import Attempt, Services
@@ -19,7 +19,6 @@ from .view import ChildSaView, IkeSaView, view_of
 
 __all__ = [
     "TABLE",
-    "Answerer",
     "Attempt",
     "ChildSa",
     "ChildSaView",
@@ -39,10 +38,9 @@ __all__ = [
     "State",
     "Timer",
     "Verdict",
-    "answer_create_child_sa",
-    "answer_informational",
     "answer_init",
     "begin_auth",
+    "message_received",
     "parse_selector",
     "payload_names",
     "view_of",

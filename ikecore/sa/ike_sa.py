@@ -1,42 +1,28 @@
-"""One IKE SA: its state, its windows, and the path of a message from the envelope to the exchange that knows it.
+"""One IKE SA: what is known of it, the exchanges that we begin, our answers, its timers and its end.
 
-The order in `message_received` is the security of the engine: a glance at the Message ID drops what cannot matter; the
-ICV comes before any effect; the window moves; payloads are parsed; the shape of the message is checked; and only then
-the exchange sees it. What each exchange means lives in the modules named after the exchanges.
+How a message comes in is in `receiving`; what each exchange means is in the modules named after the exchanges.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import IkeError, InvalidSyntax, LocalProtocolError, PeerUnreachable, RemoteProtocolError
+from ..errors import IkeError, LocalProtocolError, PeerUnreachable
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
     IkeSaFailed,
-    MessageReceived,
     RequestCompleted,
     RequestFailed,
     Role,
     Transport,
 )
 from ..outputs import ChildId, SaId
-from ..transport import DatagramPath, NatFacts, Path, PeerFacts
-from ..wire import (
-    Contents,
-    Delete,
-    EncryptedFragment,
-    Envelope,
-    Notification,
-    Payload,
-    decode_payloads,
-    encode_payloads,
-    match,
-)
+from ..transport import DatagramPath, NatFacts, PeerFacts
+from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
 from .exchange import OurExchange
@@ -44,14 +30,11 @@ from .fragments import Fragments
 from .keys import SaKeys
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
-from .states import AUTHENTICATED, Input, State, Verdict, may_begin, step, verdict
+from .states import AUTHENTICATED, Input, State, may_begin, step
 from .timers import Timer, Timers
-from .window import Glance, RequestWindow, ResponseWindow
+from .window import RequestWindow, ResponseWindow
 
-__all__ = ["Answerer", "By", "IkeSa"]
-
-Answerer = Callable[["IkeSa", Contents, int, Path, float], "list[Payload] | None"]
-"""What answers an exchange of the peer: payloads of the response, or None while the application decides."""
+__all__ = ["By", "IkeSa"]
 
 By = Literal["us", "peer", "silence", "error"]
 
@@ -60,7 +43,6 @@ class IkeSa:
     """One IKE SA, in either role."""
 
     __slots__ = (
-        "_answerers",
         "armed_for",
         "attempts",
         "children",
@@ -90,9 +72,7 @@ class IkeSa:
         "transport_reason",
     )
 
-    def __init__(
-        self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa], answerers: Mapping[int, Answerer]
-    ) -> None:
+    def __init__(self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa]) -> None:
         self.id = id
         self.role = role
         self.connection = connection
@@ -127,7 +107,6 @@ class IkeSa:
         """What was tried to set it up, in words."""
         self.armed_for: float | None = None
         """The earliest moment for which the endpoint has this SA in its heap."""
-        self._answerers = answerers
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -214,104 +193,7 @@ class IkeSa:
         what = name_of(Exchange, request.exchange)
         self.fail(PeerUnreachable(f"no answer to {what}", tuple(self.progress)), "silence", now)
 
-    # --- what comes in ----------------------------------------------------------------------------------------------
-
-    def message_received(self, envelope: Envelope, path: Path, now: float) -> str | None:
-        """Take a protected message for this SA. Returns why it had no effect, None if it had one."""
-        header = envelope.header
-        if self.keys is None:
-            return "no keys yet"
-        if envelope.encrypted is None:
-            return "not protected"
-        fragment = envelope.encrypted if isinstance(envelope.encrypted, EncryptedFragment) else None
-        if fragment is not None and not self.fragmentation:
-            return "a fragment, and fragmentation was not negotiated"
-        if header.flags & RESPONSE:
-            request = self.ours.unanswered.get(header.message_id)
-            if request is None or request.exchange != header.exchange:
-                return "response to nothing we asked"
-            if path.transport == "tcp" and not request.sent_on(path):
-                return "response on a stream that did not carry the request"
-            opened = self._joined(envelope, fragment, self._open(self.keys, envelope), now)
-            return None if opened is None else self._response(opened[0], request, opened[1], path, now)
-        digest = hashlib.sha256(envelope.data).digest()
-        glance = self.theirs.glance(header.message_id, digest)
-        if glance is Glance.REPEAT:
-            return self._repeat(header.message_id, path, now)
-        if glance in (Glance.FORGOTTEN, Glance.AHEAD):
-            return f"Message ID is {glance.value}"
-        if glance is Glance.IN_PROGRESS:
-            known = self.theirs.also_wanted_on(header.message_id, digest, path)
-            return None if known else "a request in progress, in other octets or by too many paths"
-        plaintext = self._open(self.keys, envelope)
-        if glance is Glance.PERHAPS_REPEAT:
-            if fragment is not None and fragment.number != 1:
-                return "a fragment of an answered request, and not the first"
-            return self._repeat(header.message_id, path, now)
-        what = verdict(self.state, self.role, header.exchange)
-        if what is Verdict.DROP:
-            return f"{name_of(Exchange, header.exchange)} while {self.state.value}"
-        opened = self._joined(envelope, fragment, plaintext, now)
-        if opened is None:
-            return None
-        envelope, plaintext = opened
-        if fragment is not None:
-            # The first fragment says what the message is, and may say something else than the last one to come.
-            digest = hashlib.sha256(envelope.data).digest()
-            what = verdict(self.state, self.role, envelope.header.exchange)
-        self.theirs.begin(header.message_id, digest, path)
-        self._request(envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
-        return None
-
-    def _joined(
-        self,
-        envelope: Envelope,
-        fragment: EncryptedFragment | None,
-        plaintext: bytes | InvalidSyntax,
-        now: float,
-    ) -> tuple[Envelope, bytes | InvalidSyntax] | None:
-        """Return the message with its inner payloads; None while fragments of it are missing."""
-        if fragment is None or isinstance(plaintext, InvalidSyntax):
-            self.fragments.forget(envelope.header.is_response, envelope.header.message_id)
-            return envelope, plaintext
-        try:
-            whole = self.fragments.add(envelope, fragment, plaintext, self.services.limits, now)
-        except InvalidSyntax as error:
-            return envelope, error
-        deadline = self.fragments.deadline
-        if deadline is None:
-            self.timers.clear(Timer.FRAGMENTS)
-        else:
-            self.timers.set(Timer.FRAGMENTS, deadline)
-        return whole
-
-    def _open(self, keys: SaKeys, envelope: Envelope) -> bytes | InvalidSyntax:
-        """Return the inner payloads, or what is wrong with a padding that the ICV vouches for: the peer's own fault."""
-        try:
-            return keys.open(envelope)
-        except InvalidSyntax as error:
-            return error
-
-    def _request(
-        self, envelope: Envelope, plaintext: bytes | InvalidSyntax, path: Path, now: float, *, refuse: bool
-    ) -> None:
-        header = envelope.header
-        self._path_proved(path, now)
-        try:
-            payloads = self._parse(envelope, plaintext)
-            self._trace_received(envelope, payloads, path)
-            if refuse:
-                name = name_of(Exchange, header.exchange)
-                raise InvalidSyntax(f"{name} has no place while the SA is {self.state.value}")
-            contents = match(header.exchange, False, payloads)
-            answer = self._answerers[header.exchange](self, contents, header.message_id, path, now)
-        except RemoteProtocolError as error:
-            self.respond(header.exchange, header.message_id, error_payloads(error), now)
-            if error.scope == "ike" or self.setting_up:
-                self.fail(error, "error", now)
-            return
-        if answer is not None:
-            self.respond(header.exchange, header.message_id, answer, now)
+    # --- what we answer ---------------------------------------------------------------------------------------------
 
     def respond(self, exchange: int, message_id: int, payloads: Sequence[Payload], now: float) -> None:
         """Answer the peer's request on every path that it came by."""
@@ -328,86 +210,6 @@ class IkeSa:
             self.fail(error, "error", now)
             return
         self.services.send_response(self, response, paths, now)
-
-    def _repeat(self, message_id: int, path: Path, now: float) -> str | None:
-        response = self.theirs.stored(message_id)
-        if response is None:
-            return "response forgotten"
-        self.services.send_response(self, response, [path], now)
-        return None
-
-    def _response(
-        self,
-        envelope: Envelope,
-        request: OutgoingRequest,
-        plaintext: bytes | InvalidSyntax,
-        path: Path,
-        now: float,
-    ) -> str | None:
-        self._path_proved(path, now)
-        del self.ours.unanswered[request.message_id]
-        self.services.request_done(self, request, now)
-        exchange = request.handler
-        self.progress.clear()  # the peer is there: what failed before explains nothing any more
-        if self.setting_up:
-            self.transport, self.transport_reason = path.transport, request.reason
-        try:
-            payloads = self._parse(envelope, plaintext)
-            self._trace_received(envelope, payloads, path)
-            exchange.process(match(envelope.header.exchange, True, payloads), path, now)
-        except RemoteProtocolError as error:
-            self.exchange_failed(exchange, error, now)
-        self.pump(now)
-        return None
-
-    def exchange_failed(self, exchange: OurExchange, error: IkeError, now: float) -> None:
-        """Let *exchange* clean up; a malformed message ends the SA (RFC 7296 section 2.21.3)."""
-        exchange.failed(error, now)
-        if self.alive and isinstance(error, RemoteProtocolError) and error.scope == "ike":
-            self.fail(error, "error", now)
-
-    def _parse(self, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> list[Payload]:
-        if isinstance(plaintext, InvalidSyntax):
-            raise plaintext
-        encrypted = envelope.encrypted
-        first = 0 if encrypted is None else encrypted.inner_first
-        return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]
-
-    def _path_proved(self, path: Path, now: float) -> None:
-        """A fresh, verified message came by *path*: it may be where the peer is now (RFC 7296 section 2.23).
-
-        TCP addresses never become the path of datagrams (TCP-73). Whoever is behind a NAT does not move: its peer's
-        address is the stable one, and a stranger on the path could replay to move it.
-        """
-        self.services.proved(self, path)
-        if self.role == "responder" and not self.setting_up and path.remote[0] != self.hosts[1]:
-            # What the peer announced was for the address it had (TCP-32). Until it is authenticated its address stays
-            # the one at which IKE_SA_INIT reached it: a forged one must not become its traffic selector.
-            self.hosts = (path.local[0], path.remote[0])
-            self.facts.announced_port = None
-        if path.transport != "udp" or path == self.path:
-            return
-        if self.path is None or (self.role == "responder" and not self.nat.local_behind_nat):
-            self.services.move_path(self, path, "authenticated traffic came this way", now)
-
-    def _trace_received(self, envelope: Envelope, payloads: Sequence[Payload], path: Path) -> None:
-        if not self.services.config.trace:
-            return
-        header = envelope.header
-        self.services.emit(
-            MessageReceived(
-                self.id,
-                name_of(Exchange, header.exchange),
-                header.message_id,
-                bool(header.flags & RESPONSE),
-                header.length,
-                path.transport,
-                path.local,
-                path.remote,
-                False,
-                self.services.names_of(payloads),
-            )
-        )
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -501,8 +303,3 @@ class IkeSa:
         if self.keys is None:
             raise LocalProtocolError("the SA has no keys yet")
         return self.keys
-
-
-def error_payloads(error: RemoteProtocolError) -> list[Payload]:
-    """Return what RFC 7296 section 3.10.1 answers to *error*; an empty response where it names nothing."""
-    return [] if error.notify is None else [Notification(error.notify, error.notify_data)]

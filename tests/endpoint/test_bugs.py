@@ -9,9 +9,9 @@ import pytest
 
 import ikecore.sa.credentials
 import ikecore.sa.ike_auth
-import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
 import ikecore.sa.informational
+import ikecore.sa.receiving
 from ikecore.endpoint.delivery import Delivery
 from ikecore.events import IkeSaClosed, IkeSaEstablished, IkeSaFailed, InternalError, RequestFailed
 from ikecore.limits import Limits
@@ -57,7 +57,7 @@ def test_a_bug_while_a_request_is_read_ends_that_sa(monkeypatch: pytest.MonkeyPa
     puppet = Puppet(rig)
     sa = puppet.establish()
     with monkeypatch.context() as patch:
-        patch.setattr(ikecore.sa.ike_sa, "match", broken)
+        patch.setattr(ikecore.sa.receiving, "match", broken)
         assert puppet.give(puppet.seal(INFO)) == []
     assert told(rig).sa == sa
     closed = rig.one(IkeSaClosed)
@@ -126,7 +126,7 @@ def test_a_bug_while_a_bug_is_cleaned_up_still_takes_the_sa_out(monkeypatch: pyt
     rig.endpoint.check_liveness(sa, now=rig.now)
     rig.drain()
     with monkeypatch.context() as patch:
-        patch.setattr(ikecore.sa.ike_sa, "match", broken)
+        patch.setattr(ikecore.sa.receiving, "match", broken)
         patch.setattr(Liveness, "failed", broken)
         puppet.give(puppet.seal(INFO))
     details = [event.detail for event in rig.of(InternalError)]
@@ -157,7 +157,7 @@ def test_a_bug_over_tcp_ends_that_sa_and_its_connection(monkeypatch: pytest.Monk
     puppet.connect()
     puppet.establish()
     with monkeypatch.context() as patch:
-        patch.setattr(ikecore.sa.ike_sa, "match", broken)
+        patch.setattr(ikecore.sa.receiving, "match", broken)
         puppet.give(puppet.seal(INFO))
     told(rig)
     all_live(peers)
@@ -203,7 +203,7 @@ def test_in_tests_a_bug_is_raised(monkeypatch: pytest.MonkeyPatch, place: str) -
     rig = Rig(raise_bugs=True)
     puppet = Puppet(rig)
     puppet.establish()
-    monkeypatch.setattr(ikecore.sa.ike_sa, "match", broken)
+    monkeypatch.setattr(ikecore.sa.receiving, "match", broken)
     with pytest.raises(Bug):
         puppet.give(puppet.seal(INFO))
 
@@ -215,7 +215,7 @@ def test_every_wish_of_an_sa_lost_to_a_bug_fails(monkeypatch: pytest.MonkeyPatch
     wishes = [rig.endpoint.check_liveness(sa, now=rig.now) for _ in range(3)]
     rig.drain()
     with monkeypatch.context() as patch:
-        patch.setattr(ikecore.sa.ike_sa, "match", broken)
+        patch.setattr(ikecore.sa.receiving, "match", broken)
         puppet.give(puppet.seal(INFO))
     assert [event.request for event in rig.of(RequestFailed)] == wishes
     assert rig.endpoint.deadline is None

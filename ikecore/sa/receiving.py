@@ -1,0 +1,245 @@
+"""The way of a protected message through its SA, from the envelope to the exchange that knows it.
+
+The order here is the security of the engine: a glance at the Message ID drops what cannot matter; the ICV comes before
+any effect; the window moves; payloads are parsed; the shape of the message is checked; and only then the exchange sees
+it. What answers an exchange of the peer stands in one table, `ANSWERERS`; when it may happen, in `states`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+
+from ..errors import InvalidSyntax, RemoteProtocolError
+from ..events import MessageReceived
+from ..transport import Path
+from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
+from ..wire.numbers import RESPONSE, Exchange, name_of
+from .create_child_sa import answer_create_child_sa
+from .ike_sa import IkeSa
+from .informational import answer_informational
+from .keys import SaKeys
+from .request import OutgoingRequest
+from .states import Verdict, verdict
+from .timers import Timer
+from .window import Glance
+
+__all__ = ["message_received"]
+
+Answerer = Callable[[IkeSa, Contents, int, Path, float], "list[Payload] | None"]
+"""What answers an exchange of the peer: payloads of the response, or None while the application decides."""
+
+
+def message_received(sa: IkeSa, envelope: Envelope, path: Path, now: float) -> str | None:
+    """Take a protected message for *sa*. Returns why it had no effect, None if it had one."""
+    if sa.keys is None:
+        return "no keys yet"
+    if envelope.encrypted is None:
+        return "not protected"
+    fragment = envelope.encrypted if isinstance(envelope.encrypted, EncryptedFragment) else None
+    if fragment is not None and not sa.fragmentation:
+        return "a fragment, and fragmentation was not negotiated"
+    if envelope.header.flags & RESPONSE:
+        return _response_received(sa, sa.keys, envelope, fragment, path, now)
+    return _request_received(sa, sa.keys, envelope, fragment, path, now)
+
+
+def _response_received(
+    sa: IkeSa, keys: SaKeys, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
+) -> str | None:
+    header = envelope.header
+    request = sa.ours.unanswered.get(header.message_id)
+    if request is None or request.exchange != header.exchange:
+        return "response to nothing we asked"
+    if path.transport == "tcp" and not request.sent_on(path):
+        return "response on a stream that did not carry the request"
+    opened = _joined(sa, envelope, fragment, _opened(keys, envelope), now)
+    if opened is not None:
+        _process(sa, request, *opened, path, now)
+    return None
+
+
+def _request_received(
+    sa: IkeSa, keys: SaKeys, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
+) -> str | None:
+    header, digest = envelope.header, hashlib.sha256(envelope.data).digest()
+    glance = sa.theirs.glance(header.message_id, digest)
+    if glance is Glance.REPEAT:
+        return _repeat(sa, header.message_id, path, now)
+    if glance in (Glance.FORGOTTEN, Glance.AHEAD):
+        return f"Message ID is {glance.value}"
+    if glance is Glance.IN_PROGRESS:
+        known = sa.theirs.also_wanted_on(header.message_id, digest, path)
+        return None if known else "a request in progress, in other octets or by too many paths"
+    plaintext = _opened(keys, envelope)
+    if glance is Glance.PERHAPS_REPEAT:
+        if fragment is not None and fragment.number != 1:
+            return "a fragment of an answered request, and not the first"
+        return _repeat(sa, header.message_id, path, now)
+    what = verdict(sa.state, sa.role, header.exchange)
+    if what is Verdict.DROP:
+        return f"{name_of(Exchange, header.exchange)} while {sa.state.value}"
+    opened = _joined(sa, envelope, fragment, plaintext, now)
+    if opened is None:
+        return None
+    envelope, plaintext = opened
+    if fragment is not None:
+        # The first fragment says what the message is, and may say something else than the last one to come.
+        digest = hashlib.sha256(envelope.data).digest()
+        what = verdict(sa.state, sa.role, envelope.header.exchange)
+    sa.theirs.begin(header.message_id, digest, path)
+    _answer(sa, envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
+    return None
+
+
+def _repeat(sa: IkeSa, message_id: int, path: Path, now: float) -> str | None:
+    response = sa.theirs.stored(message_id)
+    if response is None:
+        return "response forgotten"
+    sa.services.send_response(sa, response, [path], now)
+    return None
+
+
+def _joined(
+    sa: IkeSa,
+    envelope: Envelope,
+    fragment: EncryptedFragment | None,
+    plaintext: bytes | InvalidSyntax,
+    now: float,
+) -> tuple[Envelope, bytes | InvalidSyntax] | None:
+    """Return the message with its inner payloads; None while fragments of it are missing."""
+    if fragment is None or isinstance(plaintext, InvalidSyntax):
+        sa.fragments.forget(envelope.header.is_response, envelope.header.message_id)
+        return envelope, plaintext
+    try:
+        whole = sa.fragments.add(envelope, fragment, plaintext, sa.services.limits, now)
+    except InvalidSyntax as error:
+        return envelope, error
+    deadline = sa.fragments.deadline
+    if deadline is None:
+        sa.timers.clear(Timer.FRAGMENTS)
+    else:
+        sa.timers.set(Timer.FRAGMENTS, deadline)
+    return whole
+
+
+def _opened(keys: SaKeys, envelope: Envelope) -> bytes | InvalidSyntax:
+    """Return the inner payloads, or what is wrong with a padding that the ICV vouches for: the peer's own fault."""
+    try:
+        return keys.open(envelope)
+    except InvalidSyntax as error:
+        return error
+
+
+def _answer(
+    sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax, path: Path, now: float, *, refuse: bool
+) -> None:
+    """Let the exchange answer, or answer in its place where the request is at fault."""
+    header = envelope.header
+    _path_proved(sa, path, now)
+    try:
+        payloads = _parse(sa, envelope, plaintext)
+        _trace_received(sa, envelope, payloads, path)
+        if refuse:
+            name = name_of(Exchange, header.exchange)
+            raise InvalidSyntax(f"{name} has no place while the SA is {sa.state.value}")
+        contents = match(header.exchange, False, payloads)
+        answer = ANSWERERS[header.exchange](sa, contents, header.message_id, path, now)
+    except RemoteProtocolError as error:
+        sa.respond(header.exchange, header.message_id, _error_payloads(error), now)
+        if error.scope == "ike" or sa.setting_up:
+            sa.fail(error, "error", now)
+        return
+    if answer is not None:
+        sa.respond(header.exchange, header.message_id, answer, now)
+
+
+def _process(
+    sa: IkeSa,
+    request: OutgoingRequest,
+    envelope: Envelope,
+    plaintext: bytes | InvalidSyntax,
+    path: Path,
+    now: float,
+) -> None:
+    """Take the response to *request*; a malformed one ends the SA (RFC 7296 section 2.21.3)."""
+    _path_proved(sa, path, now)
+    del sa.ours.unanswered[request.message_id]
+    sa.services.request_done(sa, request, now)
+    exchange = request.handler
+    sa.progress.clear()  # the peer is there: what failed before explains nothing any more
+    if sa.setting_up:
+        sa.transport, sa.transport_reason = path.transport, request.reason
+    try:
+        payloads = _parse(sa, envelope, plaintext)
+        _trace_received(sa, envelope, payloads, path)
+        exchange.process(match(envelope.header.exchange, True, payloads), path, now)
+    except RemoteProtocolError as error:
+        exchange.failed(error, now)
+        if sa.alive and error.scope == "ike":
+            sa.fail(error, "error", now)
+    sa.pump(now)
+
+
+def _parse(sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> list[Payload]:
+    if isinstance(plaintext, InvalidSyntax):
+        raise plaintext
+    encrypted = envelope.encrypted
+    first = 0 if encrypted is None else encrypted.inner_first
+    return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]
+
+
+def _path_proved(sa: IkeSa, path: Path, now: float) -> None:
+    """A fresh, verified message came by *path*: it may be where the peer is now (RFC 7296 section 2.23).
+
+    TCP addresses never become the path of datagrams (TCP-73). Whoever is behind a NAT does not move: its peer's
+    address is the stable one, and a stranger on the path could replay to move it.
+    """
+    sa.services.proved(sa, path)
+    if sa.role == "responder" and not sa.setting_up and path.remote[0] != sa.hosts[1]:
+        # What the peer announced was for the address it had (TCP-32). Until it is authenticated its address stays
+        # the one at which IKE_SA_INIT reached it: a forged one must not become its traffic selector.
+        sa.hosts = (path.local[0], path.remote[0])
+        sa.facts.announced_port = None
+    if path.transport != "udp" or path == sa.path:
+        return
+    if sa.path is None or (sa.role == "responder" and not sa.nat.local_behind_nat):
+        sa.services.move_path(sa, path, "authenticated traffic came this way", now)
+
+
+def _trace_received(sa: IkeSa, envelope: Envelope, payloads: Sequence[Payload], path: Path) -> None:
+    if not sa.services.config.trace:
+        return
+    header = envelope.header
+    sa.services.emit(
+        MessageReceived(
+            sa.id,
+            name_of(Exchange, header.exchange),
+            header.message_id,
+            bool(header.flags & RESPONSE),
+            header.length,
+            path.transport,
+            path.local,
+            path.remote,
+            False,
+            sa.services.names_of(payloads),
+        )
+    )
+
+
+def _error_payloads(error: RemoteProtocolError) -> list[Payload]:
+    """Return what RFC 7296 section 3.10.1 answers to *error*; an empty response where it names nothing."""
+    return [] if error.notify is None else [Notification(error.notify, error.notify_data)]
+
+
+def _answer_ike_auth(sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+    if sa.responder is None:
+        raise InvalidSyntax("IKE_AUTH is over")
+    return sa.responder.answer(contents, message_id, path, now)
+
+
+ANSWERERS: Mapping[int, Answerer] = {
+    Exchange.IKE_AUTH: _answer_ike_auth,
+    Exchange.CREATE_CHILD_SA: answer_create_child_sa,
+    Exchange.INFORMATIONAL: answer_informational,
+}
