@@ -23,9 +23,13 @@ def main() -> None:
             "installed.\nInstall it with: pip install 'ikecore[cli]'\n"
         )
         sys.exit(2)
-    from .commands import run
+    try:
+        from .commands import run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while something was imported
+        sys.stderr.write("ikecore: interrupted\n")
+        sys.exit(1)
 
 
 def installed(name: str) -> bool:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from .problems import OK, CommandFailed
+from .problems import CommandFailed, OutputLost
 
 if TYPE_CHECKING:
     from .demo_scenario import Network
 
 __all__ = ["cli", "run"]
 
+INTERRUPTED = CommandFailed("interrupted")
 EPILOG = "Exit codes: 0 done, 1 the protocol failed, 2 something has to be corrected first."
 
 
@@ -35,9 +36,11 @@ def reported(command: Callable[..., int]) -> Callable[..., None]:
     def wrapper(**options: Any) -> None:
         try:
             code = command(**options)
-        except (CommandFailed, BrokenPipeError) as failure:
+        except CommandFailed as failure:
             code = explained(failure)
-        except ExceptionGroup as group:  # out of a nursery
+        except KeyboardInterrupt:
+            code = explained(INTERRUPTED)
+        except BaseExceptionGroup as group:  # out of a nursery
             expected = only_one(group)
             if expected is None:
                 raise
@@ -61,26 +64,26 @@ def print_version(context: click.Context, option: click.Parameter, wanted: bool)
     context.exit()
 
 
-def explained(failure: Exception) -> int:
+def explained(failure: CommandFailed) -> int:
     """Print an expected failure and return its exit code."""
-    if isinstance(failure, CommandFailed):
-        for line in str(failure).splitlines():
-            click.echo(f"ikecore: {line}", err=True)
-        return failure.code
-    # Whoever read our output has gone; the interpreter's last flush must not complain about it.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return OK
+    for line in str(failure).splitlines():
+        click.echo(f"ikecore: {line}", err=True)
+    if isinstance(failure, OutputLost):  # the interpreter's last flush must not complain once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return failure.code
 
 
-def only_one(group: ExceptionGroup[Exception]) -> Exception | None:
-    """Return the first expected failure of a group that has nothing else, else None."""
-    expected, rest = group.split((CommandFailed, BrokenPipeError))
+def only_one(group: BaseExceptionGroup[BaseException]) -> CommandFailed | None:
+    """Return the first expected failure of a group that has nothing else, else None. Ctrl-C comes before all."""
+    if group.subgroup(KeyboardInterrupt) is not None:
+        return INTERRUPTED
+    expected, rest = group.split(CommandFailed)
     if expected is None or rest is not None:
         return None
-    failure: Exception = expected
-    while isinstance(failure, ExceptionGroup):
+    failure: BaseException = expected
+    while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
-    return failure
+    return failure if isinstance(failure, CommandFailed) else None
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

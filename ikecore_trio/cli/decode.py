@@ -16,7 +16,7 @@ from ikecore.wire.describe import Description
 from .captured import Captured
 from .captures import read_captured
 from .decryption import Decryption, Opened
-from .drawing import Line, fields, show, terminal_width, wrap
+from .drawing import Line, fields, put, show, terminal_width, wrap
 from .key_table import KeyRow, read_key_table
 from .problems import FAILED, OK, UsageProblem
 from .text import address_text, printable, size
@@ -95,7 +95,7 @@ def run_decode(file: str, keys: Path | None, *, as_json: bool) -> int:
     for decoded in decode_all(found, table, keys_given=keys is not None):
         faulty = faulty or bool(decoded.faults)
         if as_json:
-            print(json.dumps(decoded.to_dict()))
+            put(json.dumps(decoded.to_dict()))
         else:
             show(draw(decoded, width))
     return FAILED if faulty else OK

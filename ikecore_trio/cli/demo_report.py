@@ -11,7 +11,7 @@ from ikecore.outputs import Output
 
 from .demo_peers import CLIENT, GATEWAY, Peers
 from .demo_scenario import NETWORKS, Scenario
-from .drawing import Line, fields, show, takes_unicode, terminal_width, wrap
+from .drawing import Line, fields, put, show, takes_unicode, terminal_width, wrap
 from .ladder import Note, draw, steps_of
 from .policy_words import POLICY_WORDS
 from .reporting import event_dict, key_fields, sa_fields
@@ -33,14 +33,14 @@ class Printer:
         """Take one event of *who*, at once."""
         if self._as_json:
             values = event_dict(event, show_keys=self._show_keys)
-            print(json.dumps({"time": round(seconds, 6), "who": who, **values}))
+            put(json.dumps({"time": round(seconds, 6), "who": who, **values}))
 
     def begin(self, number: int, runs: int, scenario: Scenario, auth: str) -> None:
         """Tell what is going to happen."""
         policy = scenario.word
         if self._as_json:
             values = {"type": "Run", "number": number, "network": scenario.network, "policy": policy, "auth": auth}
-            print(json.dumps(values))
+            put(json.dumps(values))
             return
         network = NETWORKS[scenario.network]
         pairs = [
@@ -50,7 +50,7 @@ class Printer:
             ("responder", f"{GATEWAY}, with {self._peers.gateway_words}"),
         ]
         if scenario.network == "drops-fragments":
-            pairs.insert(2, ("fragments", "IKE fragmentation (RFC 7383) is off"))
+            pairs.insert(2, ("fragments", "no IKE fragments (RFC 7383): ikecore takes them, but sends none"))
         title = "Two endpoints in this process, on real sockets"
         if runs > 1:
             title += f": run {number} of {runs}"
@@ -72,7 +72,7 @@ class Printer:
         """Draw what happened, and tell what came of it."""
         if self._as_json:
             values = {"type": "Outcome", "outcome": outcome, "expected": expected, "seconds": round(seconds, 6)}
-            print(json.dumps({**values, "error": None if error is None else printable(str(error))}))
+            put(json.dumps({**values, "error": None if error is None else printable(str(error))}))
             return
         lines = draw(
             [*([Note(between)] if between else []), *steps_of(events)],

@@ -8,7 +8,9 @@ import textwrap
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["Line", "Span", "Style", "fields", "show", "takes_unicode", "terminal_width", "to_text", "wrap"]
+from .problems import OutputLost
+
+__all__ = ["Line", "Span", "Style", "fields", "put", "show", "takes_unicode", "terminal_width", "to_text", "wrap"]
 
 Style: TypeAlias = Literal["frame", "head", "udp", "tcp", "size", "dim", "note", "good", "bad"]
 Span: TypeAlias = tuple[str, Style]
@@ -50,11 +52,22 @@ def to_text(lines: Iterable[Line]) -> str:
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)
 
 
+def put(text: str) -> None:
+    """Print a line on standard output, at once. Raises `OutputLost`."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        raise OutputLost(error) from None
+
+
 def show(lines: Iterable[Line]) -> None:
-    """Print lines on standard output, with colours where it is a terminal. Nothing in them is read as markup."""
+    """Print lines on standard output, with colours where it is a terminal. Nothing in them is read as markup.
+
+    Raises `OutputLost`.
+    """
     lines = list(lines)
     if not sys.stdout.isatty():
-        print(to_text(lines))
+        put(to_text(lines))
         return
     from rich.console import Console
     from rich.text import Text
@@ -66,7 +79,10 @@ def show(lines: Iterable[Line]) -> None:
         for text, style in line:
             drawing.append(text, style=COLOURS[style] or None)
     console: Any = Console(highlight=False, markup=False, emoji=False)
-    console.print(drawing, soft_wrap=True)
+    try:
+        console.print(drawing, soft_wrap=True)
+    except OSError as error:  # the terminal was closed
+        raise OutputLost(error) from None
 
 
 def terminal_width() -> int:

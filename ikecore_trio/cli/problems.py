@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["FAILED", "OK", "USAGE", "CommandFailed", "UsageProblem"]
+__all__ = ["FAILED", "OK", "USAGE", "CommandFailed", "OutputLost", "UsageProblem"]
 
 OK = 0
 """The command did what it was asked to do."""
@@ -28,3 +28,15 @@ class UsageProblem(CommandFailed):
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
         self.lines: Sequence[str] = lines
+
+
+class OutputLost(CommandFailed):
+    """Standard output takes no more. That its reader has gone, as `head` does, is no failure; a full disk is one.
+
+    It is no OSError, so that it is not taken for the failure of a socket on its way out of an endpoint.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        gone = isinstance(error, BrokenPipeError)
+        super().__init__("" if gone else f"standard output: {error.strerror or error}")
+        self.code = OK if gone else USAGE

@@ -11,7 +11,7 @@ from ikecore import events
 from ikecore.events import ChildSaEstablished, Event, IkeKeysDerived, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ikecore.outputs import Address, Output, SaId
 
-from .drawing import Line, show, takes_unicode, terminal_width
+from .drawing import Line, put, show, takes_unicode, terminal_width
 from .ladder import draw, steps_of
 from .text import address_text, printable
 
@@ -167,9 +167,9 @@ class Reporter:
     def tell(self, values: dict[str, Any], line: str) -> None:
         """Print one object, or one line."""
         if self._as_json:
-            print(json.dumps({"time": round(self._clock() - self._start, 6), **values}), flush=True)
+            put(json.dumps({"time": round(self._clock() - self._start, 6), **values}))
         else:
-            print(line, flush=True)
+            put(line)
 
     def _record(self, event: Event) -> None:
         """Keep what belongs to one SA; draw it when that has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,38 @@ def test_a_reader_that_goes_away_is_no_error(script: Any, tmp_path: Path) -> Non
     )
     result = script(code=code)
     assert result.stdout.strip() == ""
+
+
+def test_a_reader_that_goes_away_ends_a_demonstration(script: Any, start: Any) -> None:
+    for options in (["--json"], []):
+        process = start("demo", "--network", "drops-fragments", *options)
+        with process:
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 0
+
+
+def test_ctrl_c_while_a_demonstration_runs(start: Any) -> None:
+    process = start("demo", "--network", "drops-fragments", "--json")
+    with process:
+        for line in process.stdout:
+            if '"MessageSent"' in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "ikecore: interrupted\n"
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_output_to_a_full_disk(script: Any, options: list[str]) -> None:
+    code = (
+        "import subprocess, sys\n"
+        f"command = [sys.executable, '-m', 'ikecore_trio.cli', 'demo', *{options!r}]\n"
+        "with open('/dev/full', 'w') as full:\n"
+        "    sys.exit(subprocess.run(command, stdout=full).returncode)\n"
+    )
+    result = script(code=code)
+    assert result.stderr == "ikecore: standard output: No space left on device\n"
+    assert result.returncode == 2

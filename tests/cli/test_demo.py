@@ -84,7 +84,7 @@ def test_a_network_that_drops_fragments(run: Any) -> None:
     result = run("demo", "--network", "drops-fragments")
     assert result.exit_code == 0
     first, second = result.stdout.split("run 2 of 2")
-    assert "IKE fragmentation (RFC 7383) is off" in first
+    assert "no IKE fragments (RFC 7383)" in first
     assert "lost: the relay drops datagrams above 1,280 octets" in first
     assert "PeerUnreachable: " in first
     assert "Outcome: unreachable, as expected" in first
