@@ -306,6 +306,10 @@ class Keeper:
         """A stream is closed, for whatever reason: its requests go another way."""
         sa = self.streams.owner(stream.id)
         self.streams.forget(stream)
+        for key in stream.owed:
+            asker = self.sas.get(key[0]) if isinstance(key, tuple) else None
+            if asker is not None and isinstance(key, tuple):
+                asker.theirs.not_wanted_on(key[1], stream.path)
         if sa is not None and sa.alive:
             self.concerned = sa
             self.touched(sa)

@@ -116,6 +116,12 @@ class ResponseWindow:
             progress.paths.append(path)
         return True
 
+    def not_wanted_on(self, message_id: int, path: Path) -> None:
+        """*path* is gone: another one may wait in its place."""
+        progress = self._in_progress.get(message_id)
+        if progress is not None and path in progress.paths:
+            progress.paths.remove(path)
+
     def undecided(self) -> list[tuple[int, Path]]:
         """The requests that have no answer yet, each with a path that waits for it."""
         return [(message_id, path) for message_id, progress in self._in_progress.items() for path in progress.paths]

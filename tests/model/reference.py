@@ -58,6 +58,7 @@ EMPTY_REQUEST = 57
 """Octets of an empty INFORMATIONAL message with AES-GCM: nothing else that is protected is so small."""
 LEAST_SILENCE = 100.0
 """No established SA ends for silence sooner than this (RFC 7296 section 2.4: over several minutes)."""
+MOST_WAYS = 4
 SLACK = 1e-6
 
 Way = tuple[Any, ...]
@@ -265,7 +266,7 @@ class Side:
             line.last, line.heard = now, True
             if not line.ended:
                 self._heard(message, ("tcp", stream), line.remote)
-                if not message.is_response:
+                if not message.is_response and self._has_room(message.asks):
                     line.asked[message.asks] = now
         self.endpoint.stream_received(stream, data, now=now)
 
@@ -287,6 +288,11 @@ class Side:
     def timer_expired(self, *, now: float) -> None:
         self.now = now
         self.endpoint.timer_expired(now=now)
+
+    def _has_room(self, asks: Asks) -> bool:
+        """An undecided request is remembered on so many ways; on others its answer waits for a repeat."""
+        alive = [way for way in self.heard_by[asks] if way[0] == "udp" or not self.lines[way[1]].ended]
+        return len(alive) <= MOST_WAYS
 
     def _heard(self, message: Message, way: Way, remote: Address) -> None:
         """Everything that comes is authentic: the network loses and repeats, and makes nothing up."""

@@ -71,3 +71,24 @@ def test_an_icmp_error_for_a_closed_socket_reaches_nobody() -> None:
     host.remove(world.locals["initiator"][0])
     world.run_for(10.0)
     world.finish()
+
+
+@pytest.mark.requirement("TCP-33", "TCP-80")
+def test_connections_that_are_gone_keep_no_other_from_its_answer() -> None:
+    """Four dead connections were all that an undecided request was remembered on, and the fifth was turned away."""
+    world = World(Setting(authorize=True, half_close=True))
+    world.initiate("initiator", TcpOnly())
+    host = world.hosts["responder"]
+    while len(world.sides["responder"].lines) < 6:
+        world.run_for(0.05)
+        if len(world.sides["responder"].lines) < 6:
+            for connection in world.network.connections:
+                connection.reset()
+        world.network.run(until=lambda: bool(world.network.connections[-1].state == "open"))
+    world.run_for(0.05)
+    [question] = world.sides["responder"].questions
+    host.call(host.endpoint.answer, question, True)
+    world.run_for(0.1)
+    assert [line.written != {} for line in world.sides["responder"].lines.values()][-1]
+    assert len(world.established("initiator")) == 1
+    world.finish()
