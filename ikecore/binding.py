@@ -9,7 +9,7 @@ missed, who answers a question. It is here, without `async`. Whoever waits does 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
@@ -30,12 +30,28 @@ from .events import (
 )
 from .outputs import QuestionId, RequestId, SaId
 from .record import record
+from .transport import Local
 
 if TYPE_CHECKING:
     from .endpoint import ChildSaView, Endpoint, IkeSaView
 
-__all__ = ["Binding", "EventRing", "EventsLost", "SessionFacts", "SessionState", "Signal", "TransportUsed", "verdict"]
+__all__ = [
+    "GRACE",
+    "RING",
+    "Binding",
+    "EventRing",
+    "EventsLost",
+    "SessionFacts",
+    "SessionState",
+    "Signal",
+    "TransportUsed",
+    "host_towards",
+    "own_hosts",
+    "verdict",
+]
 
+GRACE = 2.0
+"""Seconds that a Delete waits for its answer when an endpoint or a connection is left."""
 RING = 256
 """Events kept for one subscriber that does not read: more than any exchange makes, a few dozen kilobytes at most."""
 
@@ -205,7 +221,7 @@ class SessionFacts:
 
     @property
     def peer_identity(self) -> str:
-        """Who the peer has proved to be; known after the end too."""
+        """Who the peer has proved to be, as in "fqdn:vpn.example"; known after the end too."""
         return self.established.peer_identity
 
     @property
@@ -215,7 +231,7 @@ class SessionFacts:
 
     @property
     def transport(self) -> TransportUsed:
-        """What carried IKE_AUTH and why; known after the end too."""
+        """What carried IKE_AUTH (*name*, "udp" or "tcp") and why (*reason*); known after the end too."""
         return TransportUsed(self.established.transport, self.established.reason)
 
     @property
@@ -320,6 +336,24 @@ DENIALS: Mapping[type[Question[Any]], object] = {AuthorizationNeeded: False}
 def verdict(question: Question[Any], answer: object) -> object:
     """Return what a handler's *answer* means. Only True allows: something merely truthy is a bug, and a bug denies."""
     return answer is True if isinstance(question, AuthorizationNeeded) else answer
+
+
+def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:
+    """Return one address of ours per address family, that towards the first remote of the family.
+
+    *found* has our address, with its scope if it has one, towards each remote, as routing takes it.
+    """
+    ours: dict[bool, str] = {}
+    for remote, source in found.items():
+        ours.setdefault(":" in remote, source)
+    return tuple(ours.values())
+
+
+def host_towards(found: Mapping[str, str], locals: Iterable[Local]) -> str | None:
+    """Return the host of *locals* that routing takes towards all remotes of *found*; None leaves the choice open."""
+    bound = {local.address[0] for local in locals}
+    ours = {source.partition("%")[0] for source in found.values()} & bound
+    return ours.pop() if len(ours) == 1 else None
 
 
 def as_ike_error(error: Exception) -> IkeError:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -24,7 +24,7 @@ from ikecore import (
     QuestionId,
     SessionClosed,
 )
-from ikecore.binding import SessionState, verdict
+from ikecore.binding import GRACE, SessionState, host_towards, own_hosts, verdict
 
 from ._driver import Driver, Observer, wait_until
 from ._sockets import SocketAddress, reduce, sources
@@ -33,9 +33,6 @@ from .session import Session
 Handler: TypeAlias = Callable[[Session], Awaitable[object]]
 Authorize: TypeAlias = Callable[[str, AuthorizationNeeded], Awaitable[bool]]
 Make: TypeAlias = Callable[[Config], Endpoint]
-
-GRACE = 2.0
-"""Seconds that a Delete waits for its answer when an endpoint or a connection is left."""
 
 log = logging.getLogger("ikecore")
 
@@ -69,18 +66,19 @@ class OpenEndpoint:
         found, failed = sources(await resolve(host))
         if not found:
             raise PeerUnreachable(f"no way to {host}", tuple(failed))
-        bound = {local.address[0] for local in self.locals}
-        ours = {source.partition("%")[0] for source in found.values()} & bound
-        local = ours.pop() if len(ours) == 1 else None
+        local = host_towards(found, self.locals)
         async with dialled(self._driver, connection, list(found), local, self._grace) as session:
             yield session
 
     async def serve(self, handler: Handler, *, authorize: Authorize | None = None) -> None:
-        """Run *handler* in a task for each IKE SA that a peer sets up, until cancelled.
+        """Run `handler(session)` in a task for each IKE SA that a peer sets up, until cancelled.
 
-        When a handler returns, its SA is deleted; when it raises, the traceback is logged as well. *authorize* is
-        asked, in a task too, where a connection says so, with the identity that the peer has proved; it is cancelled if
-        the question closes. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
+        When a handler returns, its SA is deleted; when it raises, the traceback is logged as well.
+
+        `authorize(identity, question)` is asked, in a task too, about peers of a `Connection(authorize=True)`. The
+        identity is what the peer has proved, with its type in front ("fqdn:client.example"); the question is an
+        `AuthorizationNeeded`. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
+        It is cancelled if the question closes.
         """
         self._check()
         self._driver.binding.check_unserved()
@@ -238,14 +236,6 @@ def hang_up(driver: Driver, session: Session) -> None:
     if session.closed is None and not driver.closed:
         driver.endpoint.delete(session.sa, now=driver.now())
         driver.flush()
-
-
-def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:
-    """Return one address of ours per address family, that towards the first remote of the family."""
-    ours: dict[bool, str] = {}
-    for remote, source in found.items():
-        ours.setdefault(":" in remote, source)
-    return tuple(ours.values())
 
 
 async def resolve(host: str | Sequence[str]) -> list[SocketAddress]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from ikecore import (
     IkeSaEstablished,
     IkeSaFailed,
     InternalError,
+    Local,
     LocalProtocolError,
     NatDetected,
     Question,
@@ -28,7 +29,18 @@ from ikecore import (
     SaId,
     SessionClosed,
 )
-from ikecore.binding import Binding, EventRing, EventsLost, SessionFacts, SessionState, Signal, TransportUsed, verdict
+from ikecore.binding import (
+    Binding,
+    EventRing,
+    EventsLost,
+    SessionFacts,
+    SessionState,
+    Signal,
+    TransportUsed,
+    host_towards,
+    own_hosts,
+    verdict,
+)
 
 SA, OTHER = SaId(7), SaId(8)
 ADDRESS = ("192.0.2.1", 500)
@@ -291,3 +303,22 @@ class TestRouting:
     @pytest.mark.parametrize(("answer", "meant"), [(True, True), (False, False), (1, False), ("no", False)])
     def test_only_true_allows(self, answer: object, meant: bool) -> None:
         assert verdict(question(), answer) is meant
+
+
+class TestHostsOfOurs:
+    FOUND: ClassVar = {"192.0.2.1": "10.0.0.1", "2001:db8::1": "fe80::1%eth0", "192.0.2.2": "10.0.0.2"}
+
+    def test_the_first_remote_of_each_family_decides(self) -> None:
+        assert own_hosts(self.FOUND) == ("10.0.0.1", "fe80::1%eth0")
+
+    @pytest.mark.parametrize(
+        ("hosts", "expected"),
+        [
+            (["10.0.0.2", "10.0.0.9"], "10.0.0.2"),
+            (["fe80::1"], "fe80::1"),
+            (["10.0.0.1", "10.0.0.2"], None),
+            (["10.0.0.9"], None),
+        ],
+    )
+    def test_a_host_is_named_only_if_there_is_one(self, hosts: list[str], expected: str | None) -> None:
+        assert host_towards(self.FOUND, [Local((host, 500)) for host in hosts]) == expected

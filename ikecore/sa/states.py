@@ -5,8 +5,8 @@ may begin (*ours*), those that the peer may begin (*theirs*), and the state that
 table is refused: our own wish with `LocalProtocolError`, the peer's request as `Verdict` says. The diagram in docs/ is
 drawn from it, and a test walks every state, exchange and role.
 
-Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here and
-giving it a module; nothing else knows the order.
+Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here, giving
+it a module, and naming what answers it in `receiving`; nothing else knows the order.
 """
 
 from __future__ import annotations
