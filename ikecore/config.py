@@ -283,7 +283,7 @@ class Config:
 
     *trace* adds one event per message and key derivation. *tcp_notify* and *separate_notify* are the numbers of
     IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS, which were never assigned; the defaults are private, so a peer's are
-    believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them (TCP-52).
+    believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them.
     """
 
     connections: tuple[Connection, ...] = attrs.field(default=(), converter=_connections)

@@ -169,7 +169,10 @@ class RequestFailed(Event):
 
 @record
 class TransportChosen(Event):
-    """The request goes by *transport*, because of *reason*. *octets* is its size, *expected* that of the response."""
+    """The request goes by *transport*, because of *reason*. *octets* is its size, *expected* that of the response.
+
+    Both are what the choice was made on: IKE_SA_INIT has no octets before its path is known, and counts as 500.
+    """
 
     sa: SaId
     exchange: str
@@ -213,7 +216,7 @@ class PathChanged(Event):
 
 @record
 class UdpPathMissing(Event):
-    """A request of ours has to wait: the SA came up over TCP, and the peer has shown no UDP path yet (TCP-73)."""
+    """A request of ours has to wait: the SA came up over TCP, and the peer has shown no UDP path yet."""
 
     sa: SaId
     exchange: str

@@ -61,7 +61,7 @@ class Limits:
     message_init: int = _count(16_384)
     """Largest IKE_SA_INIT on a stream: room for a large key exchange, no more for someone unknown."""
     message_known: int = _count(65_535 + 28)
-    """Largest message on a stream for SPIs we know: one SK payload and the header (TCP-04)."""
+    """Largest message on a stream for SPIs we know: one SK payload and the header."""
     queued_requests: int = _count(64)
     """Requests of one SA that wait for its window."""
 

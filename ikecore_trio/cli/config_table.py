@@ -104,7 +104,7 @@ class Table:
         if value is None:
             return default
         if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-            self.problem(key, value, f"an integer from {lowest} to {highest}")
+            self.problem(key, value, f"an integer from {lowest} to {highest}" if lowest < highest else str(lowest))
             return default
         return value
 

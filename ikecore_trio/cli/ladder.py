@@ -204,7 +204,7 @@ def draw(
     strokes = ASCII if ascii_only else UNICODE
     width = max(NARROWEST, min(width, WIDEST))
     inner = width - 2 - 2 * MARGIN
-    lines: list[Line] = [spread(left[0], right[0], width, "head"), spread(left[1], right[1], width, "dim")]
+    lines: list[Line] = [*spread(left[0], right[0], width, "head"), *spread(left[1], right[1], width, "dim")]
     before: Step | Note | None = None
     for step in steps:
         if not (isinstance(step, Note) and isinstance(before, Note)):
@@ -273,7 +273,9 @@ def rails(spans: Line, inner: int, strokes: Strokes) -> Line:
     return ((edge, "frame"), *spans, (f"{pad}{strokes.rail}", "frame"))
 
 
-def spread(left: str, right: str, width: int, style: Style) -> Line:
-    """Put one text at each end."""
+def spread(left: str, right: str, width: int, style: Style) -> list[Line]:
+    """Put one text at each end, on lines of their own where they would touch."""
     left, right = printable(left), printable(right)
-    return ((f"{left}{' ' * max(1, width - len(left) - len(right))}{right}", style),)
+    if len(left) + len(right) + 4 > width:
+        return [((left, style),), ((right.rjust(width), style),)]
+    return [((f"{left}{' ' * (width - len(left) - len(right))}{right}", style),)]

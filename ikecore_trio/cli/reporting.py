@@ -82,8 +82,10 @@ def event_line(event: Output) -> str | None:
         case events.ChildSaClosed():
             return f"Child SA {event.child} of IKE SA {event.sa} down: {printable(event.reason)}"
         case events.TransportChosen():
+            # The first message has its size from the path, which over TCP is not known yet.
+            octets = f" of {event.octets} octets" if event.message_id else ""
             return (
-                f"IKE SA {event.sa}: {event.exchange} {event.message_id} of {event.octets} octets goes over "
+                f"IKE SA {event.sa}: {event.exchange} {event.message_id}{octets} goes over "
                 f"{short_transport(event.transport, event.reason)}"
             )
         case events.TransportSwitched():

@@ -232,7 +232,7 @@ def test_which_connection(folder: Path) -> None:
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
-    (psk("version = 1"), "connections.office.version: 1 is not allowed; allowed: an integer from 2 to 2"),
+    (psk("version = 1"), "connections.office.version: 1 is not allowed; allowed: 2"),
     (psk("verson = 2"), "connections.office.verson: unknown key; allowed: version, local_addrs, remote_addrs, "),
     (
         psk('proposals = "aes256-wuff"'),

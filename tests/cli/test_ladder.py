@@ -109,6 +109,11 @@ def test_every_line_keeps_the_width(asked: int, width: int) -> None:
         assert line[-1] in "│▶"
 
 
+def test_ends_that_would_touch_have_lines_of_their_own() -> None:
+    lines = to_text(draw([], ("a", "x" * 20), ("b", "y" * 37), width=60)).splitlines()
+    assert lines[1:3] == ["x" * 20, " " * 23 + "y" * 37]
+
+
 def test_a_responder_draws_the_initiator_on_the_left() -> None:
     steps = steps_of(EXCHANGE, left="peer")
     assert [step.rightwards for step in steps if isinstance(step, Step)] == [False, True, False, True]
