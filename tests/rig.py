@@ -83,11 +83,12 @@ class Rig:
         seed: int = 0,
         config: Config | None = None,
         new_spi: Callable[[], bytes] | None = None,
+        random_octets: Callable[[int], bytes] | None = None,
     ) -> None:
         self.connections = connections or (psk_connection("responder"),)
         self.endpoint = Endpoint(
             config or Config(connections=self.connections, limits=limits or Limits(), trace=trace),
-            random=random.Random(seed).randbytes,
+            random=random_octets or random.Random(seed).randbytes,
             utc=lambda: NOON,
             raise_bugs=raise_bugs,
             new_spi=new_spi,

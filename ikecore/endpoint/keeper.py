@@ -20,6 +20,7 @@ from ..sa import (
     OutgoingResponse,
     Timer,
     begin_auth,
+    new_spi,
     payload_names,
 )
 from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, packed_address
@@ -89,6 +90,8 @@ class Keeper:
         self._cookies_on = False
         self._last_sa = 0
         self._last_child = 0
+        self._child_spis: set[bytes] = set()
+        self._child_spis_of: dict[SaId, set[bytes]] = {}
 
     def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
         return payload_names(payloads, self._notify_names) if self.config.trace else ()
@@ -111,6 +114,17 @@ class Keeper:
     def new_child_id(self) -> ChildId:
         self._last_child += 1
         return ChildId(self._last_child)
+
+    def new_child_spi(self, sa: IkeSa) -> bytes:
+        """Draw an inbound SPI. ESP finds its SA by it and our address, so no two SAs may have the same."""
+        spi = new_spi(self.random, self._child_spis.__contains__)
+        self._child_spis.add(spi)
+        self._child_spis_of.setdefault(sa.id, set()).add(spi)
+        return spi
+
+    def release_child_spi(self, sa: IkeSa, spi: bytes) -> None:
+        self._child_spis.discard(spi)
+        self._child_spis_of.get(sa.id, set()).discard(spi)
 
     def new_ike_spi(self) -> bytes:
         """Draw an SPI that is not zero, not in use, and that no listener can take for another framing (TCP-79)."""
@@ -147,6 +161,7 @@ class Keeper:
         self.release(sa.spi_local)
         for spi in sa.attempts:
             self.release(spi)
+        self._child_spis -= self._child_spis_of.pop(sa.id, set())
         self.forget_init(sa)
         self._settled_half_open(sa)
         for handle in self.questions.of(sa.id):

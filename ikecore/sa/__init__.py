@@ -3,7 +3,7 @@
 It never chooses a transport and never sees a socket.
 """
 
-from .child_sa import ChildSa
+from .child_sa import ChildSa, new_spi
 from .exchange import OurExchange
 from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
@@ -41,6 +41,7 @@ __all__ = [
     "answer_init",
     "begin_auth",
     "message_received",
+    "new_spi",
     "parse_selector",
     "payload_names",
     "view_of",

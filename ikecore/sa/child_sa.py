@@ -19,7 +19,7 @@ from ..wire import Proposal, TrafficSelector, UnknownSelector
 from ..wire.numbers import Protocol, TransformType
 from .selectors import covers, host_selector, in_words, narrow
 
-__all__ = ["Agreed", "ChildSa", "accept_answer", "choose", "offer", "selectors_of"]
+__all__ = ["Agreed", "ChildSa", "accept_answer", "choose", "new_spi", "offer", "selectors_of"]
 
 LOWEST_SPI = 256
 """ESP reserves the SPIs below (RFC 4303 section 2.1)."""

@@ -35,7 +35,7 @@ from ..wire import (
 )
 from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
-from .child_sa import Agreed, ChildSa, accept_answer, choose, new_spi, offer, selectors_of
+from .child_sa import Agreed, ChildSa, accept_answer, choose, offer, selectors_of
 from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
 from .ike_sa import IkeSa
 from .informational import DeleteChild, Liveness
@@ -93,7 +93,7 @@ class OurIkeAuth:
 
     def _offer_child(self, child: ChildConfig) -> list[Payload]:
         sa = self.sa
-        self.spi_in = new_spi(sa.services.random, lambda spi: any(each.spi_in == spi for each in sa.children.values()))
+        self.spi_in = sa.services.new_child_spi(sa)
         self.offered = offer(child, self.spi_in, with_group=False)
         local, remote = sa.hosts
         self.ts_i, self.ts_r = selectors_of(child, local, remote)
@@ -282,7 +282,7 @@ class Responder:
         except (NoProposalChosen, TsUnacceptable) as error:
             sa.services.emit(ChildSaFailed(sa.id, "", error))
             return [Notification(error.notify or Notify.NO_PROPOSAL_CHOSEN)]
-        spi_in = new_spi(sa.services.random, lambda spi: any(each.spi_in == spi for each in sa.children.values()))
+        spi_in = sa.services.new_child_spi(sa)
         transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and config.mode == "transport"
         add_child(sa, config, agreed, spi_in, agreed.proposal.spi, transport_mode, initiator=False)
         chosen = agreed.proposal

@@ -261,6 +261,7 @@ class IkeSa:
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:
         del self.children[child.id]
+        self.services.release_child_spi(self, child.spi_in)
         self.services.emit(ChildSaClosed(self.id, child.id, child.spi_in, child.spi_out, reason, by))
 
     @property

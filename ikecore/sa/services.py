@@ -73,6 +73,12 @@ class Services(Protocol[S]):
     def new_child_id(self) -> ChildId:
         """Return a handle never used before."""
 
+    def new_child_spi(self, sa: S) -> bytes:
+        """Return 4 octets that no Child SA of the endpoint has for its inbound SPI; kept for *sa* until it ends."""
+
+    def release_child_spi(self, sa: S, spi: bytes) -> None:
+        """Let *spi* be used again."""
+
     def claim(self, spi: bytes, sa: S) -> None:
         """Route messages for our *spi* to *sa*."""
 

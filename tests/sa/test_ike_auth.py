@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -621,6 +624,28 @@ def test_a_child_other_than_offered_is_refused_and_deleted(changes: dict[str, An
     assert payloads == [Delete(Protocol.ESP, (puppet.peer_spi_in,))]
     puppet.give(puppet.seal(INFO, message_id=header.message_id, response=True))
     assert puppet.request(INFO) == []
+
+
+def few_spis() -> Callable[[int], bytes]:
+    """Randomness that is good but for SPIs of ESP, of which it knows only some, two of them reserved."""
+    good, numbers = random.Random(5), itertools.cycle((0, 255, 0x1111, 0x1111, 0x2222, 0x3333))
+    return lambda count: next(numbers).to_bytes(4, "big") if count == 4 else good.randbytes(count)
+
+
+@pytest.mark.requirement("IKE-030", "IKE-037")
+def test_inbound_spis_are_used_once_in_the_whole_endpoint() -> None:
+    """ESP finds its SA by address and SPI, whichever IKE SA made it."""
+    rig = Rig(random_octets=few_spis())
+    puppets = [Puppet(rig, address=("10.0.0.1", 500 + seed), seed=seed) for seed in range(3)]
+    sas = [puppet.establish() for puppet in puppets]
+    spis = [child.spi_in for child in rig.of(ChildSaEstablished)]
+    assert sorted(spis) == [b"\0\0\x11\x11", b"\0\0\x22\x22", b"\0\0\x33\x33"]
+    puppets[0].request(INFO, [Delete(Protocol.ESP, (puppets[0].spi_in,))])
+    Puppet(rig, address=("10.0.0.1", 600), seed=9).establish()
+    assert rig.last(ChildSaEstablished).spi_in == spis[0]
+    rig.endpoint.abandon(sas[1], now=rig.now)
+    Puppet(rig, address=("10.0.0.1", 601), seed=10).establish()
+    assert rig.last(ChildSaEstablished).spi_in == spis[1]
 
 
 @pytest.mark.requirement("IKE-107", "IKE-110")
