@@ -374,7 +374,7 @@ class Delivery:
             self._trace_sent(sa, response, path, "where the request came from", is_response=True, repeat=repeat)
 
     def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
-        """Send without waiting for anything: on the open connection of the SA while there is one, else by UDP."""
+        """Send without waiting for anything: by UDP, or where there is no path on the open connection of the SA."""
         stream = self._streams.of_sa(sa.id)
         if sa.path is not None:
             self._datagram(sa, message, sa.path, "nobody waits for an answer", repeat=False)
