@@ -114,6 +114,18 @@ def test_even_where_only_tcp_is_allowed_a_responder_opens_a_connection_of_its_ow
     assert [each.stream for each in written(rig.drain())] == [opened.stream]
 
 
+@pytest.mark.requirement("TCP-73", "TCP-74")
+def test_addresses_are_never_taken_from_a_connection() -> None:
+    """Not even if the peer says that it moved; we never say so ourselves."""
+    rig = Rig()
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    puppet.connect(port=61_000)
+    puppet.address = ("10.0.0.1", 61_000)
+    assert puppet.request(INFO, [Notification(Notify.UPDATE_SA_ADDRESSES)]) == []
+    assert rig.endpoint.sa(sa).remote == THERE
+
+
 @pytest.mark.requirement("TCP-31", "TCP-32", "TCP-53")
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_responder_connects_only_to_a_port_announced_for_this_sa(announced: bool) -> None:

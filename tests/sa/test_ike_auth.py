@@ -37,6 +37,8 @@ from ikecore.testing import psk_connection
 from ikecore.wire import (
     Authentication,
     CertificateRequest,
+    Configuration,
+    ConfigurationAttribute,
     Delete,
     Eap,
     IdentificationInitiator,
@@ -53,7 +55,7 @@ from ikecore.wire import (
     UnknownSelector,
     VendorId,
 )
-from ikecore.wire.numbers import AuthMethod, Exchange, IdType, Notify, Protocol, TransformType
+from ikecore.wire.numbers import AuthMethod, CfgType, Exchange, IdType, Notify, Protocol, TransformType
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
 
 AUTH, INFO = Exchange.IKE_AUTH, Exchange.INFORMATIONAL
@@ -646,6 +648,28 @@ def test_inbound_spis_are_used_once_in_the_whole_endpoint() -> None:
     rig.endpoint.abandon(sas[1], now=rig.now)
     Puppet(rig, address=("10.0.0.1", 601), seed=10).establish()
     assert rig.last(ChildSaEstablished).spi_in == spis[1]
+
+
+@pytest.mark.requirement("IKE-121")
+def test_equal_selectors_of_one_identity_end_nothing() -> None:
+    rig = Rig()
+    puppets = [Puppet(rig, address=("10.0.0.1", 500 + seed), seed=seed) for seed in range(3)]
+    for puppet in puppets:
+        puppet.establish()
+    children = rig.of(ChildSaEstablished)
+    assert len({(child.local_ts, child.remote_ts) for child in children}) == 1
+    for puppet in puppets:
+        assert puppet.request(INFO) == []
+    assert rig.of(IkeSaClosed) == []
+
+
+@pytest.mark.requirement("IKE-182")
+def test_no_configuration_is_given_to_who_did_not_ask_nor_to_who_did() -> None:
+    for extra in ([], [Configuration(CfgType.CFG_REQUEST, (ConfigurationAttribute(1, b""),))]):
+        rig, puppet = responder()
+        payloads: list[Payload] = [*puppet.auth(), *extra]
+        assert Configuration not in map(type, puppet.request(AUTH, payloads))
+        rig.one(ChildSaEstablished)
 
 
 @pytest.mark.requirement("IKE-107", "IKE-110")

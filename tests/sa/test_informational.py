@@ -17,8 +17,9 @@ from ikecore.events import (
 )
 from ikecore.limits import Limits
 from ikecore.outputs import ChildId, SaId, SendDatagram
-from ikecore.wire import Configuration, Delete, Notification, Payload, UnknownPayload, VendorId
-from ikecore.wire.numbers import Exchange, Notify, Protocol
+from ikecore.wire import Configuration, ConfigurationAttribute, Delete, Notification, Payload, UnknownPayload, VendorId
+from ikecore.wire.notify_data import encode_window_size
+from ikecore.wire.numbers import CfgType, Exchange, Notify, Protocol
 from tests.rig import Puppet, Rig
 
 INFO = Exchange.INFORMATIONAL
@@ -51,7 +52,7 @@ def reply(puppet: Puppet, message_id: int, payloads: list[Payload] | None = None
 # --- the peer asks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("IKE-031", "IKE-308", "IKE-280", "IKE-029", "IKE-087", "IKE-306")
+@pytest.mark.requirement("IKE-031", "IKE-308", "IKE-280", "IKE-029", "IKE-087", "IKE-306", "IKE-184", "IKE-203")
 @pytest.mark.parametrize(
     "payloads",
     [
@@ -59,7 +60,7 @@ def reply(puppet: Puppet, message_id: int, payloads: list[Payload] | None = None
         [Notification(Notify.INITIAL_CONTACT)],
         [Notification(9999), Notification(50000, b"x")],
         [VendorId(b"x"), UnknownPayload(201, False, b"y")],
-        [Configuration(1, ())],
+        [Configuration(CfgType.CFG_REQUEST, (ConfigurationAttribute(7, b""),))],
         [Notification(Notify.INVALID_SPI, b"\0\0\1\2")],
     ],
 )
@@ -117,6 +118,21 @@ def test_a_child_named_several_times_is_closed_once() -> None:
     twice = Delete(Protocol.ESP, (puppet.spi_in, puppet.spi_in))
     assert puppet.request(INFO, [twice, twice]) == [Delete(Protocol.ESP, (child_of(rig).spi_in,))]
     rig.one(ChildSaClosed)
+
+
+@pytest.mark.requirement("IKE-066", "IKE-067", "IKE-061")
+@pytest.mark.parametrize("size", [0, 1, 16])
+def test_a_window_of_the_peer_changes_nothing(size: int) -> None:
+    """We go on with one request at a time, which every window has room for."""
+    rig, puppet, sa = up()
+    assert puppet.request(INFO, [Notification(Notify.SET_WINDOW_SIZE, encode_window_size(size))]) == []
+    for _ in range(2):
+        rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.drain()
+    assert len([each for each in puppet.requests() if each[0].exchange == INFO]) == 1
+    reply(puppet, 0)
+    reply(puppet, 1)
+    assert len(rig.of(RequestCompleted)) == 2
 
 
 # --- we ask -----------------------------------------------------------------------------------------------------------

@@ -146,6 +146,18 @@ def test_an_spi_in_use_is_not_used_again() -> None:
     assert request(rig)[:8] == b"abcdefgh"
 
 
+@pytest.mark.requirement("IKE-147", "IKE-150")
+def test_no_nonce_key_or_spi_is_used_twice() -> None:
+    rig = Rig()
+    seen: set[bytes] = set()
+    for _ in range(50):
+        rig.initiate()
+        _, payloads = decode_message(request(rig))
+        seen |= {request(rig)[:8]}
+        seen |= {each.data for each in payloads if isinstance(each, Nonce | KeyExchange)}
+    assert len(seen) == 150
+
+
 # --- cookies and groups -----------------------------------------------------------------------------------------------
 
 
