@@ -210,7 +210,7 @@ class Side:
         self.heard_by: dict[Asks, set[Way]] = defaultdict(set)
         self.copies_heard: Counter[Asks] = Counter()
         self.responses: Counter[Asks] = Counter()
-        self.response_at: dict[tuple[Asks, str], float] = {}
+        self.response_at: dict[tuple[bytes, str], float] = {}
         self.inits: dict[bytes, tuple[Message, Way]] = {}
         """IKE_SA_INIT requests that came, by SPI, and the way by which they came last."""
         self.init_ways: dict[bytes, Way] = {}
@@ -433,10 +433,10 @@ class Side:
         if source is None:
             return
         interval = 1.0 / self.limits.response_resends_per_second
-        last = self.response_at.get((message.asks, source), float("-inf"))
+        last = self.response_at.get((message.data, source), float("-inf"))
         if self.now - last < interval - SLACK:
             raise self.broken(f"TCP-43: an answer repeated after {self.now - last:.3f} s")
-        self.response_at[message.asks, source] = self.now
+        self.response_at[message.data, source] = self.now
 
     def _sa(self, message: Message) -> Sa:
         sa = self.known.get(self.by_spis.get(message.spis, 0))
