@@ -155,7 +155,7 @@ class Reader:
         hosts = tuple(dict.fromkeys(self._sources.values())) or ("127.0.0.1",)
         if table is None:
             return Listen(hosts=hosts)
-        given = table.parsed("hosts", lambda text: str(ip_address(text)), "addresses of this machine, not 0.0.0.0")
+        given = table.parsed("hosts", exact_address, "addresses of this machine")
         listen = Listen(
             hosts=given or hosts,
             udp=table.port("udp", 500),
@@ -220,6 +220,14 @@ class Reader:
         remotes = tuple(a for a in table.texts("remote_addrs", "addresses, networks or host names") if a != "%any")
         self._remotes[name] = remotes
         self._names[name] = tuple(a for a in remotes if not is_network(a))
+
+
+def exact_address(text: str) -> str:
+    """Return an IP literal in its usual form. Raises ValueError for anything else, and for the wildcard."""
+    address = ip_address(text)
+    if address.is_unspecified:
+        raise ValueError("the wildcard is no address, and NAT detection needs the one that a peer sends to")
+    return str(address)
 
 
 def is_address(text: str) -> bool:

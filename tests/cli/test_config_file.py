@@ -330,6 +330,10 @@ MISTAKES = [
         'listen.hosts: "localhost" is not allowed; allowed: addresses of this mac',
     ),
     (
+        psk(rest='[listen]\nhosts = "0.0.0.0"'),
+        'listen.hosts: "0.0.0.0" is not allowed; allowed: addresses of this machine (the wildcard is',
+    ),
+    (
         psk(rest='[secrets.eap-1]\nsecret = "x"'),
         "secrets.eap-1: the value (not shown) is not allowed; allowed: tables cal",
     ),
