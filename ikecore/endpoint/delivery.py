@@ -115,6 +115,7 @@ class Delivery:
         for request in sa.in_flight:
             if request.waits_for_path:
                 request.waits_for_path = False
+                request.transport = None  # it was never sent: this is its first choice
                 self._go(sa, request, self._chooser.for_request(sa, request, now), now)
 
     def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
