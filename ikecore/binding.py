@@ -9,7 +9,7 @@ missed, who answers a question. It is here, without `async`. Whoever waits does 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
@@ -36,16 +36,17 @@ if TYPE_CHECKING:
     from .endpoint import ChildSaView, Endpoint, IkeSaView
 
 __all__ = [
-    "GRACE",
-    "RING",
     "Binding",
     "EventRing",
     "EventsLost",
+    "GRACE",
+    "RING",
     "SessionFacts",
     "SessionState",
     "Signal",
     "TransportUsed",
     "host_towards",
+    "in_words",
     "own_hosts",
     "verdict",
 ]
@@ -331,6 +332,11 @@ class Binding:
 
 DENIALS: Mapping[type[Question[Any]], object] = {AuthorizationNeeded: False}
 """What answers a question for nobody. A kind that is not here is left to its deadline, when the core denies it."""
+
+
+def in_words(host: str | Sequence[str]) -> str:
+    """Name one host or several in a message."""
+    return host if isinstance(host, str) else ", ".join(host)
 
 
 def verdict(question: Question[Any], answer: object) -> object:

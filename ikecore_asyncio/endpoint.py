@@ -24,7 +24,7 @@ from ikecore import (
     QuestionId,
     SessionClosed,
 )
-from ikecore.binding import GRACE, SessionState, host_towards, own_hosts, verdict
+from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts, verdict
 
 from ._driver import Driver, Observer, wait_until
 from ._sockets import SocketAddress, reduce, sources
@@ -65,7 +65,7 @@ class OpenEndpoint:
         self._check()
         found, failed = sources(await resolve(host))
         if not found:
-            raise PeerUnreachable(f"no way to {host}", tuple(failed))
+            raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
         local = host_towards(found, self.locals)
         async with dialled(self._driver, connection, list(found), local, self._grace) as session:
             yield session
@@ -194,7 +194,7 @@ async def connect(
     remotes = await resolve(host)
     found, failed = sources(remotes)
     if not found:
-        raise PeerUnreachable(f"no way to {host}", tuple(failed))
+        raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
     ours = own_hosts(found)
     driver = Driver(make(config or Config()), on_event)
     try:
@@ -251,5 +251,5 @@ async def resolve(host: str | Sequence[str]) -> list[SocketAddress]:
         except (OSError, UnicodeError) as error:  # the latter for what no name can be
             failed.append(f"{name}: {getattr(error, 'strerror', None) or error}")
     if not found:
-        raise PeerUnreachable(f"no address of {host}", tuple(failed))
+        raise PeerUnreachable(f"no address of {in_words(host)}", tuple(failed))
     return list(found.values())
