@@ -159,13 +159,13 @@ class Delivery:
             if not sa.alive:
                 return
             stream = self._streams.of_sa(sa.id)
-        if stream is not None and stream.writable:
-            if request not in stream.awaited:
-                self._write_request(sa, stream, request, now)
-                return
+        if stream is not None and request in stream.awaited:
             # TCP repeats what was lost; nothing goes twice on one connection (the draft, section 2.3).
             request.repeat_at = now + self._limits.stream_answer_timeout
             self._rearm(sa)
+            return
+        if stream is not None and stream.writable:
+            self._write_request(sa, stream, request, now)
             return
         if stream is None or not stream.connecting:
             stream = self._streams.open(sa, (host, port), sa.hosts[0] or None, now)

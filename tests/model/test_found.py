@@ -7,7 +7,7 @@ import pytest
 from ikecore import Fallback, RequestCompleted, TcpOnly, UdpOnly
 from ikecore.testing import Udp
 from ikecore.transport import Step
-from tests.model.world import Setting, World
+from tests.model.world import A, B, Setting, World
 
 
 @pytest.mark.requirement("TCP-65")
@@ -91,4 +91,21 @@ def test_connections_that_are_gone_keep_no_other_from_its_answer() -> None:
     world.run_for(0.1)
     assert [line.written != {} for line in world.sides["responder"].lines.values()][-1]
     assert len(world.established("initiator")) == 1
+    world.finish()
+
+
+@pytest.mark.requirement("TCP-16", "TCP-37")
+@pytest.mark.parametrize("half_close", [True, False])
+def test_a_request_that_comes_back_to_a_connection_which_still_awaits_its_answer_waits_there(half_close: bool) -> None:
+    """It was written again, or on a second connection; the end of the first one then repeated what was answered."""
+    world = World(Setting(authorize=True, half_close=half_close))
+    world.network.block("udp", source=A, destination=B)
+    world.initiate("initiator", Fallback((Step("udp", 2.0), Step("tcp", 5.0))))
+    world.run_for(10.0)
+    responder = world.hosts["responder"]
+    [question] = world.sides["responder"].questions
+    responder.call(responder.endpoint.answer, question, True)
+    world.run_for(1.0)
+    assert len(world.established("initiator")) == 1
+    assert len(world.network.connections) == 1
     world.finish()
