@@ -84,9 +84,12 @@ def _request_received(
         return None
     envelope, plaintext = opened
     if fragment is not None:
-        # The first fragment says what the message is, and may say something else than the last one to come.
+        # The first fragment says what the message is, and may say something else than the last one to come. It was let
+        # in when it came, but the state may have moved since.
         digest = hashlib.sha256(envelope.data).digest()
         what = verdict(sa.state, sa.role, envelope.header.exchange)
+        if what is Verdict.DROP:
+            return f"{name_of(Exchange, envelope.header.exchange)} while {sa.state.value}"
     sa.theirs.begin(header.message_id, digest, path)
     _answer(sa, envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
     return None

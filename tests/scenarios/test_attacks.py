@@ -508,3 +508,18 @@ def test_fragments_that_disagree_about_their_exchange_are_judged_by_the_first(
     assert header.exchange == first
     assert notifications(contents) == [Notify.INVALID_SYNTAX]
     assert not rig.of(InternalError)
+
+
+@pytest.mark.requirement("IKE-198")
+def test_what_was_refused_while_up_is_dropped_if_its_last_fragment_comes_while_we_delete() -> None:
+    rig = Rig()
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    puppet.authenticate()
+    assert puppet.give(fragment(puppet, Exchange.IKE_INTERMEDIATE, 1, 2)) == []
+    rig.endpoint.delete(rig.one(IkeSaEstablished).sa, now=rig.now)
+    rig.drain()
+    assert puppet.give(fragment(puppet, INFO, 2, 2)) == []
+    assert not rig.of(InternalError)
+    assert rig.endpoint.sas
+    assert any("IKE_INTERMEDIATE while deleting" in reason for reason in rig.endpoint.counters)
