@@ -17,9 +17,6 @@ from typing import Final
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
@@ -34,8 +31,9 @@ from cryptography.x509.verification import (
 
 from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import IdType
+from .chain_reasons import BAD_INPUT, OWN_WORDS, out_of_date, reason, subject_of
 from .identity import Identity
-from .names import parse_name, printable, same_name
+from .names import elements, parse_name, same_name
 from .public_keys import PublicKey, check_public_key
 
 __all__ = [
@@ -45,6 +43,9 @@ __all__ = [
     "ValidatedPeer",
     "authority_hash",
     "identity_matches",
+    "issuer_name",
+    "own_certificate_problem",
+    "subject_name",
     "validate_chain",
 ]
 
@@ -64,18 +65,10 @@ _USABLE: Final = frozenset(
         ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
     }
 )
-_BAD_INPUT: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    VerificationError,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-    Warning,
-)
-"""What `cryptography` raises for certificates that it cannot make sense of. It warns of odd ones (a serial number of 0,
-a name too long), which raises where the application made errors of warnings."""
+_NAME_TAGS: Final = {0x81: IdType.ID_RFC822_ADDR, 0x82: IdType.ID_FQDN, 0xA4: IdType.ID_DER_ASN1_DN}
+_ADDRESS_TAG: Final = 0x87
+"""Tags of GeneralName (RFC 5280 section 4.2.1.6) whose contents are the data of an identity."""
+_BAD_INPUT: Final = (*BAD_INPUT, VerificationError)
 
 
 @attrs.frozen
@@ -136,19 +129,20 @@ def validate_chain(
     if len(others) > MAX_CERTIFICATES:
         raise AuthenticationFailed(f"{len(others)} certificates to make a chain of; the most is {MAX_CERTIFICATES}")
     usable = [certificate for der in others if (certificate := _maybe(der)) is not None]
+    key = _key_of(leaf)
     try:
-        key = check_public_key(leaf.public_key())
         verified = anchors.verifier(at).verify(leaf, usable)
     except _BAD_INPUT as error:
-        raise AuthenticationFailed(_reason(error, leaf, (*usable, *anchors.anchors))) from None
+        raise AuthenticationFailed(reason(str(error), leaf, (*usable, *anchors.anchors), at)) from None
     return ValidatedPeer(key, leaf, tuple(verified.chain), tuple(verified.subjects or ()))
 
 
 def identity_matches(identity: Identity, certificate: x509.Certificate) -> bool:
     """Tell whether *certificate* names *identity* (RFC 4945 section 3.1).
 
-    Names and addresses are looked for in subjectAltName only, distinguished names in the subject only. A wildcard in a
-    certificate stands for itself. A key ID is never found in a certificate.
+    Names and addresses are looked for in subjectAltName only, distinguished names in the subject only, a general name
+    where the kind of name in it belongs. A wildcard in a certificate stands for itself. A key ID has to be the
+    certificate's subjectKeyIdentifier: RFC 7296 section 4 wants key IDs with certificates, no RFC says how.
     """
     try:
         names = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
@@ -160,7 +154,10 @@ def identity_matches(identity: Identity, certificate: x509.Certificate) -> bool:
 
 
 def _names_match(identity: Identity, certificate: x509.Certificate, names: Iterable[x509.GeneralName]) -> bool:
+    identity = _plain(identity)
     kind, data = identity.id_type, identity.data
+    if kind == IdType.ID_KEY_ID:
+        return data == _key_identifier(certificate)
     if kind == IdType.ID_DER_ASN1_DN:
         try:
             return bool(parse_name(data)) and same_name(data, certificate.subject.public_bytes())
@@ -174,6 +171,48 @@ def _names_match(identity: Identity, certificate: x509.Certificate, names: Itera
         found = [each.value for each in names if isinstance(each, x509.IPAddress)]
         return data in [each.packed for each in found if isinstance(each, IPv4Address | IPv6Address)]
     return False
+
+
+def _plain(identity: Identity) -> Identity:
+    """Return what a GeneralName of X.509 names, as an identity of its own kind; any other identity as it is."""
+    if identity.id_type != IdType.ID_DER_ASN1_GN:
+        return identity
+    try:
+        ((tag, begin, end),) = elements(identity.data, 0, len(identity.data))
+    except ValueError:
+        return identity
+    if tag == _ADDRESS_TAG:
+        kind: int | None = {4: IdType.ID_IPV4_ADDR, 16: IdType.ID_IPV6_ADDR}.get(end - begin)
+    else:
+        kind = _NAME_TAGS.get(tag)
+    return identity if kind is None else Identity(kind, identity.data[begin:end])
+
+
+def _key_identifier(certificate: x509.Certificate) -> bytes | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except (x509.ExtensionNotFound, *_BAD_INPUT):
+        return None
+
+
+def own_certificate_problem(der: bytes, at: datetime) -> str | None:
+    """Say what a peer will hold against our certificate at the time *at*: that it is out of date. None if nothing.
+
+    Raises LocalProtocolError for *der* that is no certificate.
+    """
+    certificate = _own(der)
+    dates = out_of_date(certificate, at)
+    return None if dates is None else f"our certificate {subject_of(certificate)} {dates}"
+
+
+def issuer_name(der: bytes) -> bytes:
+    """Return the name of the issuer of a certificate of ours, as DER. Raises LocalProtocolError for what is none."""
+    return _name_of(_own(der), "issuer")
+
+
+def subject_name(der: bytes) -> bytes:
+    """Return the subject of a certificate of ours, as DER. Raises LocalProtocolError for what is none."""
+    return _name_of(_own(der), "subject")
 
 
 def authority_hash(der: bytes) -> bytes:
@@ -194,18 +233,18 @@ def authority_hash(der: bytes) -> bytes:
 def _check_leaf_usage(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     """If there is a key usage, it has to allow signatures (RFC 4945 section 5.1.3.2)."""
     if usage is not None and not (usage.digital_signature or usage.content_commitment):
-        raise ValueError("the key usage of the certificate is not for signatures")
+        raise ValueError(OWN_WORDS[0])
 
 
 def _check_authority_usage(policy: Policy, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
     if usage is not None and not usage.key_cert_sign:
-        raise ValueError("the key usage of an authority is not for certificates")
+        raise ValueError(OWN_WORDS[1])
 
 
 def _check_extended_usage(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
     """If there is an extended key usage, one that fits IKE has to be in it (RFC 4945 section 5.1.3.12)."""
     if usage is not None and _USABLE.isdisjoint(usage):
-        raise ValueError("the extended key usage of a certificate is not for IKE")
+        raise ValueError(OWN_WORDS[2])
 
 
 def _check_constraints(policy: Policy, certificate: x509.Certificate, names: x509.NameConstraints | None) -> None:
@@ -213,7 +252,7 @@ def _check_constraints(policy: Policy, certificate: x509.Certificate, names: x50
     if names is not None:
         for subtree in (*(names.permitted_subtrees or ()), *(names.excluded_subtrees or ())):
             if isinstance(subtree, x509.DirectoryName):
-                raise ValueError("an authority constrains distinguished names, which is not supported")
+                raise ValueError(OWN_WORDS[3])
 
 
 _CA_POLICY: Final = (
@@ -240,6 +279,21 @@ def _own(der: bytes) -> x509.Certificate:
         raise LocalProtocolError(f"not a certificate in DER: {error}") from None
 
 
+def _name_of(certificate: x509.Certificate, which: str) -> bytes:
+    try:
+        name: x509.Name = getattr(certificate, which)
+        return name.public_bytes()
+    except _BAD_INPUT as error:
+        raise LocalProtocolError(f"a certificate whose {which} cannot be read: {error}") from None
+
+
+def _key_of(certificate: x509.Certificate) -> PublicKey:
+    try:
+        return check_public_key(certificate.public_key())
+    except _BAD_INPUT:
+        raise AuthenticationFailed(f"the key of {subject_of(certificate)} is of no kind that is known") from None
+
+
 def _of_peer(der: bytes) -> x509.Certificate:
     certificate = _maybe(der)
     if certificate is None:
@@ -254,28 +308,6 @@ def _maybe(der: bytes) -> x509.Certificate | None:
         return x509.load_der_x509_certificate(der)
     except _BAD_INPUT:
         return None
-
-
-def _reason(error: Exception, leaf: x509.Certificate, others: Iterable[x509.Certificate]) -> str:
-    """Put a refusal into one line, with what the words of `cryptography` leave to guess."""
-    text = printable(str(error).encode())
-    if any(_is_edwards(each) for each in others):
-        text += "; Ed25519 and Ed448 keys are supported for leaf certificates, not for authorities"
-    return f"no good certificate chain for {_subject(leaf)}: {text}"
-
-
-def _subject(certificate: x509.Certificate) -> str:
-    try:
-        return printable(certificate.subject.rfc4514_string().encode())
-    except _BAD_INPUT:
-        return "an unreadable name"
-
-
-def _is_edwards(certificate: x509.Certificate) -> bool:
-    try:
-        return isinstance(certificate.public_key(), Ed25519PublicKey | Ed448PublicKey)
-    except _BAD_INPUT:
-        return False
 
 
 def _mail(address: bytes) -> tuple[bytes, bytes]:

@@ -9,7 +9,7 @@ import attrs
 
 from ..errors import LocalProtocolError
 from ..wire.numbers import IdType
-from .names import decode_name, encode_name, printable, same_name
+from .names import decode_name, encode_name, has_wildcard, name_fits, printable, same_name
 
 __all__ = ["Identity"]
 
@@ -25,6 +25,8 @@ _PREFIXES: Final = {
 }
 _SHOWN: Final = 1024
 """Characters of an identity in words."""
+_WIDEST: Final = 0xFFFF
+"""More octets than an identity can have: its payload ends there."""
 _TEXTS: Final = (IdType.ID_FQDN, IdType.ID_RFC822_ADDR)
 
 
@@ -63,18 +65,29 @@ class Identity:
     @property
     def is_pattern(self) -> bool:
         """Whether it stands for more identities than one (see `matches`)."""
+        if self.id_type == IdType.ID_DER_ASN1_DN:
+            return has_wildcard(self.data)
         return self.id_type in _TEXTS and self.data.startswith(b"*")
+
+    @property
+    def width(self) -> int:
+        """How wide a pattern is, for choosing the most specific: 0 for one identity, more the fewer octets are given.
+
+        Only the widths of patterns that fit the same identity compare.
+        """
+        return 1 + _WIDEST - len(self.data) if self.is_pattern else 0
 
     def matches(self, pattern: Identity) -> bool:
         """Tell whether this identity is *pattern*, or fits it.
 
         Of domain names "*.example.org" fits every name below example.org, of mail addresses "*@example.org" every one
-        in that domain; a "*" alone fits all of its type. Case means nothing in either.
+        in that domain; a "*" alone fits all of its type. Case means nothing in either. In a distinguished name a value
+        "*" fits any value of that attribute; the attributes have to be the same, in the same order.
         """
         if self.id_type != pattern.id_type:
             return False
         if self.id_type == IdType.ID_DER_ASN1_DN:
-            return same_name(self.data, pattern.data)
+            return same_name(self.data, pattern.data) or (pattern.is_pattern and name_fits(self.data, pattern.data))
         if self.id_type not in _TEXTS:
             return self.data == pattern.data
         name, wanted = self.data.lower(), pattern.data.lower()

@@ -12,7 +12,18 @@ from typing import Final, TypeAlias
 
 from ..errors import LocalProtocolError
 
-__all__ = ["Name", "decode_name", "encode_name", "is_one_sequence", "parse_name", "printable", "same_name"]
+__all__ = [
+    "Name",
+    "decode_name",
+    "elements",
+    "encode_name",
+    "has_wildcard",
+    "is_one_sequence",
+    "name_fits",
+    "parse_name",
+    "printable",
+    "same_name",
+]
 
 Name: TypeAlias = tuple[tuple[bytes, int, bytes], ...]
 """Attributes in order: object identifier (as in DER), tag of the string, its octets."""
@@ -105,13 +116,13 @@ def _tlv(tag: int, content: bytes) -> bytes:
 def parse_name(data: bytes) -> Name | None:
     """Return the attributes of a DER Name, None if *data* is none. Linear in its length."""
     try:
-        ((tag, start, end),) = _elements(data, 0, len(data))
+        ((tag, start, end),) = elements(data, 0, len(data))
         if tag != _SEQUENCE:
             return None
         return tuple(
             _attribute(data, attribute)
-            for relative in _elements(data, start, end)
-            for attribute in _elements(data, *_within(relative, _SET))
+            for relative in elements(data, start, end)
+            for attribute in elements(data, *_within(relative, _SET))
         )
     except ValueError:
         return None
@@ -120,13 +131,13 @@ def parse_name(data: bytes) -> Name | None:
 def is_one_sequence(data: bytes) -> bool:
     """Tell whether *data* is one DER SEQUENCE from beginning to end, whatever is in it."""
     try:
-        return [tag for tag, _, _ in _elements(data, 0, len(data))] == [_SEQUENCE]
+        return [tag for tag, _, _ in elements(data, 0, len(data))] == [_SEQUENCE]
     except ValueError:
         return False
 
 
 def _attribute(data: bytes, element: tuple[int, int, int]) -> tuple[bytes, int, bytes]:
-    (oid_tag, oid, oid_end), (tag, value, value_end) = _elements(data, *_within(element, _SEQUENCE))
+    (oid_tag, oid, oid_end), (tag, value, value_end) = elements(data, *_within(element, _SEQUENCE))
     if oid_tag != _OID:
         raise ValueError("an attribute without a type")
     return data[oid:oid_end], tag, data[value:value_end]
@@ -138,8 +149,8 @@ def _within(element: tuple[int, int, int], tag: int) -> tuple[int, int]:
     return element[1], element[2]
 
 
-def _elements(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield tag, begin and end of the contents of each element. ValueError for lengths that do not fit."""
+def elements(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield tag, begin and end of the contents of each DER element. ValueError for lengths that do not fit."""
     while pos < end:
         if end - pos < 2:
             raise ValueError("an element is cut off")
@@ -189,3 +200,17 @@ def same_name(one: bytes, other: bytes) -> bool:
 
 def _comparable(name: Name) -> list[tuple[bytes, str]]:
     return [(oid, " ".join(_text(tag, value).casefold().split())) for oid, tag, value in name]
+
+
+def has_wildcard(data: bytes) -> bool:
+    """Tell whether a DER Name has an attribute whose value is "*"."""
+    return any(_text(tag, value) == "*" for _, tag, value in parse_name(data) or ())
+
+
+def name_fits(name: bytes, pattern: bytes) -> bool:
+    """Tell whether a DER Name fits *pattern*: the same attributes in order, where a value "*" stands for any."""
+    one, other = parse_name(name), parse_name(pattern)
+    if one is None or other is None or len(one) != len(other):
+        return False
+    pairs = zip(_comparable(one), _comparable(other), strict=True)
+    return all(ours[0] == wanted[0] and wanted[1] in ("*", ours[1]) for ours, wanted in pairs)

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from ..crypto import PrivateKey
 from ..errors import LocalProtocolError
@@ -132,11 +132,13 @@ class CertificateAuthority:
         valid: tuple[datetime, datetime] | None = None,
         usages: Sequence[ObjectIdentifier] = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
         digital_signature: bool = True,
+        crl_urls: Sequence[str] = (),
+        ocsp_urls: Sequence[str] = (),
     ) -> Leaf:
         """Make a certificate for *names*: addresses, "user@realm", or domain names. Without names it has no SAN.
 
         *subject* is its common name, by default the first name. *valid* gives other dates. *usages* are the extended
-        key usages; none leaves the extension out.
+        key usages; none leaves the extension out. *crl_urls* and *ocsp_urls* say where its revocation can be asked for.
         """
         key = new_key(kind) if key is None else key
         shown = _name(subject if subject is not None else names[0] if names else "leaf")
@@ -149,12 +151,45 @@ class CertificateAuthority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             )
+        if crl_urls:
+            builder = builder.add_extension(x509.CRLDistributionPoints([_point(url) for url in crl_urls]), False)
+        if ocsp_urls:
+            builder = builder.add_extension(x509.AuthorityInformationAccess([_ocsp(url) for url in ocsp_urls]), False)
         certificate = builder.sign(self.key, _hash(self.key))
         return Leaf((certificate.public_bytes(Encoding.DER), *self._above), key)
+
+    def crl(
+        self,
+        *revoked: Leaf | CertificateAuthority,
+        valid: tuple[datetime, datetime] | None = None,
+        extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+    ) -> bytes:
+        """Make this authority's list of *revoked* certificates, in DER, with *extensions*, each critical or not."""
+        begin, end = valid or (self._utc - DAY, self._utc + 7 * DAY)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        builder = builder.last_update(begin).next_update(end)
+        for each in revoked:
+            certificate = each.certificate if isinstance(each, CertificateAuthority) else load(each.chain[0])
+            entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(begin)
+            builder = builder.add_revoked_certificate(entry.build())
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(self.key, _hash(self.key)).public_bytes(Encoding.DER)
 
     @property
     def _validity(self) -> tuple[datetime, datetime]:
         return self._utc - DAY, self._utc + self._days * DAY
+
+
+load = x509.load_der_x509_certificate
+
+
+def _point(url: str) -> x509.DistributionPoint:
+    return x509.DistributionPoint([x509.UniformResourceIdentifier(url)], None, None, None)
+
+
+def _ocsp(url: str) -> x509.AccessDescription:
+    return x509.AccessDescription(AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(url))
 
 
 def _name(common_name: str) -> x509.Name:

@@ -27,8 +27,12 @@ from ikecore.crypto.certificates import (
     ValidatedPeer,
     authority_hash,
     identity_matches,
+    issuer_name,
+    own_certificate_problem,
+    subject_name,
     validate_chain,
 )
+from ikecore.crypto.chain_reasons import OWN_WORDS
 from ikecore.errors import AuthenticationFailed, LocalProtocolError
 from ikecore.wire.numbers import IdType
 
@@ -173,7 +177,7 @@ def test_a_self_signed_leaf_is_good_only_as_an_anchor() -> None:
 
 @pytest.mark.parametrize("at", [datetime(2025, 12, 31), datetime(2030, 1, 2), datetime(2031, 1, 1, tzinfo=UTC)])
 def test_the_time_is_the_callers(at: datetime) -> None:
-    refused(LEAF, [SUB], at=at, match="valid")
+    refused(LEAF, [SUB], at=at, match="not valid before|has expired on")
     check(LEAF, [SUB], at=AT.replace(tzinfo=UTC))
 
 
@@ -213,7 +217,7 @@ def test_a_leaf_issues_nothing() -> None:
     false = issue("false", ROOT, (x509.BasicConstraints(ca=False, path_length=None), True))
     refused(issue("leaf", false), [false])
     silent = issue("silent", ROOT, CA, usage(digital_signature=True))
-    refused(issue("leaf", silent), [silent], match="key usage")
+    refused(issue("leaf", silent), [silent], match="key usage of an authority")
     check(issue("leaf", SUB), [issue("sub", ROOT, CA, usage(key_cert_sign=True), key=SUB.key)])
 
 
@@ -333,6 +337,7 @@ NAMED = x509.load_der_x509_certificate(
             x509.IPAddress(ip_address("2001:db8::1")),
             x509.UniformResourceIdentifier("https://example.com"),
         ),
+        (x509.SubjectKeyIdentifier(b"key-1"), False),
     ).der
 )
 BARE = x509.load_der_x509_certificate(issue("gw.example.org").der)
@@ -364,11 +369,84 @@ BARE = x509.load_der_x509_certificate(issue("gw.example.org").der)
         ("C=DE, CN=gw.subject.example", False),
         ("asn1dn:0x3000", False),
         ("keyid:gw.example.org", False),
+        ("keyid:key-1", True),
+        ("keyid:key-", False),
         ("fqdn:https://example.com", False),
     ],
 )
 def test_whom_a_certificate_is_for(identity: str, fits: bool) -> None:
     assert identity_matches(Identity.parse(identity), NAMED) is fits
+
+
+def general(tag: int, content: bytes) -> Identity:
+    return Identity(IdType.ID_DER_ASN1_GN, bytes((tag, len(content))) + content)
+
+
+@pytest.mark.parametrize(
+    ("identity", "fits"),
+    [
+        (general(0x82, b"gw.example.org"), True),
+        (general(0x82, b"other.example.org"), False),
+        (general(0x81, b"User@example.org"), True),
+        (general(0x82, b"User@example.org"), False),
+        (general(0x87, ip_address("192.0.2.1").packed), True),
+        (general(0x87, ip_address("2001:db8::1").packed), True),
+        (general(0x87, b"\xc0\0\2\1\xff\xff\xff\xff"), False),
+        (general(0xA4, named("gw.subject.example").public_bytes()), True),
+        (general(0xA4, named("other").public_bytes()), False),
+        (general(0x86, b"https://example.com"), False),
+        (Identity(IdType.ID_DER_ASN1_GN, b"\x82\x7fgw"), False),
+        (Identity(IdType.ID_DER_ASN1_GN, general(0x82, b"gw.example.org").data * 2), False),
+        (Identity(IdType.ID_NULL, b""), False),
+    ],
+)
+def test_general_names_are_what_is_in_them(identity: Identity, fits: bool) -> None:
+    assert identity_matches(identity, NAMED) is fits
+
+
+def test_a_certificate_without_a_key_identifier_has_no_key_id() -> None:
+    assert not identity_matches(Identity(IdType.ID_KEY_ID, b""), BARE)
+    assert not identity_matches(Identity.parse("keyid:key-1"), BARE)
+
+
+def test_our_own_certificate_out_of_date_is_told() -> None:
+    assert own_certificate_problem(LEAF.der, AT) is None
+    assert own_certificate_problem(LEAF.der, datetime(2025, 6, 1)) == (
+        "our certificate CN=leaf is not valid before 2026-01-01 00:00 UTC"
+    )
+    assert own_certificate_problem(LEAF.der, datetime(2031, 1, 1, tzinfo=UTC)) == (
+        "our certificate CN=leaf has expired on 2030-01-01 00:00 UTC"
+    )
+    with pytest.raises(LocalProtocolError):
+        own_certificate_problem(b"", AT)
+
+
+def test_names_of_our_own_certificates() -> None:
+    assert (subject_name(LEAF.der), issuer_name(LEAF.der)) == (named("leaf").public_bytes(), subject_name(SUB.der))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: check(LEAF), "the issuer CN=sub is neither trusted nor among the certificates at hand"),
+        (
+            lambda: check(LEAF, [SUB], anchors=[issue("other", None, CA)]),
+            "the issuer CN=root is neither trusted nor among the certificates at hand",
+        ),
+        (lambda: check(LEAF, [SUB], at=datetime(2031, 1, 1)), "CN=leaf has expired on 2030-01-01 00:00 UTC"),
+        (
+            lambda: check(LEAF, [issue("sub", ROOT, CA, key=SUB.key, end=datetime(2026, 2, 1))]),
+            "CN=sub has expired on 2026-02-01 00:00 UTC",
+        ),
+        (lambda: check(LEAF, [issue("sub", ROOT, CA)]), "a signature in the chain is wrong"),
+        (lambda: check(issue("leaf", LEAF), [LEAF]), "a certificate that is no authority has issued another"),
+        (lambda: check(issue("leaf", ROOT, usage(key_agreement=True))), OWN_WORDS[0]),
+    ],
+)
+def test_reasons_are_in_words_of_our_own(make: Any, words: str) -> None:
+    with pytest.raises(AuthenticationFailed) as caught:
+        make()
+    assert str(caught.value) == f"no good certificate chain for CN=leaf: {words}"
 
 
 def test_the_subject_is_no_domain_name() -> None:

@@ -90,6 +90,15 @@ def test_mistakes_are_named(text: str) -> None:
         ("C=DE, CN=Gate Way", "C=de, CN=gate  way", True),
         ("C=DE, CN=gate way", "CN=gate way, C=DE", False),
         ("C=DE, CN=gate way", "C=DE", False),
+        ("C=DE, CN=gate way", "C=de, CN=*", True),
+        ("C=DE, CN=gate way", "C=*, CN=*", True),
+        ("C=DE, CN=gate way", "CN=*, C=*", False),
+        ("C=DE, CN=gate way", "CN=*", False),
+        ("C=DE, O=x, CN=gate way", "C=DE, CN=*", False),
+        ("C=DE, CN=gate way", "C=FR, CN=*", False),
+        ("C=DE, CN=gate way", "C=DE, CN=g*", False),
+        ("fqdn:gw", "CN=*", False),
+        ("asn1dn:0x3080", "CN=*", False),
     ],
 )
 def test_patterns(text: str, pattern: str, fits: bool) -> None:
@@ -97,10 +106,34 @@ def test_patterns(text: str, pattern: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "is_pattern"), [("*.example.org", True), ("*@x", True), ("a.*", False), ("keyid:*", False), ("::", False)]
+    ("text", "is_pattern"),
+    [
+        ("*.example.org", True),
+        ("*@x", True),
+        ("a.*", False),
+        ("keyid:*", False),
+        ("::", False),
+        ("C=DE, CN=*", True),
+        ("C=DE, CN=a*", False),
+    ],
 )
 def test_what_is_a_pattern(text: str, is_pattern: bool) -> None:
     assert Identity.parse(text).is_pattern is is_pattern
+
+
+@pytest.mark.parametrize(
+    "narrowing",
+    [
+        ["fqdn:*", "*.org", "*.example.org", "gw.example.org"],
+        ["email:*", "*@example.org", "user@example.org"],
+        ["C=*, CN=*", "C=DE, CN=*", "C=DE, CN=gate"],
+    ],
+)
+def test_the_narrower_of_two_patterns(narrowing: list[str]) -> None:
+    widths = [Identity.parse(text).width for text in narrowing]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == len(widths)
+    assert widths[-1] == 0
 
 
 @given(kind=st.integers(0, 255) | st.sampled_from(list(IdType)), data=st.binary(max_size=400))
