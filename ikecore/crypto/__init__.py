@@ -4,7 +4,19 @@ Built on `cryptography`; nothing here keeps state of an exchange. `ikecore.crypt
 needs X.509, since it loads more than all the rest.
 """
 
-from .auth import SUPPORTED_HASHES, RsaPadding, check_can_sign, check_psk, psk_auth, sign, signed_octets, verify
+from .auth import (
+    SUPPORTED_HASHES,
+    RsaPadding,
+    Scheme,
+    check_psk,
+    choose_scheme,
+    psk_auth,
+    sign,
+    sign_with,
+    signed_octets,
+    verify,
+)
+from .hash_and_url import LARGEST_FETCHED, Reference, read_reference, reference_to, take_fetched
 from .identity import Identity
 from .kex import SUPPORTED_GROUPS, KeyAgreement, generate, public_length
 from .keys import ChildKeys, IkeKeys, derive_child_keys, derive_ike_keys, rekey_ike_keys
@@ -42,15 +54,18 @@ __all__ = [
     "IkeKeys",
     "IkeSuite",
     "KeyAgreement",
+    "LARGEST_FETCHED",
     "PrivateKey",
     "Protection",
     "PublicKey",
+    "Reference",
     "RsaPadding",
+    "Scheme",
     "check_accepted",
-    "check_can_sign",
     "check_psk",
     "child_suite",
     "choose_proposal",
+    "choose_scheme",
     "derive_child_keys",
     "derive_ike_keys",
     "esp_proposals",
@@ -67,11 +82,15 @@ __all__ = [
     "prf_plus",
     "psk_auth",
     "public_length",
+    "read_reference",
+    "reference_to",
     "rekey_ike_keys",
     "sign",
+    "sign_with",
     "signed_octets",
     "subject_public_key_info",
     "supported_esp_transform",
     "supported_ike_transform",
+    "take_fetched",
     "verify",
 ]

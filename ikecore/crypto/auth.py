@@ -11,20 +11,14 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final, Literal, TypeAlias
 
+import attrs
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes as hazmat
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey, Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import (
-    MLDSA44PrivateKey,
-    MLDSA44PublicKey,
-    MLDSA65PrivateKey,
-    MLDSA65PublicKey,
-    MLDSA87PrivateKey,
-    MLDSA87PublicKey,
-)
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -37,10 +31,12 @@ from .signature_algorithms import BY_DER, PREFERRED, Algorithm
 __all__ = [
     "SUPPORTED_HASHES",
     "RsaPadding",
-    "check_can_sign",
+    "Scheme",
     "check_psk",
+    "choose_scheme",
     "psk_auth",
     "sign",
+    "sign_with",
     "signed_octets",
     "verify",
 ]
@@ -60,6 +56,7 @@ _HASH: Final[Mapping[int, _Hash]] = {
     HashAlgorithm.SHA2_384: hazmat.SHA384(),
     HashAlgorithm.SHA2_512: hazmat.SHA512(),
 }
+_HASH_TO_SIGN: Final[Mapping[int, _Hash]] = {**_HASH, HashAlgorithm.SHA1: hazmat.SHA1()}
 _ECDSA: Final[Mapping[int, ec.ECDSA]] = {number: ec.ECDSA(chosen) for number, chosen in _HASH.items()}
 _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
@@ -98,6 +95,75 @@ def check_psk(prf_alg: int, secret: bytes, octets: bytes, data: bytes) -> None:
 # --- signatures -------------------------------------------------------------------------------------------------------
 
 
+@attrs.frozen
+class Scheme:
+    """How an AUTH payload is signed: with which method, which kind of signature over which hash.
+
+    *kind* is "rsa-pss" (MGF1 of the same hash, a salt as long as the hash), "rsa-pkcs1", "ecdsa", "ed25519", "ed448" or
+    "ml-dsa-44" to "-87"; *hash* is the number of a hash algorithm, 5 (identity) where the kind hashes itself. A
+    signature is made over the octets as they are; that of ECDSA is in DER, as libraries and hardware give it.
+    """
+
+    method: int
+    kind: str
+    hash: int
+
+    def payload(self, signature: bytes, public_key: PublicKey) -> bytes:
+        """Return the data of the AUTH payload that carries *signature*. LocalProtocolError for DER that is none."""
+        if self.method == AuthMethod.DIGITAL_SIGNATURE:
+            identifier = PREFERRED[Algorithm(self.kind, self.hash)]
+            return bytes((len(identifier),)) + identifier + signature
+        if not isinstance(public_key, EllipticCurvePublicKey):
+            return signature
+        half = _BY_CURVE[public_key.curve.name][2]
+        try:
+            r, s = decode_dss_signature(signature)
+            return r.to_bytes(half, "big") + s.to_bytes(half, "big")
+        except (ValueError, OverflowError) as error:
+            raise LocalProtocolError(f"not an ECDSA signature in DER: {error}") from None
+
+
+def choose_scheme(
+    public_key: PublicKey,
+    *,
+    peer_hashes: frozenset[int] | None,
+    rsa_padding: RsaPadding = "pss",
+    allow_sha1: bool = False,
+) -> Scheme:
+    """Choose how the owner of *public_key* signs for a peer.
+
+    *peer_hashes* are those of the peer's SIGNATURE_HASH_ALGORITHMS, which make it method 14 (RFC 7427), or None if it
+    sent none. *rsa_padding* is for method 14. *allow_sha1* makes the old RSA method use SHA-1 as RFC 7296 section 3.8
+    recommends, for peers that know nothing else; otherwise it uses SHA-256, which the signature names.
+
+    Raises AuthenticationFailed if the peer can verify no signature of this key.
+    """
+    if peer_hashes is not None:
+        chosen = _choose(public_key, peer_hashes, rsa_padding)
+        return Scheme(AuthMethod.DIGITAL_SIGNATURE, chosen.kind, chosen.hash)
+    if isinstance(public_key, RSAPublicKey):
+        return Scheme(
+            AuthMethod.RSA_SIGNATURE, "rsa-pkcs1", HashAlgorithm.SHA1 if allow_sha1 else HashAlgorithm.SHA2_256
+        )
+    if isinstance(public_key, EllipticCurvePublicKey):
+        method, number, _ = _BY_CURVE[public_key.curve.name]
+        return Scheme(method, "ecdsa", number)
+    raise AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
+
+
+def sign_with(key: PrivateKey, scheme: Scheme, octets: bytes) -> bytes:
+    """Return the signature of *octets*, not yet as an AUTH payload carries it. Raises LocalProtocolError."""
+    try:
+        if isinstance(key, RSAPrivateKey):
+            chosen = _HASH_TO_SIGN[scheme.hash]
+            return key.sign(octets, _rsa_padding(scheme.kind, chosen), chosen)
+        if isinstance(key, EllipticCurvePrivateKey):
+            return key.sign(octets, _ECDSA[scheme.hash])
+        return key.sign(octets)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise LocalProtocolError(f"our key cannot sign: {error}") from None
+
+
 def sign(
     key: PrivateKey,
     octets: bytes,
@@ -106,39 +172,18 @@ def sign(
     rsa_padding: RsaPadding = "pss",
     allow_sha1: bool = False,
 ) -> tuple[int, bytes]:
-    """Return the method and the data of an AUTH payload over *octets*.
-
-    *peer_hashes* are those of the peer's SIGNATURE_HASH_ALGORITHMS, which make it method 14 (RFC 7427), or None if it
-    sent none. *rsa_padding* is for method 14. *allow_sha1* makes the old RSA method use SHA-1 as RFC 7296 section 3.8
-    recommends, for peers that know nothing else; otherwise it uses SHA-256, which the signature names.
-
-    Raises AuthenticationFailed if the peer can verify no signature of this key.
-    """
-    if peer_hashes is None:
-        return _sign_classic(key, octets, allow_sha1)
-    algorithm = _choose(key, peer_hashes, rsa_padding)
-    identifier = PREFERRED[algorithm]
-    return AuthMethod.DIGITAL_SIGNATURE, bytes((len(identifier),)) + identifier + _sign(key, algorithm, octets)
+    """Return the method and the data of an AUTH payload over *octets*, with the scheme that `choose_scheme` chooses."""
+    public_key = key.public_key()
+    scheme = choose_scheme(public_key, peer_hashes=peer_hashes, rsa_padding=rsa_padding, allow_sha1=allow_sha1)
+    return scheme.method, scheme.payload(sign_with(key, scheme, octets), public_key)
 
 
-def check_can_sign(key: PrivateKey, peer_hashes: frozenset[int] | None) -> None:
-    """Raise AuthenticationFailed where `sign` would, without signing: the peer can verify no signature of this key."""
-    if peer_hashes is not None:
-        _choose(key, peer_hashes, "pss")
-    elif not isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
-        raise _needs_hashes()
-
-
-def _needs_hashes() -> AuthenticationFailed:
-    return AuthenticationFailed("the peer sent no SIGNATURE_HASH_ALGORITHMS, which our kind of key needs (RFC 7427)")
-
-
-def _choose(key: PrivateKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
-    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPrivateKey) else _kinds(key)[0]
+def _choose(key: PublicKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
+    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPublicKey) else _kinds(key)[0]
     wanted = [HashAlgorithm.IDENTITY]
-    if isinstance(key, RSAPrivateKey | EllipticCurvePrivateKey):
+    if isinstance(key, RSAPublicKey | EllipticCurvePublicKey):
         wanted = [HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512]
-        if isinstance(key, EllipticCurvePrivateKey):
+        if isinstance(key, EllipticCurvePublicKey):
             own = _BY_CURVE[key.curve.name][1]
             wanted.sort(key=lambda number: number != own)
     for number in wanted:
@@ -148,29 +193,6 @@ def _choose(key: PrivateKey, peer_hashes: frozenset[int], rsa_padding: RsaPaddin
         f"our {kind} key signs with hash {' or '.join(str(int(number)) for number in wanted)}; "
         f"the peer verifies only {sorted(peer_hashes)}"
     )
-
-
-def _sign(key: PrivateKey, algorithm: Algorithm, octets: bytes) -> bytes:
-    try:
-        if isinstance(key, RSAPrivateKey):
-            chosen = _HASH[algorithm.hash]
-            return key.sign(octets, _rsa_padding(algorithm.kind, chosen), chosen)
-        if isinstance(key, EllipticCurvePrivateKey):
-            return key.sign(octets, _ECDSA[algorithm.hash])
-        return key.sign(octets)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise LocalProtocolError(f"our key cannot sign: {error}") from None
-
-
-def _sign_classic(key: PrivateKey, octets: bytes, allow_sha1: bool) -> tuple[int, bytes]:
-    if isinstance(key, RSAPrivateKey):
-        chosen = hazmat.SHA1() if allow_sha1 else hazmat.SHA256()
-        return AuthMethod.RSA_SIGNATURE, key.sign(octets, padding.PKCS1v15(), chosen)
-    if isinstance(key, EllipticCurvePrivateKey):
-        method, number, half = _BY_CURVE[key.curve.name]
-        r, s = decode_dss_signature(key.sign(octets, _ECDSA[number]))
-        return method, r.to_bytes(half, "big") + s.to_bytes(half, "big")
-    raise _needs_hashes()
 
 
 def verify(
@@ -260,7 +282,7 @@ def _rsa_padding(kind: str, chosen: _Hash) -> padding.PSS | padding.PKCS1v15:
 _CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())
 
 
-def _kinds(key: PublicKey | PrivateKey) -> tuple[str, ...]:
+def _kinds(key: PublicKey) -> tuple[str, ...]:
     """Return the kinds of `Algorithm` that go with *key*."""
     return _kinds_of(type(key))
 
@@ -270,12 +292,12 @@ def _kinds_of(cls: type) -> tuple[str, ...]:
     return next(kinds for known, kinds in _KINDS if issubclass(cls, known))
 
 
-_KINDS: Final[tuple[tuple[tuple[type, type], tuple[str, ...]], ...]] = (
-    ((RSAPrivateKey, RSAPublicKey), ("rsa-pss", "rsa-pkcs1")),
-    ((EllipticCurvePrivateKey, EllipticCurvePublicKey), ("ecdsa",)),
-    ((Ed25519PrivateKey, Ed25519PublicKey), ("ed25519",)),
-    ((Ed448PrivateKey, Ed448PublicKey), ("ed448",)),
-    ((MLDSA44PrivateKey, MLDSA44PublicKey), ("ml-dsa-44",)),
-    ((MLDSA65PrivateKey, MLDSA65PublicKey), ("ml-dsa-65",)),
-    ((MLDSA87PrivateKey, MLDSA87PublicKey), ("ml-dsa-87",)),
+_KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
+    (RSAPublicKey, ("rsa-pss", "rsa-pkcs1")),
+    (EllipticCurvePublicKey, ("ecdsa",)),
+    (Ed25519PublicKey, ("ed25519",)),
+    (Ed448PublicKey, ("ed448",)),
+    (MLDSA44PublicKey, ("ml-dsa-44",)),
+    (MLDSA65PublicKey, ("ml-dsa-65",)),
+    (MLDSA87PublicKey, ("ml-dsa-87",)),
 )

@@ -14,8 +14,8 @@ from ..config import CertificateCredential, Connection, PinnedKeys, PskCredentia
 from ..crypto import (
     SUPPORTED_HASHES,
     Identity,
-    check_can_sign,
     check_psk,
+    choose_scheme,
     load_public_key,
     psk_auth,
     sign,
@@ -67,7 +67,7 @@ def _certificates(connection: Connection, credential: CertificateCredential, con
 def check_can_prove(connection: Connection, peer_hashes: frozenset[int] | None) -> None:
     """Raise AuthenticationFailed if the peer, by its IKE_SA_INIT message, could verify no signature of ours."""
     if isinstance(connection.local, CertificateCredential):
-        check_can_sign(connection.local.key, peer_hashes)
+        choose_scheme(connection.local.key.public_key(), peer_hashes=peer_hashes)
 
 
 def can_check(connection: Connection, method: int) -> bool:

@@ -11,7 +11,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikecore.crypto import SUPPORTED_HASHES, PrivateKey, check_psk, psk_auth, sign, signed_octets, verify
+from ikecore.crypto import (
+    SUPPORTED_HASHES,
+    PrivateKey,
+    check_psk,
+    choose_scheme,
+    psk_auth,
+    sign,
+    sign_with,
+    signed_octets,
+    verify,
+)
 from ikecore.crypto.signature_algorithms import BY_DER, PREFERRED, Algorithm
 from ikecore.errors import AuthenticationFailed, LocalProtocolError
 from ikecore.wire.numbers import AuthMethod, HashAlgorithm, Prf
@@ -54,6 +64,27 @@ def test_every_kind_of_key_signs_and_verifies(name: str) -> None:
     assert method == DIGITAL
     assert split(data)[0].kind == KINDS[name]
     verify(key.public_key(), method, data, OVER, hashes=SUPPORTED_HASHES)
+
+
+@every_key
+@pytest.mark.parametrize("peer_hashes", [SUPPORTED_HASHES, None])
+def test_a_signature_may_be_made_elsewhere(name: str, peer_hashes: frozenset[int] | None) -> None:
+    """What an HSM has to know is in the scheme: kind and hash; ECDSA signatures come in DER as libraries give them."""
+    key = GOOD[name]
+    if peer_hashes is None and KINDS[name] not in ("rsa-pss", "ecdsa"):
+        with pytest.raises(AuthenticationFailed, match="SIGNATURE_HASH_ALGORITHMS"):
+            choose_scheme(key.public_key(), peer_hashes=None)
+        return
+    scheme = choose_scheme(key.public_key(), peer_hashes=peer_hashes)
+    data = scheme.payload(sign_with(key, scheme, OVER), key.public_key())
+    verify(key.public_key(), scheme.method, data, OVER)
+
+
+def test_der_that_is_no_ecdsa_signature_is_told_to_us() -> None:
+    scheme = choose_scheme(P256.public_key(), peer_hashes=None)
+    for bad in (b"", b"\x30\0", encode_dss_signature(1 << 300, 1)):
+        with pytest.raises(LocalProtocolError, match="not an ECDSA signature"):
+            scheme.payload(bad, P256.public_key())
 
 
 @pytest.mark.requirement("IKE-275")
