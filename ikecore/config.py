@@ -24,7 +24,7 @@ from .crypto import (
 )
 from .errors import LocalProtocolError
 from .limits import Limits
-from .transport import BySize, Local, Policy
+from .transport import LEAST_PACKET, BySize, Local, Policy
 from .wire import Proposal, TrafficSelector, Transform
 from .wire.numbers import (
     IKE_TCP_SUPPORTED_DEFAULT,
@@ -212,8 +212,12 @@ class Transports:
     *announce_tcp* is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where
     we are the responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any
     other number is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port
-    outside *allowed_ports* is not used. *half_close* sends FIN after the last request known. *fragmentation* announces
-    RFC 7383, so that the peer may send fragments; we put them together, and send whole messages ourselves.
+    outside *allowed_ports* is not used. *half_close* sends FIN after the last request known. *fragmentation*
+    is IKE fragmentation (RFC 7383): "yes" announces it and sends a message that would not fit one IP packet in
+    fragments where UDP carries it and the peer announced it too; "accept" announces it and sends whole messages; "no"
+    does neither. *fragment_size* is the largest IP packet in octets, with all headers, that a datagram may take: more
+    is sent in fragments. It is made smaller, down to what every path takes (576 for IPv4, 1280 for IPv6), while they
+    stay unanswered.
     *certificate_response* is the size in octets that an IKE_AUTH response with certificates is expected to have.
     """
 
@@ -225,7 +229,8 @@ class Transports:
     announce_tcp: int | None = None
     allowed_ports: tuple[range, ...] = (range(500, 501), range(4500, 4501), range(1024, 65536))
     half_close: bool = False
-    fragmentation: bool = True
+    fragmentation: Literal["yes", "accept", "no"] = "yes"
+    fragment_size: int = 1280
     certificate_response: int = 4000
 
     def __attrs_post_init__(self) -> None:
@@ -235,6 +240,11 @@ class Transports:
             if port is not None and not lowest <= port <= 65535:
                 raise LocalProtocolError(f"{name}: {port} is not a port; allowed are {lowest} to 65535")
         _check_choice("udp_start", self.udp_start, ("ike", "nat"))
+        _check_choice("fragmentation", self.fragmentation, ("yes", "accept", "no"))
+        if not LEAST_PACKET <= self.fragment_size <= 65535:
+            raise LocalProtocolError(
+                f"fragment_size: packets of {self.fragment_size} octets; allowed are {LEAST_PACKET} to 65535"
+            )
 
 
 @attrs.frozen(kw_only=True)

@@ -172,6 +172,8 @@ class TransportChosen(Event):
     """The request goes by *transport*, because of *reason*. *octets* is its size, *expected* that of the response.
 
     Both are what the choice was made on: IKE_SA_INIT has no octets before its path is known, and counts as 500.
+    *fragments* is the number of IKE fragments (RFC 7383) that carry it, each of at most *fragment_octets* octets of
+    IKE; 0 where it goes whole.
     """
 
     sa: SaId
@@ -181,11 +183,16 @@ class TransportChosen(Event):
     expected: int
     transport: Transport
     reason: str
+    fragments: int = 0
+    fragment_octets: int = 0
 
 
 @record
 class TransportSwitched(Event):
-    """A request in flight moved to another transport."""
+    """A request in flight moved to another transport; or, on the same one, to IKE fragments or smaller ones.
+
+    *fragments* and *fragment_octets* are as in `TransportChosen`.
+    """
 
     sa: SaId
     exchange: str
@@ -193,6 +200,8 @@ class TransportSwitched(Event):
     before: Transport
     after: Transport
     reason: str
+    fragments: int = 0
+    fragment_octets: int = 0
 
 
 @record
@@ -301,7 +310,10 @@ class InternalError(Event):
 
 @record
 class MessageSent(Event):
-    """One message left: *octets* of IKE (without marker or prefix) by *transport*. *reason* says why that one."""
+    """One message left: *octets* of IKE (without marker or prefix) by *transport*. *reason* says why that one.
+
+    *fragments* is the number of IKE fragments that it was sent in, *octets* those of all; 0 where it was whole.
+    """
 
     sa: SaId | None
     exchange: str
@@ -314,11 +326,16 @@ class MessageSent(Event):
     repeat: bool
     reason: str
     payloads: tuple[str, ...]
+    fragments: int = 0
 
 
 @record
 class MessageReceived(Event):
-    """One message came in and was accepted; *payloads* by name, those inside SK included."""
+    """One message came in and was accepted; *payloads* by name, those inside SK included.
+
+    *fragments* is the number of IKE fragments that it was put together from, *octets* those of all; 0 where it was
+    whole.
+    """
 
     sa: SaId | None
     exchange: str
@@ -330,6 +347,7 @@ class MessageReceived(Event):
     remote: Address
     repeat: bool
     payloads: tuple[str, ...]
+    fragments: int = 0
 
 
 @record

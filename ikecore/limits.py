@@ -72,6 +72,12 @@ class Limits:
     """Octets of one message in fragments, decrypted."""
     fragments_wait: float = _seconds(30.0)
     """An incomplete message is forgotten after this."""
+    fragments_unproved: int = _count(4_194_304)
+    """Octets of fragments kept for all peers that are not authenticated: thousands may be half-open at once, and each
+    might leave a message unfinished. Beyond it the peer whose fragments wait for longest loses them, and sends again.
+    """
+    fragment_tries: int = _count(3)
+    """Transmissions in one size of fragments, before smaller ones are tried (RFC 7383 section 2.5.2)."""
 
     # Retransmission over UDP (RFC 7296 section 2.4: a dozen over several minutes).
     retransmit_first: float = _seconds(1.0)

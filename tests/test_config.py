@@ -79,12 +79,17 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "NAT port": (lambda: Transports(udp_nat_port=65536), "udp_nat_port: 65536 .* 1 to 65535"),
     "TCP port": (lambda: Transports(tcp_port=-1), "tcp_port: -1 is not a port; allowed are 1 to 65535"),
     "announcement": (lambda: Transports(announce_tcp=70000), "announce_tcp: 70000 .* 0 to 65535"),
+    "fragmentation": (
+        lambda: Transports(fragmentation=True),  # type: ignore[arg-type]
+        "fragmentation: True is unknown; allowed are yes, accept, no",
+    ),
+    "fragment size": (lambda: Transports(fragment_size=575), "fragment_size: packets of 575 octets; .* 576 to 65535"),
     "threshold": (lambda: BySize(-1), "threshold: -1 octets; allowed is anything from 0"),
     "race": (lambda: Race(patience=0.0), "patience: 0.0 seconds; allowed is anything above 0"),
     "step": (lambda: Step("udp", -1.0), "patience: -1.0 seconds"),
-    "transport": (lambda: Step("sctp"), "transport: 'sctp' .* udp, tcp"),  # type: ignore[arg-type]
+    "transport": (lambda: Step("sctp"), "transport: 'sctp' .* udp, fragments, tcp"),  # type: ignore[arg-type]
     "no steps": (lambda: Fallback(()), "steps: at least one"),
-    "step twice": (lambda: Fallback((Step("udp"), Step("udp"))), "steps: each transport can be listed once"),
+    "step twice": (lambda: Fallback((Step("udp"), Step("udp"))), "steps: each way can be listed once"),
     "address": (
         lambda: connection(remote_addresses=("vpn.example",)),
         "remote_addresses: 'vpn.example' is no address or network",

@@ -162,13 +162,18 @@ class Protection:
         plaintext: bytes,
         *,
         size: int,
+        at_least: int = 1,
     ) -> tuple[bytes, ...]:
-        """Return the messages that carry *plaintext* in fragments, each of at most *size* octets (RFC 7383).
+        """Return the messages that carry *plaintext* in *at_least* so many fragments, each of at most *size* octets.
 
-        Only the first fragment names the type of the first inner payload. Raises LocalProtocolError if *size* leaves no
-        room, or if more than 65535 fragments were needed.
+        Only the first fragment names the type of the first inner payload (RFC 7383 section 2.5). Raises
+        LocalProtocolError if *size* leaves no room, or if there would be more than 65535 fragments or octets.
         """
         room = self._fragment_room(size)
+        if at_least > 1:
+            if at_least > len(plaintext):
+                raise LocalProtocolError(f"{len(plaintext)} octets do not make {at_least} fragments")
+            room = min(room, (len(plaintext) - 1) // (at_least - 1))
         pieces = [plaintext[pos : pos + room] for pos in range(0, len(plaintext), room)] or [b""]
         total = len(pieces)
         if total > _LARGEST:

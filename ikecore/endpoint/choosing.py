@@ -12,7 +12,7 @@ from ..events import Transport
 from ..limits import Limits
 from ..outputs import Address
 from ..sa import IkeSa, OutgoingRequest
-from ..transport import Choice, Situation
+from ..transport import Choice, Situation, Way, room_in
 from ..wire.numbers import Exchange, name_of
 from .streams import Streams
 
@@ -32,14 +32,15 @@ class Chooser:
         self._local_address = local_address
         self._failed: OrderedDict[tuple[str, str, Transport], float] = OrderedDict()
 
-    def for_attempt(self, sa: IkeSa, host: str, tried: frozenset[Transport], now: float) -> Choice:
+    def for_attempt(self, sa: IkeSa, host: str, tried: frozenset[Way], now: float) -> Choice:
         """Choose the transport of an IKE_SA_INIT with *host*, after *tried* came to nothing."""
         ours = sa.hosts[0] or None
         udp = any(self._local_address(host, marker, ours) is not None for marker in (False, True))
         return self._ask(sa, host, "IKE_SA_INIT", now, initial=True, udp=udp, tried=tried)
 
     def for_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> Choice:
-        """Choose the transport of a protected request."""
+        """Choose the way of a protected request."""
+        path = sa.path
         return self._ask(
             sa,
             sa.hosts[1],
@@ -48,8 +49,10 @@ class Chooser:
             liveness=request.handler.liveness,
             octets=request.size,
             expected=request.expected,
-            udp=sa.path is not None,
+            udp=path is not None,
             tried=request.tried,
+            fragmentation=sa.may_fragment,
+            packet=0 if path is None else room_in(path, request.packet or sa.packet_size),
         )
 
     def _ask(
@@ -60,11 +63,13 @@ class Chooser:
         now: float,
         *,
         udp: bool,
-        tried: frozenset[Transport],
+        tried: frozenset[Way],
         initial: bool = False,
         liveness: bool = False,
         octets: int = 0,
         expected: int = 0,
+        fragmentation: bool = False,
+        packet: int = 0,
     ) -> Choice:
         stream, facts = self._streams.of_sa(sa.id), sa.facts
         return sa.connection.transports.policy.choose(
@@ -82,6 +87,8 @@ class Chooser:
                 udp=udp,
                 tried=tried,
                 failed_lately=self._failed_with(sa, host, now),
+                fragmentation=fragmentation,
+                packet=packet,
             )
         )
 

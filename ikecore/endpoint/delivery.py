@@ -4,6 +4,9 @@ A request over UDP is repeated with growing intervals until it is answered or gi
 connection and never repeated there; a connection that ends too early, or does not answer, sends it another way: over a
 new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3). A response
 goes where its request came from, or nowhere (section 2.2).
+
+Over UDP a message that is too large for one packet goes in IKE fragments if both sides know them. While those of a
+request stay unanswered they get smaller, step by step (RFC 7383 section 2.5.2).
 """
 
 from __future__ import annotations
@@ -16,7 +19,19 @@ from ..framing import add_marker
 from ..limits import Limits
 from ..outputs import Address, Output, SendDatagram
 from ..sa import Attempt, IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
-from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, source_key
+from ..transport import (
+    LEAST_PACKET,
+    Choice,
+    DatagramPath,
+    Local,
+    Path,
+    Stream,
+    StreamPath,
+    Way,
+    room_in,
+    smaller_packet,
+    source_key,
+)
 from ..wire.numbers import Exchange, name_of
 from .choosing import Chooser
 from .streams import Streams
@@ -40,7 +55,7 @@ class Delivery:
         local_address: Callable[[str, bool, str | None], Address | None],
         locals: Mapping[tuple[str, Address], Local],
         chooser: Chooser,
-        another_attempt: Callable[[IkeSa, Attempt, frozenset[Transport], float], bool],
+        another_attempt: Callable[[IkeSa, Attempt, frozenset[Way], float], bool],
         trace: bool,
     ) -> None:
         self._limits = limits
@@ -61,9 +76,9 @@ class Delivery:
         self._go(sa, request, choice, now)
 
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
-        before = request.transport
+        before, before_way = request.transport, request.way
         request.waits_for_path = False
-        request.transport = choice.transport
+        request.transport, request.in_fragments = choice.transport, choice.fragments
         request.reason = choice.reason
         request.patience_until = None if choice.patience is None else now + choice.patience
         if choice.open_tcp:
@@ -71,7 +86,9 @@ class Delivery:
         if choice.transport == "udp":
             path = self._datagram_path(sa, request)
             if path is not None:
-                self._say(sa, request, choice, before)
+                if before_way == "udp" and choice.fragments:
+                    request.begin_anew()
+                self._say(sa, request, choice, before, moved=before_way != choice.way)
                 self._by_udp(sa, request, path, now)
             elif isinstance(request.handler, InitAttempt):
                 self._give_up(sa, request, "there is no UDP socket for this address", now)
@@ -83,18 +100,22 @@ class Delivery:
             request.streams = self._limits.stream_attempts
             self._tcp_failed(sa, request, "the peer announced no TCP port", now)
             return
-        self._say(sa, request, choice, before)
+        self._say(sa, request, choice, before, moved=before != "tcp")
         self._by_tcp(sa, request, port, now)
 
-    def _say(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, before: Transport | None) -> None:
+    def _say(
+        self, sa: IkeSa, request: OutgoingRequest, choice: Choice, before: Transport | None, *, moved: bool
+    ) -> None:
         """Tell the choice before the octets that follow from it."""
-        name, after = name_of(Exchange, request.exchange), choice.transport
+        name, after, number = name_of(Exchange, request.exchange), choice.transport, request.message_id
+        pieces = self._form(sa, request, sa.path) if choice.fragments and sa.path is not None else ()
+        form = (len(pieces), len(pieces[0])) if pieces else (0, 0)
         if before is None:
             self._emit(
-                TransportChosen(sa.id, name, request.message_id, request.size, request.expected, after, choice.reason)
+                TransportChosen(sa.id, name, number, request.size, request.expected, after, choice.reason, *form)
             )
-        elif before != after:
-            self._emit(TransportSwitched(sa.id, name, request.message_id, before, after, choice.reason))
+        elif moved:
+            self._emit(TransportSwitched(sa.id, name, number, before, after, choice.reason, *form))
 
     def _by_udp(self, sa: IkeSa, request: OutgoingRequest, path: DatagramPath, now: float) -> None:
         request.tries += 1
@@ -218,7 +239,7 @@ class Delivery:
     def _repeat(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         if request.transport == "tcp":
             self._unanswered_by_tcp(sa, request, now)
-        elif self._moved(sa, request, now):
+        elif self._made_smaller(sa, request, now) or self._moved(sa, request, now):
             return
         elif request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
@@ -235,30 +256,54 @@ class Delivery:
         if isinstance(request.handler, InitAttempt):
             return False
         if request.tries >= self._limits.retransmit_tries:
-            request.tried |= {"udp"}
+            request.tried |= {request.way or "udp"}
         choice = self._chooser.for_request(sa, request, now)
-        if choice.transport == "udp":
+        if choice.way in ("udp", request.way):
             return False
         self._go(sa, request, choice, now)
+        return True
+
+    def _made_smaller(self, sa: IkeSa, request: OutgoingRequest, now: float) -> bool:
+        """Unanswered several times in packets of one size: it goes in fragments for smaller ones, if by UDP at all.
+
+        The intervals begin anew then, and its patience with UDP does not (RFC 7383 section 2.5.2).
+        """
+        path, tries = sa.path, request.tries
+        if path is None or tries < self._limits.fragment_tries or isinstance(request.handler, InitAttempt):
+            return False
+        before = request.packet
+        smaller = smaller_packet(path, before or sa.packet_size)
+        if smaller is None or not sa.may_fragment or request.size <= room_in(path, smaller):
+            return False
+        request.packet = smaller
+        choice = self._chooser.for_request(sa, request, now)
+        if not choice.fragments:
+            request.packet = before
+            return False
+        request.in_fragments = True
+        request.reason = f"{tries} transmissions unanswered: IKE fragments for packets of {smaller} octets"
+        request.begin_anew()
+        self._say(sa, request, choice.because(request.reason), "udp", moved=True)
+        self._by_udp(sa, request, path, now)
         return True
 
     def _lose_patience(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Its transport counts as tried: ask the policy again. What is under way there still counts if it arrives."""
         request.patience_until = None
-        attempt, transport = request.handler, request.transport
-        if transport is None:
+        attempt, transport, way = request.handler, request.transport, request.way
+        if transport is None or way is None:
             return
-        request.tried |= {transport}
+        request.tried |= {way}
         if isinstance(attempt, InitAttempt):
             self._chooser.failed(sa, attempt.host, transport, now)
             self._another_attempt(sa, attempt, attempt.tried | request.tried, now)
             return
         choice = self._chooser.for_request(sa, request, now)
-        if choice.transport == transport:
+        if choice.way == way:
             # Everything has been tried. What failed first may work again by now, so the others are due once more.
-            request.tried, request.streams = frozenset({transport}), 0
+            request.tried, request.streams = frozenset({way}), 0
             choice = self._chooser.for_request(sa, request, now)
-        if choice.transport != transport:
+        if choice.way != way:
             self._go(sa, request, choice, now)
         elif choice.patience is not None:
             request.patience_until = now + choice.patience
@@ -328,7 +373,7 @@ class Delivery:
             request.tried |= {"tcp"}
         choice = self._chooser.for_request(sa, request, now)
         if choice.transport == "udp":
-            self._go(sa, request, Choice("udp", f"{choice.reason} ({reason})", choice.patience), now)
+            self._go(sa, request, choice.because(f"{choice.reason} ({reason})"), now)
         elif "tcp" not in request.tried:
             self._go(sa, request, choice, now)
         else:
@@ -394,12 +439,33 @@ class Delivery:
     ) -> None:
         if ("udp", path.local) not in self._locals:
             return
-        octets = message.whole
-        self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat)
-        self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
+        form = self._form(sa, message, path)
+        self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat, form=form)
+        for octets in form:
+            self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
+
+    def _form(self, sa: IkeSa | None, message: Message, path: DatagramPath) -> tuple[bytes, ...]:
+        """Return the messages that carry *message* over UDP: one, or its fragments.
+
+        A request goes as its policy said. A response is of the size that packets of this SA may have; that of an SA
+        which is gone, in the form that was kept.
+        """
+        if isinstance(message, OutgoingRequest):
+            if not message.in_fragments or sa is None:
+                return (message.whole,)
+            return message.datagrams(room_in(path, message.packet or sa.packet_size))
+        return message.datagrams(room_in(path, LEAST_PACKET if sa is None else sa.packet_size))
 
     def _trace_sent(
-        self, sa: IkeSa | None, message: Message, path: Path, reason: str, *, is_response: bool, repeat: bool
+        self,
+        sa: IkeSa | None,
+        message: Message,
+        path: Path,
+        reason: str,
+        *,
+        is_response: bool,
+        repeat: bool,
+        form: tuple[bytes, ...] = (),
     ) -> None:
         if self._trace:
             self._emit(
@@ -408,12 +474,13 @@ class Delivery:
                     name_of(Exchange, message.exchange),
                     message.message_id,
                     is_response,
-                    len(message.whole),
+                    sum(map(len, form)) or len(message.whole),
                     path.transport,
                     path.local,
                     path.remote,
                     repeat,
                     reason,
                     message.names,
+                    len(form) if len(form) > 1 else 0,
                 )
             )

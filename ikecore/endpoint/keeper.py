@@ -8,11 +8,12 @@ from datetime import datetime
 
 from ..config import Config, Connection
 from ..crypto import CipherCache
-from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged, Transport
+from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..sa import (
     Attempt,
+    FragmentBudget,
     IkeSa,
     InitAttempt,
     Message,
@@ -23,7 +24,7 @@ from ..sa import (
     new_spi,
     payload_names,
 )
-from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, packed_address
+from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, Way, packed_address, room_in
 from ..wire import Payload
 from ..wire.numbers import INITIATOR, RESPONSE
 from .admission import Admission, Refusals
@@ -57,6 +58,7 @@ class Keeper:
         self.emit = emit
         self.counters = counters
         self.ciphers = CipherCache()
+        self.fragments_of_strangers = FragmentBudget(config.limits.fragments_unproved)
         self.locals: dict[tuple[str, Address], Local] = {}
         self.sas: dict[SaId, IkeSa] = {}
         self.by_spi: dict[bytes, IkeSa] = {}
@@ -150,7 +152,8 @@ class Keeper:
             self.by_init.pop(key, None)
 
     def remove(self, sa: IkeSa, now: float) -> None:
-        self.tombstones.bury(sa.spi_local, sa.theirs.latest(), now)
+        room = room_in(sa.path, sa.packet_size) if sa.path is not None and sa.may_fragment else None
+        self.tombstones.bury(sa.spi_local, sa.theirs.latest(), now, room)
         self.uproot(sa)
 
     def uproot(self, sa: IkeSa) -> None:
@@ -164,6 +167,7 @@ class Keeper:
         self._child_spis -= self._child_spis_of.pop(sa.id, set())
         self.forget_init(sa)
         self._settled_half_open(sa)
+        sa.fragments.clear()
         for handle in self.questions.of(sa.id):
             self.questions.close(handle)
             self.emit(QuestionClosed(handle, sa.id))
@@ -175,6 +179,7 @@ class Keeper:
 
     def authenticated(self, sa: IkeSa, path: Path) -> None:
         self._settled_half_open(sa)
+        sa.fragments.authenticated()
         self._proved_stream(path)
 
     def _settled_half_open(self, sa: IkeSa) -> None:
@@ -211,6 +216,7 @@ class Keeper:
 
     def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
         had_none, sa.path, sa.lost_path = sa.path is None, path, None
+        sa.packet = None
         self.emit(PathChanged(sa.id, path.local, path.remote, reason))
         if had_none:
             self.delivery.path_found(sa, now)
@@ -244,11 +250,11 @@ class Keeper:
 
     # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
 
-    def begin_attempt(self, sa: IkeSa, host: str, tried: frozenset[Transport], now: float) -> None:
+    def begin_attempt(self, sa: IkeSa, host: str, tried: frozenset[Way], now: float) -> None:
         """Begin IKE_SA_INIT with *host*, on the transport that the policy chooses after *tried* came to nothing."""
         self._attempt(sa, host, self.chooser.for_attempt(sa, host, tried, now), tried, now)
 
-    def another_attempt(self, sa: IkeSa, attempt: Attempt, tried: frozenset[Transport], now: float) -> bool:
+    def another_attempt(self, sa: IkeSa, attempt: Attempt, tried: frozenset[Way], now: float) -> bool:
         """Begin anew on a transport not yet tried, while *attempt*, if it lives, goes on listening."""
         choice = self.chooser.for_attempt(sa, attempt.host, tried, now)
         if choice.transport in tried:
@@ -256,7 +262,7 @@ class Keeper:
         self._attempt(sa, attempt.host, choice, tried, now)
         return True
 
-    def _attempt(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Transport], now: float) -> None:
+    def _attempt(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], now: float) -> None:
         attempt = InitAttempt(sa, host, choice, tried, begin_auth)
         if sa.attempts or sa.progress:
             self.emit(SpisChanged(sa.id, attempt.spi_i, bytes(8), f"IKE_SA_INIT begins anew: {choice.reason}"))

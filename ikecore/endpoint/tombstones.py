@@ -32,11 +32,16 @@ class Tombstones:
     def __init__(self) -> None:
         self._by_spi: OrderedDict[bytes, _Tombstone] = OrderedDict()
 
-    def bury(self, spi: bytes, last: tuple[bytes, OutgoingResponse] | None, now: float) -> None:
-        """Keep the last answer of the SA that had our SPI *spi*."""
+    def bury(
+        self, spi: bytes, last: tuple[bytes, OutgoingResponse] | None, now: float, room: int | None = None
+    ) -> None:
+        """Keep the last answer of the SA that had our SPI *spi*, also for datagrams of *room* octets if that is given.
+
+        All of it is sealed now, since the keys go with the SA.
+        """
         if last is None:
             return
-        _ = last[1].whole  # sealed now at the latest: the keys go with the SA
+        last[1].settle(room)
         self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS)
         while len(self._by_spi) > self.MOST or next(iter(self._by_spi.values())).until <= now:
             self._by_spi.popitem(last=False)

@@ -5,6 +5,7 @@ It never chooses a transport and never sees a socket.
 
 from .child_sa import ChildSa, new_spi
 from .exchange import OurExchange
+from .fragments import FragmentBudget
 from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
@@ -24,6 +25,7 @@ __all__ = [
     "ChildSaView",
     "DeleteChild",
     "DeleteIke",
+    "FragmentBudget",
     "IkeSa",
     "IkeSaView",
     "InitAttempt",

@@ -2,7 +2,7 @@
 
 Only fragments whose ICV is good come here, so nobody but the peer can put in, replace or throw away anything. Of each
 message that may still come there is at most one set, bounded in octets, number and time; nothing of it is looked at
-before it is whole.
+before it is whole. What all peers that are not authenticated yet may leave here has a bound of its own.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import attrs
 
 from ..errors import InvalidSyntax
 from ..limits import Limits
-from ..wire import Encrypted, EncryptedFragment, Envelope, Header
+from ..wire import EncryptedFragment, Envelope, Header
 
-__all__ = ["Fragments"]
+__all__ = ["FragmentBudget", "Fragments"]
 
 
 @attrs.define
@@ -26,13 +26,44 @@ class _Set:
     first: Envelope | None = None
 
 
+class FragmentBudget:
+    """What fragments of peers that are not authenticated may take together.
+
+    Beyond it whoever has kept some for longest loses them: an honest message is whole in a moment, a stranger's need
+    not ever be. Its sender is none the worse, and sends it again.
+    """
+
+    __slots__ = ("_held", "_most", "_total")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._total = 0
+        self._held: dict[Fragments, int] = {}
+
+    @property
+    def octets(self) -> int:
+        """What is kept now."""
+        return self._total
+
+    def holds(self, owner: Fragments, octets: int) -> None:
+        """*owner* keeps *octets* octets now. The oldest make room."""
+        self._total += octets - self._held.get(owner, 0)
+        if octets:
+            self._held[owner] = octets
+        else:
+            self._held.pop(owner, None)
+        while self._total > self._most:
+            next(iter(self._held)).clear()
+
+
 class Fragments:
-    """The incomplete messages of one SA, by direction and Message ID."""
+    """The incomplete messages of one SA, by direction and Message ID. *budget* is for a peer not authenticated yet."""
 
-    __slots__ = ("_sets",)
+    __slots__ = ("_budget", "_sets")
 
-    def __init__(self) -> None:
+    def __init__(self, budget: FragmentBudget | None = None) -> None:
         self._sets: dict[tuple[bool, int], _Set] = {}
+        self._budget = budget
 
     def add(
         self, envelope: Envelope, fragment: EncryptedFragment, content: bytes, limits: Limits, now: float
@@ -50,7 +81,7 @@ class Fragments:
         elif fragment.total < found.total or fragment.number in found.parts:
             return None
         if fragment.total > limits.fragments or found.octets + len(content) > limits.fragments_octets:
-            del self._sets[key]
+            self._drop(key)
             raise InvalidSyntax(f"a message of {fragment.total} fragments is more than is put together")
         found.parts[fragment.number] = content
         found.octets += len(content)
@@ -58,18 +89,39 @@ class Fragments:
         if fragment.number == 1:
             found.first = envelope
         if len(found.parts) < found.total or found.first is None:
+            self._count()
             return None
-        del self._sets[key]
-        return _whole(found.first, found.wire_octets), b"".join(found.parts[each] for each in sorted(found.parts))
+        self._drop(key)
+        return _whole(found.first, found), b"".join(found.parts[each] for each in sorted(found.parts))
 
     def forget(self, is_response: bool, message_id: int) -> None:
         """The message came in another form, or is not wanted any more."""
-        self._sets.pop((is_response, message_id), None)
+        if self._sets:
+            self._drop((is_response, message_id))
+
+    def authenticated(self) -> None:
+        """The peer is no stranger any more: only its own bounds are left."""
+        if self._budget is not None:
+            self._budget.holds(self, 0)
+            self._budget = None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._sets.clear()
+        self._count()
+
+    def _drop(self, key: tuple[bool, int]) -> None:
+        self._sets.pop(key, None)
+        self._count()
+
+    def _count(self) -> None:
+        if self._budget is not None:
+            self._budget.holds(self, sum(each.wire_octets for each in self._sets.values()))
 
     def expire(self, now: float) -> None:
         """Drop the sets that waited long enough."""
         for key in [key for key, each in self._sets.items() if each.until <= now]:
-            del self._sets[key]
+            self._drop(key)
 
     @property
     def deadline(self) -> float | None:
@@ -77,7 +129,7 @@ class Fragments:
         return min((each.until for each in self._sets.values()), default=None)
 
 
-def _whole(first: Envelope, octets: int) -> Envelope:
+def _whole(first: Envelope, found: _Set) -> Envelope:
     """Return the envelope of the message: that of its first fragment, which names the first inner payload."""
     header, encrypted = first.header, first.encrypted
     whole = Header(
@@ -88,7 +140,7 @@ def _whole(first: Envelope, octets: int) -> Envelope:
         header.exchange,
         header.flags,
         header.message_id,
-        octets,
+        found.wire_octets,
     )
     inner_first = 0 if encrypted is None else encrypted.inner_first
-    return Envelope(whole, first.payloads, Encrypted(inner_first, b""), first.body, first.data)
+    return Envelope(whole, first.payloads, EncryptedFragment(inner_first, 1, found.total, b""), first.body, first.data)

@@ -21,13 +21,13 @@ from ..events import (
     Transport,
 )
 from ..outputs import ChildId, SaId
-from ..transport import DatagramPath, NatFacts, PeerFacts
+from ..transport import DatagramPath, NatFacts, PeerFacts, least_packet
 from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
 from .exchange import OurExchange
 from .fragments import Fragments
-from .keys import SaKeys
+from .keys import SaKeys, Unsealed
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
 from .states import AUTHENTICATED, Input, State, may_begin, step
@@ -56,6 +56,7 @@ class IkeSa:
         "lost_path",
         "nat",
         "ours",
+        "packet",
         "path",
         "peer_identity",
         "progress",
@@ -98,7 +99,9 @@ class IkeSa:
         self.nat = NatFacts()
         self.fragmentation = False
         """Both sides said in IKE_SA_INIT that they know RFC 7383."""
-        self.fragments = Fragments()
+        self.packet: int | None = None
+        """Octets of the IP packets that carry fragments on *path*, if that is known; less than was configured."""
+        self.fragments = Fragments(services.fragments_of_strangers if role == "responder" else None)
         self.timers = Timers()
         self.peer_identity: Identity | None = None
         self.transport: Transport = "udp"
@@ -121,6 +124,21 @@ class IkeSa:
     @property
     def setting_up(self) -> bool:
         return self.state not in AUTHENTICATED
+
+    @property
+    def may_fragment(self) -> bool:
+        """Whether we send IKE fragments: the peer knows them, and our configuration wants it."""
+        return self.fragmentation and self.connection.transports.fragmentation == "yes"
+
+    @property
+    def packet_size(self) -> int:
+        """Octets of the largest IP packet that a datagram of this SA may take before fragments are made."""
+        return self.packet or self.connection.transports.fragment_size
+
+    def smaller_packets(self, octets: int) -> None:
+        """Packets of *octets* octets are what this path takes, so larger ones are not tried again."""
+        if self.path is not None:
+            self.packet = min(self.packet_size, max(octets, least_packet(self.path)))
 
     def move(self, what: Input) -> None:
         """Change the state as the table says."""
@@ -152,12 +170,13 @@ class IkeSa:
         message_id = self.ours.take_id()
         payloads = exchange.build(now)
         names = self.services.names_of(payloads)
-        first, plaintext = encode_payloads(payloads)
+        unsealed = Unsealed(keys, exchange.exchange, 0, message_id, *encode_payloads(payloads))
         request = OutgoingRequest(
             exchange.exchange,
             message_id,
-            lambda: keys.seal(exchange.exchange, 0, message_id, first, plaintext),
+            unsealed.whole,
             names,
+            fragment=unsealed.fragments if self.may_fragment else None,
             handler=exchange,
             expected=exchange.expected_octets(),
             started=now,
@@ -178,8 +197,8 @@ class IkeSa:
             return
         message_id = self.ours.take_id()
         names = self.services.names_of(payloads)
-        first, plaintext = encode_payloads(payloads)
-        message = Message(exchange, message_id, lambda: keys.seal(exchange, 0, message_id, first, plaintext), names)
+        unsealed = Unsealed(keys, exchange, 0, message_id, *encode_payloads(payloads))
+        message = Message(exchange, message_id, unsealed.whole, names)
         self.services.send_once(self, message, now)
 
     @property
@@ -199,10 +218,9 @@ class IkeSa:
         """Answer the peer's request on every path that it came by."""
         keys = self.need_keys()
         names = self.services.names_of(payloads)
-        first, plaintext = encode_payloads(payloads, is_response=True)
-        response = OutgoingResponse(
-            exchange, message_id, lambda: keys.seal(exchange, RESPONSE, message_id, first, plaintext), names
-        )
+        unsealed = Unsealed(keys, exchange, RESPONSE, message_id, *encode_payloads(payloads, is_response=True))
+        fragment = unsealed.fragments if self.may_fragment else None
+        response = OutgoingResponse(exchange, message_id, unsealed.whole, names, fragment=fragment)
         paths = self.theirs.answer(message_id, response)
         try:
             response.seal()

@@ -25,7 +25,7 @@ from ..crypto import (
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
 from ..outputs import RequestId
-from ..transport import Choice, DatagramPath, Path
+from ..transport import Choice, DatagramPath, Path, Way
 from ..wire import (
     CertificateRequest,
     Contents,
@@ -82,7 +82,7 @@ class InitAttempt:
     ends_sa = False
     wish: RequestId | None = None
 
-    def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Transport], then: AfterInit) -> None:
+    def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], then: AfterInit) -> None:
         self.sa = sa
         self.host = host
         self.choice = choice
@@ -137,7 +137,7 @@ class InitAttempt:
             *nat_notifications(self.spi_i, bytes(8), path),
             hash_notification(),
         ]
-        if sa.connection.transports.fragmentation:
+        if sa.connection.transports.fragmentation != "no":
             payloads.append(Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED))
         announced = sa.connection.transports.announce_tcp
         if announced:

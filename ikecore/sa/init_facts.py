@@ -126,9 +126,9 @@ def settle_facts(sa: IkeSa) -> None:
 
 
 def note_fragmentation(sa: IkeSa, contents: Contents) -> None:
-    """Take down whether both sides know RFC 7383: the peer may send fragments then."""
+    """Take down whether both sides know RFC 7383: fragments may be sent then, by either."""
     told = contents.notify(Notify.IKEV2_FRAGMENTATION_SUPPORTED) is not None
-    sa.fragmentation = told and sa.connection.transports.fragmentation
+    sa.fragmentation = told and sa.connection.transports.fragmentation != "no"
 
 
 def tell_facts(sa: IkeSa) -> None:

@@ -11,7 +11,29 @@ from ..events import IkeKeyMaterial, Role
 from ..wire import Envelope
 from ..wire.numbers import INITIATOR, Encr, Integ, name_of
 
-__all__ = ["SaKeys"]
+__all__ = ["SaKeys", "Unsealed"]
+
+
+@attrs.frozen
+class Unsealed:
+    """A protected message before its octets are made, in whatever form: its header's fields and its plaintext."""
+
+    keys: SaKeys
+    exchange: int
+    flags: int
+    message_id: int
+    inner_first: int
+    plaintext: bytes = attrs.field(repr=False)
+
+    def whole(self) -> bytes:
+        """Seal it in one piece."""
+        return self.keys.seal(self.exchange, self.flags, self.message_id, self.inner_first, self.plaintext)
+
+    def fragments(self, size: int, at_least: int) -> tuple[bytes, ...]:
+        """Seal it in fragments."""
+        return self.keys.seal_fragments(
+            self.exchange, self.flags, self.message_id, self.inner_first, self.plaintext, size, at_least
+        )
 
 
 @attrs.define
@@ -50,6 +72,24 @@ class SaKeys:
         if self.role == "initiator":
             flags |= INITIATOR
         return self._sealing.seal(self.spi_i, self.spi_r, exchange, flags, message_id, inner_first, plaintext)
+
+    def seal_fragments(
+        self, exchange: int, flags: int, message_id: int, inner_first: int, plaintext: bytes, size: int, at_least: int
+    ) -> tuple[bytes, ...]:
+        """Return the same message as *at_least* so many fragments of at most *size* octets (RFC 7383)."""
+        if self.role == "initiator":
+            flags |= INITIATOR
+        return self._sealing.seal_fragments(
+            self.spi_i,
+            self.spi_r,
+            exchange,
+            flags,
+            message_id,
+            inner_first,
+            plaintext,
+            size=size,
+            at_least=at_least,
+        )
 
     def open(self, envelope: Envelope) -> bytes:
         """Return the plaintext payloads; IntegrityError if the ICV is wrong."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..errors import InvalidSyntax, RemoteProtocolError
 from ..events import MessageReceived
-from ..transport import Path
+from ..transport import DatagramPath, Path, packet_of
 from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
 from .create_child_sa import answer_create_child_sa
@@ -68,13 +68,17 @@ def _request_received(
         return _repeat(sa, header.message_id, path, now)
     if glance in (Glance.FORGOTTEN, Glance.AHEAD):
         return f"Message ID is {glance.value}"
+    others = glance in (Glance.PERHAPS_REPEAT, Glance.IN_PROGRESS_OTHERWISE)
+    if others and fragment is not None and fragment.number > 1:
+        return "a fragment of a request that is there already, and not the first"
     if glance is Glance.IN_PROGRESS:
-        known = sa.theirs.also_wanted_on(header.message_id, digest, path)
-        return None if known else "a request in progress, in other octets or by too many paths"
+        return _wanted_there_too(sa, header.message_id, path)
     plaintext = _opened(keys, envelope)
+    _note_packets(sa, envelope, fragment, path)
+    # The same request in another form: whole where it was in fragments, or the other way, or in smaller ones.
+    if glance is Glance.IN_PROGRESS_OTHERWISE:
+        return _wanted_there_too(sa, header.message_id, path)
     if glance is Glance.PERHAPS_REPEAT:
-        if fragment is not None and fragment.number != 1:
-            return "a fragment of an answered request, and not the first"
         return _repeat(sa, header.message_id, path, now)
     what = verdict(sa.state, sa.role, header.exchange)
     if what is Verdict.DROP:
@@ -93,6 +97,16 @@ def _request_received(
     sa.theirs.begin(header.message_id, digest, path)
     _answer(sa, envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
     return None
+
+
+def _wanted_there_too(sa: IkeSa, message_id: int, path: Path) -> str | None:
+    return None if sa.theirs.also_wanted_on(message_id, path) else "a request in progress, by too many paths"
+
+
+def _note_packets(sa: IkeSa, envelope: Envelope, fragment: EncryptedFragment | None, path: Path) -> None:
+    """The first of several fragments has the size that the sender found to pass: ours shall not be larger."""
+    if isinstance(path, DatagramPath) and fragment is not None and fragment.number == 1 < fragment.total:
+        sa.smaller_packets(packet_of(path, envelope.header.length))
 
 
 def _repeat(sa: IkeSa, message_id: int, path: Path, now: float) -> str | None:
@@ -169,6 +183,8 @@ def _process(
     _path_proved(sa, path, now)
     del sa.ours.unanswered[request.message_id]
     sa.services.request_done(sa, request, now)
+    if path.transport == "udp" and request.in_fragments and request.packet is not None:
+        sa.smaller_packets(request.packet)
     exchange = request.handler
     sa.progress.clear()  # the peer is there: what failed before explains nothing any more
     if sa.setting_up:
@@ -213,7 +229,7 @@ def _path_proved(sa: IkeSa, path: Path, now: float) -> None:
 def _trace_received(sa: IkeSa, envelope: Envelope, payloads: Sequence[Payload], path: Path) -> None:
     if not sa.services.config.trace:
         return
-    header = envelope.header
+    header, encrypted = envelope.header, envelope.encrypted
     sa.services.emit(
         MessageReceived(
             sa.id,
@@ -226,6 +242,7 @@ def _trace_received(sa: IkeSa, envelope: Envelope, payloads: Sequence[Payload], 
             path.remote,
             False,
             sa.services.names_of(payloads),
+            encrypted.total if isinstance(encrypted, EncryptedFragment) else 0,
         )
     )
 

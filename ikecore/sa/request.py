@@ -3,6 +3,10 @@
 The octets of a form are made on first use and then stay the same on every path: RFC 7296 section 2.1 wants repeats
 bit-identical, and no AEAD nonce may be used for two different plaintexts. What surrounds them on the wire (non-ESP
 marker, length, prefix) belongs to the path.
+
+There are two forms: the whole message, and IKE fragments of it (RFC 7383). Both are one message with one Message ID,
+and it may go in one form by one path and in the other by another. Fragments only ever get smaller and more: then the
+old ones are forgotten, and the receiver begins anew with the new ones, since there are more in all.
 """
 
 from __future__ import annotations
@@ -10,25 +14,44 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..events import Transport
-from ..transport import Path
+from ..transport import LEAST_PACKET, Path, Way
 from ..wire import Notification, Payload, UnknownPayload
 from ..wire.numbers import Exchange, Notify, PayloadType, name_of
 from .exchange import OurExchange
 
-__all__ = ["Message", "OutgoingRequest", "OutgoingResponse", "payload_names"]
+__all__ = ["Fragmenter", "Message", "OutgoingRequest", "OutgoingResponse", "payload_names"]
+
+Fragmenter = Callable[[int, int], tuple[bytes, ...]]
+"""Seals a message in fragments: the most octets of each, and how many there have to be at least."""
+SMALL = LEAST_PACKET - 32
+"""Octets of a message that fits every packet, and is never sent in fragments."""
 
 
 class Message:
-    """What we send, once. `whole` gives its octets as one IKE message."""
+    """What we send, once. `whole` gives its octets as one IKE message, `datagrams` as messages that fit a packet.
 
-    __slots__ = ("_seal", "_whole", "exchange", "message_id", "names")
+    *seal* makes the whole message, *fragment* its fragments; without that it cannot be sent in any. They hold the
+    plaintext, and are let go of when they cannot be wanted any more.
+    """
 
-    def __init__(self, exchange: int, message_id: int, seal: Callable[[], bytes], names: tuple[str, ...]) -> None:
+    __slots__ = ("_fragment", "_pieces", "_seal", "_whole", "exchange", "message_id", "names")
+
+    def __init__(
+        self,
+        exchange: int,
+        message_id: int,
+        seal: Callable[[], bytes],
+        names: tuple[str, ...],
+        *,
+        fragment: Fragmenter | None = None,
+    ) -> None:
         self.exchange = exchange
         self.message_id = message_id
         self.names = names
         self._seal: Callable[[], bytes] | None = seal
+        self._fragment = fragment
         self._whole = b""
+        self._pieces: tuple[bytes, ...] = ()
 
     def seal(self) -> None:
         """Make the octets now. Raises LocalProtocolError where one payload cannot hold them."""
@@ -40,7 +63,32 @@ class Message:
         if self._seal is not None:
             self._whole = self._seal()
             self._seal = None
+            if len(self._whole) <= SMALL:
+                self._fragment = None
         return self._whole
+
+    def datagrams(self, room: int) -> tuple[bytes, ...]:
+        """The message for datagrams of at most *room* octets: whole if it fits, else in fragments if it can be.
+
+        Fragments stay as they are until smaller ones are wanted. Then there are more of them, even if as many would do:
+        by that the receiver knows the new set from the old (RFC 7383 section 2.5.2).
+        """
+        whole = self.whole
+        if len(whole) <= room:
+            return (whole,)
+        if self._fragment is not None and (not self._pieces or len(self._pieces[0]) > room):
+            self._pieces = self._fragment(room, len(self._pieces) + 1)
+        return self._pieces or (whole,)
+
+    def settle(self, room: int | None) -> None:
+        """The keys are about to go: seal what may still be wanted, and let go of the plaintext.
+
+        *room* is what a datagram to the peer may hold, None where fragments are not wanted.
+        """
+        self.seal()
+        if room is not None:
+            _ = self.datagrams(room)
+        self._fragment = None
 
 
 class OutgoingRequest(Message):
@@ -48,14 +96,19 @@ class OutgoingRequest(Message):
 
     *paths* are those that it went by; *tries* counts transmissions over UDP, *streams* connections that failed it.
     *expected* is the estimated size of the response in octets, *size* that of a request that cannot be built yet.
-    *last* says that no other request is known to follow.
+    *last* says that no other request is known to follow. *in_fragments* says that UDP carries it in IKE fragments, for
+    IP packets of at most *packet* octets (None: as large as usual for its SA). When these get smaller *tries* begins
+    anew, and *earlier* has those before.
     """
 
     __slots__ = (
         "_size",
+        "earlier",
         "expected",
         "handler",
+        "in_fragments",
         "last",
+        "packet",
         "paths",
         "patience_until",
         "reason",
@@ -78,25 +131,29 @@ class OutgoingRequest(Message):
         handler: OurExchange,
         expected: int,
         started: float,
+        fragment: Fragmenter | None = None,
         last: bool = False,
         size: int = 0,
     ) -> None:
-        super().__init__(exchange, message_id, seal, names)
+        super().__init__(exchange, message_id, seal, names, fragment=fragment)
         self.handler = handler
         self.expected = expected
         self.started = started
         self.last = last
         self.paths: list[Path] = []
         self.tries = 0
+        self.earlier = 0
+        self.in_fragments = False
+        self.packet: int | None = None
         self.streams = 0
         self.transport: Transport | None = None
         self._size = size
         self.reason = ""
         self.repeat_at: float | None = None
-        self.tried: frozenset[Transport] = frozenset()
-        """Transports that came to nothing for it."""
+        self.tried: frozenset[Way] = frozenset()
+        """Ways that came to nothing for it."""
         self.patience_until: float | None = None
-        """When its present transport counts as tried."""
+        """When its present way counts as tried."""
         self.waits_for_path = False
         """There is nowhere to send datagrams to, or from."""
 
@@ -104,6 +161,16 @@ class OutgoingRequest(Message):
     def size(self) -> int:
         """Octets of the whole message; an estimate for an IKE_SA_INIT that has no path yet."""
         return self._size or len(self.whole)
+
+    @property
+    def way(self) -> Way | None:
+        """Transport and form of the last transmission."""
+        return "fragments" if self.transport == "udp" and self.in_fragments else self.transport
+
+    def begin_anew(self) -> None:
+        """It goes in another form from now on: the intervals between transmissions begin again with the shortest."""
+        self.earlier += self.tries
+        self.tries = 0
 
     def built(self) -> None:
         """It can be built now, so that its size is no estimate any more."""
@@ -116,7 +183,9 @@ class OutgoingRequest(Message):
     def in_words(self) -> str:
         """Say what became of it so far."""
         name, by = name_of(Exchange, self.exchange), (self.transport or "nothing").upper()
-        times = f", {self.tries} transmissions" if self.transport == "udp" else ""
+        times = f", {self.earlier + self.tries} transmissions" if self.transport == "udp" else ""
+        if self.way == "fragments":
+            by += " in IKE fragments"
         return f"{name} of {self.size} octets by {by}{times}, unanswered"
 
     def sent(self, path: Path) -> None:
@@ -129,8 +198,16 @@ class OutgoingResponse(Message):
 
     __slots__ = ("resent",)
 
-    def __init__(self, exchange: int, message_id: int, seal: Callable[[], bytes], names: tuple[str, ...]) -> None:
-        super().__init__(exchange, message_id, seal, names)
+    def __init__(
+        self,
+        exchange: int,
+        message_id: int,
+        seal: Callable[[], bytes],
+        names: tuple[str, ...],
+        *,
+        fragment: Fragmenter | None = None,
+    ) -> None:
+        super().__init__(exchange, message_id, seal, names, fragment=fragment)
         self.resent: dict[object, float] = {}
 
 

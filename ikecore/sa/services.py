@@ -16,8 +16,9 @@ from ..errors import IkeError
 from ..events import Question, Transport
 from ..limits import Limits
 from ..outputs import Address, ChildId, Output, QuestionId
-from ..transport import DatagramPath, Path
+from ..transport import DatagramPath, Path, Way
 from ..wire import Contents, Envelope, Payload
+from .fragments import FragmentBudget
 from .request import Message, OutgoingRequest, OutgoingResponse
 
 __all__ = ["Attempt", "AuthResponder", "Services"]
@@ -31,7 +32,7 @@ class Attempt(Protocol):
 
     host: str
     transport: Transport
-    tried: frozenset[Transport]
+    tried: frozenset[Way]
     request: OutgoingRequest | None
     refusal: IkeError | None
 
@@ -58,6 +59,7 @@ class Services(Protocol[S]):
     config: Config
     limits: Limits
     ciphers: CipherCache
+    fragments_of_strangers: FragmentBudget
     random: Callable[[int], bytes]
     utc: Callable[[], datetime]
 

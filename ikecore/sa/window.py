@@ -53,7 +53,9 @@ class Glance(enum.Enum):
     PERHAPS_REPEAT = "perhaps a repeat"
     """A Message ID that we answered, in other octets: only the ICV can tell."""
     IN_PROGRESS = "in progress"
-    """A Message ID whose answer is still being decided."""
+    """The very octets of a request whose answer is still being decided."""
+    IN_PROGRESS_OTHERWISE = "in progress, in other octets"
+    """Its Message ID in other octets: only the ICV can tell."""
     FORGOTTEN = "forgotten"
     AHEAD = "ahead of the window"
 
@@ -88,8 +90,9 @@ class ResponseWindow:
 
     def glance(self, message_id: int, digest: bytes) -> Glance:
         """Classify a request by its Message ID and the digest of its octets. Changes nothing."""
-        if message_id in self._in_progress:
-            return Glance.IN_PROGRESS
+        progress = self._in_progress.get(message_id)
+        if progress is not None:
+            return Glance.IN_PROGRESS if progress.digest == digest else Glance.IN_PROGRESS_OTHERWISE
         answered = self._answered.get(message_id)
         if answered is not None:
             return Glance.REPEAT if answered.digest == digest else Glance.PERHAPS_REPEAT
@@ -102,14 +105,9 @@ class ResponseWindow:
         self._in_progress[message_id] = InProgress(digest, [path])
         self.expected = max(self.expected, message_id + 1)
 
-    def also_wanted_on(self, message_id: int, digest: bytes, path: Path) -> bool:
-        """Note one more path that waits for a request in progress; only the very same octets count.
-
-        False if the path will get no answer.
-        """
+    def also_wanted_on(self, message_id: int, path: Path) -> bool:
+        """Note one more path that waits for a request in progress. False if it is one too many."""
         progress = self._in_progress[message_id]
-        if progress.digest != digest:
-            return False
         if path not in progress.paths:
             if len(progress.paths) >= self.MOST_PATHS:
                 return False

@@ -2,6 +2,7 @@
 
 from .facts import PeerFacts, port_allowed
 from .nat import NatFacts, detect, nat_digest, source_key
+from .packets import LEAST_PACKET, least_packet, packet_of, room_in, smaller_packet
 from .path import DatagramPath, Local, Path, StreamPath, packed_address
 from .policy import (
     BySize,
@@ -13,11 +14,13 @@ from .policy import (
     Step,
     TcpOnly,
     UdpOnly,
+    Way,
     WholeMission,
 )
 from .stream import Stream, StreamState
 
 __all__ = [
+    "LEAST_PACKET",
     "BySize",
     "Choice",
     "DatagramPath",
@@ -35,10 +38,15 @@ __all__ = [
     "StreamState",
     "TcpOnly",
     "UdpOnly",
+    "Way",
     "WholeMission",
     "detect",
+    "least_packet",
     "nat_digest",
     "packed_address",
+    "packet_of",
     "port_allowed",
+    "room_in",
+    "smaller_packet",
     "source_key",
 ]

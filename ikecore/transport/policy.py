@@ -1,4 +1,7 @@
-"""Which transport carries a request: a pure function of the request, what is known, and what the user prefers.
+"""Which way a request goes: a pure function of the request, what is known, and what the user prefers.
+
+A way is a transport and, for UDP, a form: "udp" is the whole message in one datagram, "fragments" is UDP with IKE
+fragments (RFC 7383). Over TCP messages are always whole.
 
 Every choice comes with its reason in words. Nothing here sends, waits or remembers; `Situation` holds all there is to
 know, so that a policy can be tested as a table (the draft, sections 2.2 and 3).
@@ -9,7 +12,7 @@ what failed lately with this peer only moves behind the others, and adds nothing
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -17,7 +20,22 @@ from ..errors import LocalProtocolError
 from ..events import Transport
 from ..record import record
 
-__all__ = ["BySize", "Choice", "Fallback", "Policy", "Race", "Situation", "Step", "TcpOnly", "UdpOnly", "WholeMission"]
+__all__ = [
+    "BySize",
+    "Choice",
+    "Fallback",
+    "Policy",
+    "Race",
+    "Situation",
+    "Step",
+    "TcpOnly",
+    "UdpOnly",
+    "Way",
+    "WholeMission",
+]
+
+Way: TypeAlias = Literal["udp", "fragments", "tcp"]
+_WORDS: dict[Way, str] = {"udp": "UDP", "fragments": "UDP with IKE fragments", "tcp": "TCP"}
 
 UDP_PATIENCE = 8.0
 """Seconds of silence on UDP, about four transmissions, after which a request tries another way if there is one."""
@@ -31,7 +49,9 @@ class Situation:
     are up. *liveness* marks an empty INFORMATIONAL. *tcp* is true if the peer's TCP port is known by announcement or
     configuration, and *tcp_reason* says by which, or why not. *tcp_configured* is true if configuration says so.
     *tcp_open* is true if a connection of this SA that we opened is open. *udp* is true if a datagram path exists.
-    *tried* are the transports that came to nothing for this request, *failed_lately* those that failed with this peer.
+    *fragmentation* is true if both sides know IKE fragments and we may send them, and *packet* is the octets that one
+    datagram holds without IP fragments. *tried* are the ways that came to nothing for this request, *failed_lately* the
+    transports that failed with this peer.
     """
 
     exchange: str
@@ -45,13 +65,20 @@ class Situation:
     tcp_configured: bool
     tcp_open: bool
     udp: bool
-    tried: frozenset[Transport] = frozenset()
+    tried: frozenset[Way] = frozenset()
     failed_lately: frozenset[Transport] = frozenset()
+    fragmentation: bool = False
+    packet: int = 0
+
+    @property
+    def over_udp(self) -> Way:
+        """How UDP carries it best: in IKE fragments where IP would have to make some."""
+        return "fragments" if self.fragmentation and self.udp and self.octets > self.packet else "udp"
 
 
 @record
 class Choice:
-    """A transport, and why.
+    """A transport, and why; with *fragments* UDP carries it in IKE fragments.
 
     After *patience* seconds without an answer the transport counts as tried, and the policy is asked again; None waits
     for as long as the request lives. *open_tcp* opens a connection in parallel, for what comes next.
@@ -61,6 +88,16 @@ class Choice:
     reason: str
     patience: float | None = None
     open_tcp: bool = False
+    fragments: bool = False
+
+    @property
+    def way(self) -> Way:
+        """Transport and form in one word."""
+        return "fragments" if self.fragments else self.transport
+
+    def because(self, reason: str) -> Choice:
+        """Return the same choice with another reason."""
+        return Choice(self.transport, reason, self.patience, self.open_tcp, self.fragments)
 
 
 class Policy(Protocol):
@@ -73,8 +110,8 @@ class Policy(Protocol):
         """Name the policy as the command line does."""
 
 
-Option = tuple[Transport, str, float | None]
-"""A transport, the reason for it, and the patience with it."""
+Option = tuple[Way, str, float | None]
+"""A way, the reason for it, and the patience with it."""
 
 
 def first_of(situation: Situation, *options: Option) -> Choice:
@@ -85,17 +122,28 @@ def first_of(situation: Situation, *options: Option) -> Choice:
     there = [option for option in options if option[0] == "tcp" or situation.udp]
     left = [option for option in there if option[0] not in situation.tried]
     if left:
-        good = [option for option in left if option[0] not in situation.failed_lately]
-        transport, reason, patience = (good or left)[0]
-        if transport != left[0][0]:
-            reason = f"{left[0][0].upper()} failed with this peer lately"
+        good = [option for option in left if _transport(option[0]) not in situation.failed_lately]
+        way, reason, patience = (good or left)[0]
+        if way != left[0][0]:
+            reason = f"{_WORDS[left[0][0]]} failed with this peer lately"
         elif situation.tried:
-            reason = f"{' and '.join(sorted(situation.tried)).upper()} failed; {reason}"
-        return Choice(transport, reason, patience if len(there) > 1 else None)
+            reason = f"{' and '.join(_WORDS[each] for each in sorted(situation.tried))} failed; {reason}"
+        return _choice(situation, way, reason, patience if len(there) > 1 else None)
     if not there:
-        transport, reason, _ = options[0]
-        return Choice(transport, reason)
-    return Choice("udp" if any(option[0] == "udp" for option in there) else "tcp", "nothing else is left to try")
+        return _choice(situation, options[0][0], options[0][1])
+    over_udp = [option[0] for option in there if option[0] != "tcp"]
+    return _choice(situation, over_udp[-1] if over_udp else "tcp", "nothing else is left to try")
+
+
+def _choice(situation: Situation, way: Way, reason: str, patience: float | None = None) -> Choice:
+    """Return the choice of *way*. Its reason also says why there are fragments."""
+    if way == "fragments":
+        reason += f"; in IKE fragments, since one packet holds {situation.packet} octets"
+    return Choice(_transport(way), reason, patience, fragments=way == "fragments")
+
+
+def _transport(way: Way) -> Transport:
+    return "tcp" if way == "tcp" else "udp"
 
 
 def _check_patience(patience: float) -> None:
@@ -106,8 +154,8 @@ def _check_patience(patience: float) -> None:
 def _over_udp(situation: Situation, reason: str) -> Choice:
     """UDP, and TCP where UDP is missing or silent and the peer is known to listen."""
     if situation.tcp:
-        return first_of(situation, ("udp", reason, UDP_PATIENCE), ("tcp", situation.tcp_reason, None))
-    return first_of(situation, ("udp", reason, None))
+        return first_of(situation, (situation.over_udp, reason, UDP_PATIENCE), ("tcp", situation.tcp_reason, None))
+    return first_of(situation, (situation.over_udp, reason, None))
 
 
 @attrs.frozen
@@ -115,7 +163,7 @@ class UdpOnly:
     """Everything goes over UDP."""
 
     def choose(self, situation: Situation) -> Choice:
-        return Choice("udp", "the policy allows UDP only")
+        return _choice(situation, situation.over_udp, "the policy allows UDP only")
 
     def __str__(self) -> str:
         return "udp-only"
@@ -163,7 +211,7 @@ class BySize:
         return first_of(
             situation,
             ("tcp", f"{size}, above {self.threshold}, and {situation.tcp_reason}", None),
-            ("udp", f"{size}", UDP_PATIENCE),
+            (situation.over_udp, size, UDP_PATIENCE),
         )
 
     def __str__(self) -> str:
@@ -182,7 +230,7 @@ class WholeMission:
         return first_of(
             situation,
             ("tcp", "the whole set-up goes over one TCP connection", None),
-            ("udp", "the set-up goes over UDP", UDP_PATIENCE),
+            (situation.over_udp, "the set-up goes over UDP", UDP_PATIENCE),
         )
 
     def __str__(self) -> str:
@@ -219,7 +267,7 @@ class Race:
             return first_of(
                 situation,
                 ("tcp", "the connection that was raced is open", None),
-                ("udp", "the set-up goes over UDP", UDP_PATIENCE),
+                (situation.over_udp, "the set-up goes over UDP", UDP_PATIENCE),
             )
         return _over_udp(situation, "no connection is open" if situation.setup else "the SA is set up")
 
@@ -229,14 +277,18 @@ class Race:
 
 @attrs.frozen
 class Step:
-    """One step of a `Fallback`: a transport, and the seconds without an answer after which the next step is tried."""
+    """One step of a `Fallback`: a way, and the seconds without an answer after which the next step is tried.
 
-    transport: Transport
+    "udp" sends a large message in IKE fragments where both sides know them, unless the list has a step "fragments":
+    then that one does, and "udp" sends it whole.
+    """
+
+    transport: Way
     patience: float = UDP_PATIENCE
 
     def __attrs_post_init__(self) -> None:
-        if self.transport not in ("udp", "tcp"):
-            raise LocalProtocolError(f"transport: {self.transport!r} is unknown; allowed are udp, tcp")
+        if self.transport not in _WORDS:
+            raise LocalProtocolError(f"transport: {self.transport!r} is unknown; allowed are {', '.join(_WORDS)}")
         _check_patience(self.patience)
 
 
@@ -244,7 +296,9 @@ class Step:
 class Fallback:
     """An ordered list: each request tries one step after the other, each for its patience.
 
-    TCP as a step needs no announcement: the list is the configuration that says to try it.
+    TCP as a step needs no announcement: the list is the configuration that says to try it. The step "fragments" is for
+    messages that one packet cannot hold, where both sides know IKE fragments. Others skip it, or have it for their UDP
+    if no step "udp" is listed.
     """
 
     steps: tuple[Step, ...] = (Step("udp"), Step("tcp", 20.0))
@@ -253,13 +307,20 @@ class Fallback:
         if not self.steps:
             raise LocalProtocolError("steps: at least one is needed")
         if len({step.transport for step in self.steps}) < len(self.steps):
-            raise LocalProtocolError("steps: each transport can be listed once")
+            raise LocalProtocolError("steps: each way can be listed once")
 
     def choose(self, situation: Situation) -> Choice:
-        options: list[Option] = [
-            (step.transport, f"step {number} of {len(self.steps)}", step.patience)
-            for number, step in enumerate(self.steps, 1)
-        ]
+        listed = {step.transport for step in self.steps}
+        options: list[Option] = []
+        for number, step in enumerate(self.steps, 1):
+            way = step.transport
+            if way == "udp" and "fragments" not in listed:
+                way = situation.over_udp
+            elif way == "fragments" and situation.over_udp != "fragments":
+                if "udp" in listed:
+                    continue
+                way = "udp"
+            options.append((way, f"step {number} of {len(self.steps)}", step.patience))
         return first_of(situation, *options)
 
     def __str__(self) -> str:

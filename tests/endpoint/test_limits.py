@@ -52,6 +52,8 @@ SHOWN = {
     "fragments": "sa/test_fragments.py",
     "fragments_octets": "sa/test_fragments.py",
     "fragments_wait": "sa/test_fragments.py",
+    "fragments_unproved": "sa/test_fragments.py",
+    "fragment_tries": "scenarios/test_fragments.py",
 }
 """Limits by where they are shown: elsewhere, or here by a test marked with `limit`."""
 

@@ -307,12 +307,12 @@ def test_no_answer_is_a_refusal() -> None:
     assert rig.endpoint.idle
 
 
-def test_other_octets_while_the_application_decides_are_not_the_request() -> None:
+def test_forged_octets_while_the_application_decides_are_not_the_request() -> None:
     rig, puppet = responder(authorize=True)
     puppet.give(puppet.seal(AUTH, puppet.auth()))
     elsewhere = Puppet(rig, address=("10.0.0.66", 500))
-    elsewhere.keys = puppet.keys
-    elsewhere.give(puppet.seal(AUTH, puppet.auth()))
+    forged = puppet.seal(AUTH, puppet.auth())
+    elsewhere.give(forged[:-1] + bytes([forged[-1] ^ 1]))
     rig.endpoint.answer(rig.one(AuthorizationNeeded).question, True, now=rig.now)
     new = rig.drain()
     assert [each.remote for each in new if isinstance(each, SendDatagram)] == [THERE]

@@ -133,9 +133,9 @@ def test_a_request_in_progress_gathers_the_paths_that_wait() -> None:
     window.begin(0, b"a", PATH)
     assert window.is_in_progress(0)
     assert window.glance(0, b"a") is Glance.IN_PROGRESS
-    assert window.also_wanted_on(0, b"a", STREAM)
-    assert window.also_wanted_on(0, b"a", PATH)
-    assert not window.also_wanted_on(0, b"other octets", STREAM)
+    assert window.also_wanted_on(0, STREAM)
+    assert window.also_wanted_on(0, PATH)
+    assert window.glance(0, b"other octets") is Glance.IN_PROGRESS_OTHERWISE
     assert window.undecided() == [(0, PATH), (0, STREAM)]
     assert window.answer(0, response(0)) == [PATH, STREAM]
     assert window.undecided() == []
@@ -146,10 +146,10 @@ def test_paths_that_wait_are_bounded_and_a_refused_one_is_told() -> None:
     window = ResponseWindow()
     window.begin(0, b"a", PATH)
     paths: list[Path] = [StreamPath(StreamId(n), ("10.0.0.2", 500), ("10.0.0.1", n)) for n in range(1, 10)]
-    taken = [window.also_wanted_on(0, b"a", path) for path in paths]
+    taken = [window.also_wanted_on(0, path) for path in paths]
     most = ResponseWindow.MOST_PATHS
     assert taken == [True] * (most - 1) + [False] * (10 - most)
-    assert window.also_wanted_on(0, b"a", paths[0])
+    assert window.also_wanted_on(0, paths[0])
     assert len(window.answer(0, response(0))) == most
 
 

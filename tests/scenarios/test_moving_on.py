@@ -31,7 +31,7 @@ def certified(name: str, transports: Transports | None = None) -> Connection:
 
 def pair_that_drops_fragments(policy: Policy, tcp: Tcp, limits: Limits | None = None) -> Pair:
     return Pair(
-        certified("initiator", Transports(policy=policy, tcp_port=500)),
+        certified("initiator", Transports(policy=policy, tcp_port=500, fragmentation="accept")),
         certified("responder"),
         tcp=tcp,
         udp=Udp(delay=0.025, max_datagram=1200),

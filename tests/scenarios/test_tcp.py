@@ -129,7 +129,7 @@ class Stranger:
 def test_where_fragments_are_dropped_large_certificates_need_tcp(certified: Certified) -> None:
     for policy, established in ((UdpOnly(), False), (BySize(), True)):
         pair = Pair(
-            certified.connection("initiator", Transports(policy=policy)),
+            certified.connection("initiator", Transports(policy=policy, fragmentation="accept")),
             certified.connection("responder"),
             tcp=True,
             udp=DROPS_FRAGMENTS,
@@ -378,7 +378,7 @@ def test_where_tcp_is_announced_and_does_not_work_ike_auth_goes_over_udp(certifi
 @pytest.mark.requirement("TCP-14")
 def test_a_request_moved_from_tcp_to_udp_is_the_same_octets(certified: Certified) -> None:
     pair = Pair(
-        certified.connection("initiator"),
+        certified.connection("initiator", Transports(fragmentation="accept")),
         certified.connection("responder"),
         tcp=Tcp(black_hole=True, window=10**6),
     )

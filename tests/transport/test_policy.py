@@ -19,6 +19,7 @@ from ikecore.transport import (
     Step,
     TcpOnly,
     UdpOnly,
+    Way,
     WholeMission,
 )
 from ikecore.transport.policy import UDP_PATIENCE
@@ -49,6 +50,9 @@ KNOWN: dict[str, Any] = {"tcp": True, "tcp_reason": "the peer announced TCP port
 CONFIGURED: dict[str, Any] = {"tcp": True, "tcp_reason": "TCP port 500 is configured", "tcp_configured": True}
 LARGE: dict[str, Any] = {"octets": 5000}
 LARGE_ANSWER: dict[str, Any] = {"expected": 5000}
+FRAGMENTS: dict[str, Any] = {"fragmentation": True, "packet": 1252}
+PIECES = frozenset({"fragments"})
+THREE = Fallback((Step("udp", 2.0), Step("fragments", 4.0), Step("tcp")))
 UP: dict[str, Any] = {"setup": False, "exchange": "INFORMATIONAL"}
 
 CASES: list[tuple[Policy, dict[str, Any], Transport, str, float | None]] = [
@@ -103,6 +107,40 @@ CASES: list[tuple[Policy, dict[str, Any], Transport, str, float | None]] = [
     (Fallback((Step("tcp", 3.0), Step("udp", 5.0))), {**INIT, "failed_lately": TCP}, "udp", "TCP failed", 5.0),
     (Fallback((Step("udp"),)), {**INIT, **CONFIGURED, "tried": UDP}, "udp", "nothing else is left", None),
 ]
+WAYS: list[tuple[Policy, dict[str, Any], Way, str]] = [
+    (UdpOnly(), {**LARGE, **FRAGMENTS}, "fragments", "UDP only; in IKE fragments, since one packet holds 1252 octets"),
+    (UdpOnly(), {**LARGE}, "udp", "UDP only"),
+    (UdpOnly(), {**FRAGMENTS, "octets": 1252}, "udp", "UDP only"),
+    (TcpOnly(), {**LARGE, **FRAGMENTS}, "tcp", "TCP only"),
+    (BySize(), {**LARGE, **FRAGMENTS}, "fragments", "but the peer announced no TCP port; in IKE fragments"),
+    (BySize(), {**LARGE, **FRAGMENTS, **KNOWN}, "tcp", "above 1200"),
+    (BySize(), {**LARGE, **FRAGMENTS, **KNOWN, "tried": TCP}, "fragments", "TCP failed; the request has 5000 octets"),
+    (BySize(60_000), {**LARGE, **FRAGMENTS, **KNOWN, "tried": PIECES}, "tcp", "UDP with IKE fragments failed"),
+    (BySize(), {**LARGE, **FRAGMENTS, **KNOWN, "failed_lately": TCP}, "fragments", "TCP failed with this peer lately"),
+    (BySize(60_000), {**LARGE, **FRAGMENTS, **KNOWN, "failed_lately": UDP}, "tcp", "IKE fragments failed with this"),
+    (BySize(), {**LARGE, **FRAGMENTS, **KNOWN, "tried": PIECES | TCP}, "fragments", "nothing else is left"),
+    (BySize(), {**LARGE, **FRAGMENTS, "udp": False}, "udp", "but the peer"),
+    (BySize(), {**FRAGMENTS, **LARGE_ANSWER}, "udp", "the response may have"),
+    (WholeMission(), {**LARGE, **FRAGMENTS, **KNOWN, "tried": TCP}, "fragments", "the set-up goes over UDP"),
+    (Race(), {**LARGE, **FRAGMENTS, **KNOWN}, "fragments", "no connection is open"),
+    (Fallback(), {**LARGE, **FRAGMENTS}, "fragments", "step 1 of 2"),
+    (Fallback(), {**LARGE, **FRAGMENTS, "tried": PIECES}, "tcp", "step 2 of 2"),
+    (THREE, {**LARGE, **FRAGMENTS}, "udp", "step 1 of 3"),
+    (THREE, {**LARGE, **FRAGMENTS, "tried": UDP}, "fragments", "UDP failed; step 2 of 3"),
+    (THREE, {**LARGE, "tried": UDP}, "tcp", "UDP failed; step 3 of 3"),
+    (THREE, {**FRAGMENTS, "tried": UDP}, "tcp", "UDP failed; step 3 of 3"),
+    (THREE, {**LARGE, **FRAGMENTS, "tried": UDP | PIECES | TCP}, "fragments", "nothing else is left"),
+    (Fallback((Step("fragments"), Step("tcp"))), {**FRAGMENTS}, "udp", "step 1 of 2"),
+]
+
+
+@pytest.mark.requirement("FRAG-06", "FRAG-07", "FRAG-09", "FRAG-11", "TCP-07")
+@pytest.mark.parametrize(("policy", "known", "way", "reason"), WAYS)
+def test_the_form_is_a_part_of_the_choice(policy: Policy, known: dict[str, Any], way: Way, reason: str) -> None:
+    choice = policy.choose(situation(**known))
+    assert choice.way == way
+    assert reason in choice.reason
+    assert ("in IKE fragments" in choice.reason) is (way == "fragments")
 
 
 @pytest.mark.requirement(
@@ -148,8 +186,10 @@ POLICIES: list[Policy] = [
     Race(discover=True),
     Fallback(),
     Fallback((Step("tcp"), Step("udp"))),
+    THREE,
 ]
 SETS = st.frozensets(st.sampled_from(("udp", "tcp")))
+WAY_SETS = st.frozensets(st.sampled_from(("udp", "fragments", "tcp")))
 SITUATIONS = st.builds(
     situation,
     initial=st.booleans(),
@@ -161,7 +201,9 @@ SITUATIONS = st.builds(
     tcp_configured=st.booleans(),
     tcp_open=st.booleans(),
     udp=st.booleans(),
-    tried=SETS,
+    tried=WAY_SETS,
+    fragmentation=st.booleans(),
+    packet=st.sampled_from((548, 1252)),
     failed_lately=SETS,
 )
 
@@ -203,17 +245,19 @@ def test_failures_only_reorder(policy: Policy, known: Situation) -> None:
                 "tcp_configured",
                 "tcp_open",
                 "udp",
+                "fragmentation",
+                "packet",
             )
         }
     )
     reachable = set()
-    tried: frozenset[Transport] = frozenset()
-    for _ in range(3):
+    tried: frozenset[Way] = frozenset()
+    for _ in range(4):
         choice = policy.choose(Situation(**{**as_dict(without), "tried": tried}))
-        reachable.add(choice.transport)
-        tried |= {choice.transport}
+        reachable.add(choice.way)
+        tried |= {choice.way}
     lately = policy.choose(Situation(**{**as_dict(without), "failed_lately": known.failed_lately}))
-    assert lately.transport in reachable
+    assert lately.way in reachable
 
 
 def as_dict(known: Situation) -> dict[str, Any]:
@@ -222,5 +266,6 @@ def as_dict(known: Situation) -> dict[str, Any]:
 
 def test_names_are_those_of_the_command_line() -> None:
     assert [str(policy) for policy in POLICIES] == [
-        "udp-only", "tcp-only", "by-size", "by-size", "whole-mission", "race", "race", "fallback", "fallback",
+        "udp-only", "tcp-only", "by-size", "by-size", "whole-mission", "race", "race",
+        "fallback", "fallback", "fallback",
     ]  # fmt: skip

@@ -1,0 +1,382 @@
+"""IKE fragments as they are sent (RFC 7383): which messages, how large, what happens while nobody answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ikecore.config import CertificateCredential, Connection, Transports, TrustedCertificates
+from ikecore.crypto import Identity
+from ikecore.events import (
+    IkeSaEstablished,
+    IkeSaFailed,
+    MessageReceived,
+    MessageSent,
+    TransportChosen,
+    TransportSwitched,
+)
+from ikecore.framing import MARKER
+from ikecore.limits import Limits
+from ikecore.testing import NOON, Mangler, Packet, Pair, Tcp, Udp, psk_connection
+from ikecore.testing.pki import CertificateAuthority
+from ikecore.transport import BySize, Fallback, Policy, Race, Step, UdpOnly, WholeMission
+from ikecore.wire import Encrypted, EncryptedFragment, Envelope, decode_envelope
+from ikecore.wire.numbers import Exchange
+
+from .agreement import assert_agreement
+
+A, B = "10.0.0.1", "10.0.0.2"
+ROOT = CertificateAuthority("Root", kind="ml-dsa-65", utc=NOON)
+BELOW = ROOT.intermediate("Below")
+LEAVES = {name: BELOW.leaf([f"{name}.example"]) for name in ("initiator", "responder")}
+
+
+def certified(name: str, transports: Transports | None = None) -> Connection:
+    """A side whose IKE_AUTH has about 9,000 octets."""
+    return Connection(
+        name=name,
+        local_identity=Identity.parse(f"{name}.example"),
+        local=CertificateCredential(LEAVES[name].chain, LEAVES[name].key),
+        remote=TrustedCertificates((ROOT.der,)),
+        transports=transports or Transports(),
+    )
+
+
+def fragmenting(
+    udp: Udp | None = None,
+    *,
+    policy: Policy | None = None,
+    tcp: bool | Tcp = False,
+    ours: Transports | None = None,
+    theirs: Transports | None = None,
+    limits: Limits | None = None,
+    seed: int = 0,
+) -> Pair:
+    ours = ours or Transports(policy=policy or UdpOnly())
+    return Pair(
+        certified("initiator", ours), certified("responder", theirs), udp=udp, tcp=tcp, limits=limits, seed=seed
+    )
+
+
+def datagrams(pair: Pair, source: str | None = None) -> list[Packet]:
+    """Every datagram of IKE_AUTH, or of what follows, that was put on the wire."""
+    found = [each for each in pair.network.wire if each.transport == "udp" and source in (None, each.source[0])]
+    return [each for each in found if decode_envelope(ike(each)).encrypted is not None]
+
+
+def ike(packet: Packet) -> bytes:
+    return packet.data.removeprefix(MARKER)
+
+
+def fragments(packets: Sequence[Packet]) -> list[tuple[Envelope, EncryptedFragment]]:
+    envelopes = [decode_envelope(ike(each)) for each in packets]
+    return [(each, each.encrypted) for each in envelopes if isinstance(each.encrypted, EncryptedFragment)]
+
+
+def sent(pair: Pair, exchange: str = "IKE_AUTH", *, response: bool = False) -> list[MessageSent]:
+    """What one side told of its messages of an exchange: its request, or the other's response."""
+    host = pair.responder if response else pair.initiator
+    return [each for each in host.of(MessageSent) if each.exchange == exchange and each.is_response is response]
+
+
+# --- which messages, and what the octets are --------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FRAG-06", "FRAG-07", "FRAG-10", "FRAG-21", "FRAG-54")
+def test_large_messages_go_in_fragments_that_fit_a_packet_and_small_ones_whole() -> None:
+    pair = fragmenting(Udp(max_datagram=1252))
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    [request], [response] = sent(pair), sent(pair, response=True)
+    assert (request.fragments, response.fragments) == (9, 8)
+    assert {rung.transport for rung in pair.rungs()} == {"udp"}
+    packets = datagrams(pair)
+    assert max(len(each.data) for each in packets) <= 1280 - 20 - 8
+    assert len(packets) == 17
+    assert request.octets == sum(len(ike(each)) for each in packets if each.source[0] == A)
+    [received] = [each for each in pair.responder.of(MessageReceived) if each.exchange == "IKE_AUTH"]
+    assert (received.fragments, received.octets) == (9, request.octets)
+    assert received.payloads == request.payloads
+
+
+@pytest.mark.requirement("FRAG-09")
+def test_a_liveness_check_is_whole() -> None:
+    pair = fragmenting()
+    sa, _ = pair.establish()
+    pair.initiator.call(pair.initiator.endpoint.check_liveness, sa)
+    pair.run()
+    assert [each.fragments for each in sent(pair, "INFORMATIONAL")] == [0]
+    assert isinstance(decode_envelope(ike(datagrams(pair)[-1])).encrypted, Encrypted)
+
+
+@pytest.mark.requirement("FRAG-13", "FRAG-14", "FRAG-15", "FRAG-16", "FRAG-17", "FRAG-34")
+def test_the_octets_of_each_fragment() -> None:
+    pair = fragmenting()
+    pair.establish()
+    for source, flags in ((A, 0x08), (B, 0x20)):
+        found = fragments(datagrams(pair, source))
+        assert [each.number for _, each in found] == list(range(1, len(found) + 1))
+        assert {each.total for _, each in found} == {len(found)}
+        assert [each.inner_first for _, each in found] == [35 if source == A else 36] + [0] * (len(found) - 1)
+        assert len({(each.header.spi_i, each.header.spi_r, each.header.message_id) for each, _ in found}) == 1
+        assert {(each.header.exchange, each.header.flags) for each, _ in found} == {(Exchange.IKE_AUTH, flags)}
+        assert all(each.header.next_payload == 53 and not each.payloads for each, _ in found)
+        assert all(each.header.length == len(each.data) for each, _ in found)
+
+
+@pytest.mark.requirement("FRAG-05", "FRAG-03", "FRAG-02")
+@pytest.mark.parametrize(("ours", "theirs"), [("accept", "yes"), ("no", "yes"), ("yes", "no")])
+def test_without_agreement_or_against_our_own_will_none_is_sent(ours: str, theirs: str) -> None:
+    pair = fragmenting(
+        ours=Transports(policy=UdpOnly(), fragmentation=ours),  # type: ignore[arg-type]
+        theirs=Transports(fragmentation=theirs),  # type: ignore[arg-type]
+    )
+    pair.establish()
+    assert [each.fragments for each in sent(pair)] == [0]
+    assert [each.fragments for each in sent(pair, response=True)] == [8 if ours == "accept" else 0]
+    first, second = pair.rungs()[:2]
+    name = "N(IKEV2_FRAGMENTATION_SUPPORTED)"
+    assert (name in first.payloads) is (ours != "no")
+    assert (name in second.payloads) is (ours != "no" and theirs != "no")
+
+
+@pytest.mark.requirement("FRAG-01")
+def test_ike_sa_init_is_whole_however_large() -> None:
+    mine = psk_connection("initiator", transports=Transports(policy=UdpOnly(), fragment_size=576))
+    many = attrs.evolve(mine, proposals=mine.proposals * 3)
+    pair = Pair(many, psk_connection("responder", transports=Transports(fragment_size=576)))
+    pair.establish()
+    [first] = sent(pair, "IKE_SA_INIT")
+    assert first.octets > 576
+    assert first.fragments == 0
+
+
+@pytest.mark.requirement("FRAG-22")
+@pytest.mark.parametrize("size", [576, 1000, 1500, 9000])
+def test_a_path_that_is_known_sets_the_size(size: int) -> None:
+    known = Transports(policy=UdpOnly(), fragment_size=size)
+    pair = fragmenting(Udp(max_datagram=size - 28), ours=known, theirs=known)
+    pair.establish()
+    assert size - 60 < max(len(each.data) for each in datagrams(pair)) + 28 <= size
+
+
+@pytest.mark.requirement("FRAG-23", "FRAG-24", "FRAG-21")
+def test_sizes_count_the_headers_of_the_address_family_and_the_marker() -> None:
+    from ikecore.transport import DatagramPath, least_packet, packet_of, room_in, smaller_packet
+
+    four, six = ("192.0.2.1", 500), ("2001:db8::1", 500)
+    assert room_in(DatagramPath(four, four, False), 576) == 548
+    assert room_in(DatagramPath(four, four, True), 576) == 544
+    assert room_in(DatagramPath(six, six, True), 1280) == 1228
+    assert packet_of(DatagramPath(six, six, False), 1232) == 1280
+    assert (least_packet(DatagramPath(four, four, False)), least_packet(DatagramPath(six, six, False))) == (576, 1280)
+    steps = [1500]
+    while (smaller := smaller_packet(DatagramPath(four, four, True), steps[-1])) is not None:
+        steps.append(smaller)
+    assert steps == [1500, 1280, 576]
+    assert smaller_packet(DatagramPath(six, six, True), 1500) == 1280
+    assert smaller_packet(DatagramPath(six, six, True), 1280) is None
+    assert smaller_packet(DatagramPath(six, six, True), 600) is None
+
+
+# --- repeats ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FRAG-19", "FRAG-50", "FRAG-45")
+def test_a_repeat_is_all_fragments_again_to_the_octet() -> None:
+    pair = fragmenting()
+    Mangler(pair.network, source=A).drop(4)
+    pair.establish()
+    packets = [each.data for each in datagrams(pair, A)]
+    assert len(packets) == 18
+    assert packets[:9] == packets[9:]
+    assert [each.repeat for each in sent(pair)] == [False, True]
+    assert [each.repeat for each in sent(pair, response=True)] == [False]
+
+
+@pytest.mark.requirement("FRAG-49", "FRAG-48", "FRAG-50")
+def test_a_lost_fragment_of_the_response_costs_one_repeat_of_both() -> None:
+    pair = fragmenting()
+    Mangler(pair.network, source=B).drop(3)
+    pair.establish()
+    assert [each.repeat for each in sent(pair, response=True)] == [False, True]
+    octets = [ike(each) for each in datagrams(pair, B)]
+    assert octets[:8] == octets[8:16]
+
+
+@pytest.mark.requirement("FRAG-19")
+@given(lost=st.sets(st.integers(1, 40), max_size=25), seed=st.integers(0, 3))
+def test_whatever_is_lost_no_octets_are_sealed_twice_and_both_agree(lost: set[int], seed: int) -> None:
+    pair = fragmenting(Udp(jitter=0.03, duplication=0.1, reordering=0.1), seed=seed)
+    Mangler(pair.network).drop(*lost)
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    for source in (A, B):
+        octets = {ike(each) for each in datagrams(pair, source)}
+        ivs = [data[decode_envelope(data).body :][:8] for data in octets]
+        assert len(ivs) == len(set(ivs))
+
+
+# --- smaller, if nobody answers ---------------------------------------------------------------------------------------
+
+NARROW = Udp(max_datagram=576 - 28)
+
+
+@pytest.mark.requirement("FRAG-27", "FRAG-28", "FRAG-29", "FRAG-30", "FRAG-33", "FRAG-24")
+def test_fragments_that_stay_unanswered_get_smaller_and_more() -> None:
+    pair = fragmenting(NARROW)
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    assert [each.fragments for each in sent(pair)] == [9, 9, 9, 20]
+    [switch] = pair.initiator.of(TransportSwitched)
+    assert (switch.before, switch.after, switch.fragments) == ("udp", "udp", 20)
+    assert switch.reason == "3 transmissions unanswered: IKE fragments for packets of 576 octets"
+    assert switch.fragment_octets <= 548
+    totals = [each.total for _, each in fragments(datagrams(pair, A))]
+    assert totals == [9] * 27 + [20] * 20
+
+
+@pytest.mark.requirement("FRAG-25", "FRAG-10")
+def test_the_response_is_no_larger_than_what_the_request_came_in() -> None:
+    pair = fragmenting(NARROW)
+    pair.establish()
+    assert [each.fragments for each in sent(pair, response=True)] == [20]
+    small = Transports(policy=UdpOnly(), fragment_size=900)
+    pair = fragmenting(ours=small)
+    pair.establish()
+    assert max(len(each.data) for each in datagrams(pair, B)) <= 900 - 28
+
+
+@pytest.mark.requirement("FRAG-25")
+def test_a_response_already_given_is_made_smaller_where_only_smaller_packets_pass() -> None:
+    pair = fragmenting()
+    pair.network.between(B, A, udp=Udp(max_datagram=576 - 28))
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    totals = [each.total for _, each in fragments(datagrams(pair, B))]
+    assert set(totals) == {8, 20}
+    assert totals == sorted(totals)
+
+
+@pytest.mark.requirement("FRAG-30", "FRAG-31")
+def test_intervals_begin_anew_and_at_the_smallest_size_go_on_to_the_end() -> None:
+    limits = Limits(retransmit_tries=5)
+    pair = fragmenting(Udp(max_datagram=500), limits=limits)
+    pair.initiate()
+    pair.run()
+    failed = pair.initiator.one(IkeSaFailed)
+    assert "IKE_AUTH of" in str(failed.error)
+    assert "by UDP in IKE fragments, 8 transmissions, unanswered" in str(failed.error)
+    times = [rung.time for rung in pair.rungs() if rung.exchange == "IKE_AUTH"]
+    gaps = [round(later - sooner, 3) for sooner, later in itertools.pairwise(times)]
+    assert gaps == pytest.approx([1.0, 1.8, 3.24, 1.0, 1.8, 3.24, 5.832], abs=0.01)
+
+
+def test_a_whole_message_that_is_not_answered_is_tried_in_small_fragments_too() -> None:
+    """It fits the packets that most paths take, but not those that every path takes."""
+    many = psk_connection("initiator", transports=Transports(policy=UdpOnly()))
+    proposals = many.children[0].proposals * 4
+    many = attrs.evolve(many, children=(attrs.evolve(many.children[0], proposals=proposals),))
+    pair = Pair(many, udp=NARROW)
+    pair.establish()
+    [first, *rest] = sent(pair)
+    assert 544 < first.octets < 1250
+    assert [each.fragments for each in (first, *rest)] == [0, 0, 0, 2]
+
+
+@pytest.mark.requirement("FRAG-31")
+def test_a_size_from_the_configuration_is_not_made_smaller_than_that_of_every_path() -> None:
+    pair = fragmenting(
+        Udp(max_datagram=500), ours=Transports(policy=UdpOnly(), fragment_size=576), limits=Limits(retransmit_tries=5)
+    )
+    pair.initiate()
+    pair.run()
+    assert len(sent(pair)) == 5
+    assert pair.initiator.of(TransportSwitched) == []
+
+
+# --- one of the ways that a policy ranks ------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("FRAG-07", "TCP-60")
+def test_by_size_prefers_tcp_and_has_fragments_without() -> None:
+    pair = fragmenting(policy=BySize(), tcp=True)
+    pair.establish()
+    assert pair.initiator.one(IkeSaEstablished).transport == "tcp"
+    pair = fragmenting(policy=BySize())
+    pair.establish()
+    chosen = pair.initiator.of(TransportChosen)[1]
+    assert (chosen.transport, chosen.fragments, chosen.fragment_octets) == ("udp", 9, 1252)
+    assert "but the peer announced no TCP port; in IKE fragments, since one packet holds 1252 octets" in chosen.reason
+
+
+@pytest.mark.requirement("FRAG-11", "TCP-14", "TCP-75")
+@pytest.mark.parametrize("policy", [BySize(), WholeMission()], ids=str)
+def test_a_request_moves_from_tcp_to_fragments_and_stays_one_request(policy: Policy) -> None:
+    pair = fragmenting(
+        Udp(max_datagram=1252), tcp=Tcp(black_hole=True, window=10**6), ours=Transports(policy=policy, tcp_port=500)
+    )
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    by_tcp = [each for each in sent(pair) if each.transport == "tcp"]
+    by_udp = [each for each in sent(pair) if each.transport == "udp"]
+    assert {each.fragments for each in by_tcp} <= {0}
+    assert by_udp[0].fragments == 9
+    assert {each.message_id for each in sent(pair)} == {1}
+
+
+@pytest.mark.requirement("FRAG-11", "FRAG-42")
+def test_a_request_moves_from_fragments_to_tcp_whole() -> None:
+    pair = fragmenting(Udp(max_datagram=500), tcp=True, ours=Transports(policy=BySize(threshold=60_000)))
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    assert pair.initiator.one(IkeSaEstablished).transport == "tcp"
+    switches = pair.initiator.of(TransportSwitched)
+    assert [(each.before, each.after) for each in switches] == [("udp", "udp"), ("udp", "tcp")]
+    assert "UDP with IKE fragments failed" in switches[1].reason
+    assert [each.fragments for each in sent(pair)] == [9, 9, 9, 20, 20, 0]
+
+
+@pytest.mark.requirement("FRAG-07")
+def test_a_list_may_try_whole_datagrams_then_fragments_then_tcp() -> None:
+    steps = Fallback((Step("udp", 2.0), Step("fragments", 4.0), Step("tcp")))
+    ours = Transports(policy=steps, tcp_port=500)
+    pair = fragmenting(Udp(max_datagram=1252), tcp=True, ours=ours)
+    pair.establish()
+    assert [(each.transport, each.fragments) for each in sent(pair)] == [("udp", 0), ("udp", 0), ("udp", 9)]
+    [switch] = pair.initiator.of(TransportSwitched)
+    assert switch.reason.startswith("UDP failed; step 2 of 3; in IKE fragments")
+    pair = fragmenting(Udp(max_datagram=500), tcp=True, ours=ours)
+    pair.establish()
+    assert pair.initiator.one(IkeSaEstablished).transport == "tcp"
+
+
+def test_a_race_that_tcp_loses_goes_on_in_fragments() -> None:
+    pair = fragmenting(Udp(max_datagram=1252), tcp=Tcp(connect="silent"), ours=Transports(policy=Race(), tcp_port=500))
+    pair.establish()
+    assert [each.fragments for each in sent(pair)] == [9]
+
+
+@pytest.mark.requirement("FRAG-49", "TCP-15")
+def test_a_response_that_went_whole_over_tcp_is_repeated_in_fragments() -> None:
+    pair = fragmenting(tcp=True, ours=Transports(policy=BySize()))
+    responses = Mangler(pair.network, transport="tcp", source=B)
+    responses.drop(0)
+    pair.network.between(A, B, tcp=Tcp(reset_after=0.5))
+    sa = pair.initiate()
+    pair.run()
+    assert_agreement(pair, sa)
+    answers = sent(pair, response=True)
+    assert {each.transport for each in answers[1:]} <= {"udp", "tcp"}
+    assert len({each.message_id for each in answers}) == 1
