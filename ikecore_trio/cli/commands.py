@@ -120,6 +120,12 @@ def cli() -> None:
     "afterwards]",
 )
 @click.option(
+    "--fragmentation",
+    type=click.Choice(["yes", "no"]),
+    default=None,
+    help="IKE fragments (RFC 7383) for what is too large for one packet. [default: yes; with drops-fragments no first]",
+)
+@click.option(
     "--auth",
     type=click.Choice(["certificates", "psk-client"]),
     default="certificates",
@@ -132,6 +138,7 @@ def cli() -> None:
 def demo(
     network: Network,
     policy: str | None,
+    fragmentation: Literal["yes", "no"] | None,
     auth: Literal["certificates", "psk-client"],
     show_keys: bool,
     as_json: bool,
@@ -139,12 +146,19 @@ def demo(
     """Set up an IKE SA between two endpoints on this machine, and draw it.
 
     Needs no root and no configuration. A certificate chain with ML-DSA signatures is made, too large for any
-    datagram; IKE_SA_INIT goes over UDP, IKE_AUTH over TCP. The exit code is 0 if the outcome is the expected one,
+    packet; IKE_SA_INIT goes over UDP, IKE_AUTH over TCP. The exit code is 0 if the outcome is the expected one,
     which is a failure where a policy has no way through the network.
     """
     from .demo import run_demo
 
-    return run_demo(network=network, policy=policy, auth=auth, show_keys=show_keys, as_json=as_json)
+    return run_demo(
+        network=network,
+        policy=policy,
+        fragmentation=None if fragmentation is None else fragmentation == "yes",
+        auth=auth,
+        show_keys=show_keys,
+        as_json=as_json,
+    )
 
 
 @cli.command(epilog=EPILOG)

@@ -33,6 +33,7 @@ from ikecore.crypto import (
     ike_proposals,
 )
 from ikecore.sa import parse_selector
+from ikecore.transport import LEAST_PACKET
 from ikecore.wire import Proposal
 
 from .config_table import Table
@@ -45,6 +46,8 @@ __all__ = ["Settings", "read_settings"]
 
 DEFAULTS: Final = {"proposals": DEFAULT_IKE_PROPOSALS, "esp_proposals": DEFAULT_ESP_PROPOSALS}
 CHILD_MODES: Final = {"tunnel": "tunnel", "transport": "transport"}
+FRAGMENTATION: Final = {"yes": "yes", "accept": "accept", "force": "yes", "no": "no"}
+"""What "force" adds to "yes" elsewhere is for IKEv1."""
 SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
 
 IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
@@ -265,6 +268,8 @@ def read_transports(connection: Table) -> Transports:
     """Read the policy, as a word or as a table with more, and the port of the peer."""
     port = connection.number("remote_port", 1, 65535, 500)
     extra: dict[str, Any] = {"udp_port": port}
+    extra["fragmentation"] = connection.choice("fragmentation", FRAGMENTATION, "yes")
+    extra["fragment_size"] = connection.number("fragment_size", LEAST_PACKET, 65535, Transports().fragment_size)
     if isinstance(connection.peek("transports"), dict):
         table = connection.table("transports")
         if table is not None:

@@ -62,12 +62,13 @@ def run_demo(
     *,
     network: Network,
     policy: str | None,
+    fragmentation: bool | None,
     auth: Auth,
     show_keys: bool,
     as_json: bool,
 ) -> int:
     """Run what was asked for, print it, and return the exit code."""
-    scenarios = Scenario.of(network, policy)
+    scenarios = Scenario.of(network, policy, fragmentation)
     keys = key_logger(os.environ)
     peers = make_peers(auth)
     printer = Printer(peers, show_keys=show_keys, as_json=as_json)
@@ -131,7 +132,10 @@ class Demonstration:
             tcp = stack.enter_context(SilentPort()).port if self._scenario.network == "silent-tcp" else free_tcp_port()
             # Behind the relay the responder sees a NAT, and what its own port is called outside has to be configured;
             # so has a port that it does not listen on.
-            transports = Transports(announce_tcp=None if listening and loss is None else tcp)
+            transports = Transports(
+                announce_tcp=None if listening and loss is None else tcp,
+                fragmentation="yes" if self._scenario.fragmentation else "no",
+            )
             config = Config(connections=(self._peers.responder(transports),), limits=LIMITS, trace=True)
             listen = Listen(hosts=(HOST,), udp=0, udp_nat=0, tcp=tcp if listening else None)
             # A client that gave up answers nothing: there is no use in waiting for it.
@@ -159,6 +163,7 @@ class Demonstration:
             udp_port=udp,
             udp_nat_port=udp_nat,
             tcp_port=tcp if scenario.knows_tcp else None,
+            fragmentation="yes" if scenario.fragmentation else "no",
         )
         connection = self._peers.initiator(transports)
         config = Config(limits=LIMITS, trace=True)

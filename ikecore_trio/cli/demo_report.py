@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 from ikecore.errors import IkeError, PeerUnreachable
 from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished
@@ -18,6 +19,11 @@ from .reporting import event_dict, key_fields, sa_fields
 from .text import duration, printable
 
 __all__ = ["Printer"]
+
+FRAGMENTS: Final = {
+    True: "what is too large for one packet goes in IKE fragments (RFC 7383) where UDP carries it",
+    False: "no IKE fragments (RFC 7383): large messages go whole, and IP has to cut them up",
+}
 
 
 class Printer:
@@ -40,7 +46,7 @@ class Printer:
         policy = scenario.word
         if self._as_json:
             values = {"type": "Run", "number": number, "network": scenario.network, "policy": policy, "auth": auth}
-            put(json.dumps(values))
+            put(json.dumps({**values, "fragmentation": scenario.fragmentation}))
             return
         network = NETWORKS[scenario.network]
         pairs = [
@@ -49,8 +55,8 @@ class Printer:
             ("initiator", f"{CLIENT}, with {self._peers.client_words}"),
             ("responder", f"{GATEWAY}, with {self._peers.gateway_words}"),
         ]
-        if scenario.network == "drops-fragments":
-            pairs.insert(2, ("fragments", "no IKE fragments (RFC 7383): ikecore takes them, but sends none"))
+        if scenario.network == "drops-fragments" or not scenario.fragmentation:
+            pairs.insert(2, ("fragments", FRAGMENTS[scenario.fragmentation]))
         title = "Two endpoints in this process, on real sockets"
         if runs > 1:
             title += f": run {number} of {runs}"

@@ -29,7 +29,6 @@ NETWORKS: Final[Mapping[Network, str]] = {
 }
 UNREACHABLE: Final[frozenset[tuple[str, str]]] = frozenset(
     {
-        ("udp-only", "drops-fragments"),
         ("udp-only", "blocks-udp"),
         ("by-size", "blocks-udp"),
         ("tcp-only", "refuses-tcp"),
@@ -37,23 +36,27 @@ UNREACHABLE: Final[frozenset[tuple[str, str]]] = frozenset(
     }
 )
 """Policies with the networks where they have no way: of the port, by size hears over UDP only."""
+UNREACHABLE_WHOLE: Final[frozenset[tuple[str, str]]] = UNREACHABLE | {("udp-only", "drops-fragments")}
+"""The same without IKE fragments."""
 IMPATIENT: Final[Mapping[str, Policy]] = {
     "race": Race(patience=0.7),
     "fallback": Fallback((Step("udp", 0.7), Step("tcp"))),
 }
 """A demonstration waits less than a gateway would."""
-RUNS: Final[Mapping[Network, tuple[str, ...]]] = {
-    "drops-fragments": ("udp-only", "by-size"),
-    "blocks-udp": ("by-size", "race"),
+RUNS: Final[Mapping[Network, tuple[tuple[str, bool], ...]]] = {
+    "drops-fragments": (("udp-only", False), ("udp-only", True), ("by-size", True)),
+    "blocks-udp": (("by-size", True), ("race", True)),
 }
+"""Policies, with IKE fragments or without, that tell most about a network."""
 
 
 @attrs.frozen
 class Scenario:
-    """One run: a network and a policy."""
+    """One run: a network, a policy, and whether both sides use IKE fragments."""
 
     network: Network
     word: str
+    fragmentation: bool = True
 
     @property
     def policy(self) -> Policy:
@@ -68,9 +71,16 @@ class Scenario:
     @property
     def expected(self) -> Literal["established", "unreachable"]:
         """What should come of it."""
-        return "unreachable" if (self.word, self.network) in UNREACHABLE else "established"
+        without_way = UNREACHABLE if self.fragmentation else UNREACHABLE_WHOLE
+        return "unreachable" if (self.word, self.network) in without_way else "established"
 
     @classmethod
-    def of(cls, network: Network, word: str | None) -> list[Scenario]:
-        """Return the runs that show *network*, with one policy, or with those that tell most about it."""
-        return [cls(network, each) for each in ((word,) if word is not None else RUNS.get(network, ("by-size",)))]
+    def of(cls, network: Network, word: str | None, fragmentation: bool | None) -> list[Scenario]:
+        """Return the runs that show *network*, with one policy, or with those that tell most about it.
+
+        *fragmentation* goes for all of them if it is given.
+        """
+        runs = RUNS.get(network, (("by-size", True),)) if word is None else ((word, True),)
+        if fragmentation is not None:
+            runs = tuple((each, fragmentation) for each, _ in runs)
+        return [cls(network, each, pieces) for each, pieces in dict.fromkeys(runs)]

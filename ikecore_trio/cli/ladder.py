@@ -47,7 +47,10 @@ WIDEST: Final = 110
 
 @attrs.define
 class Step:
-    """One message. *rightwards* means from the left to the right. *lost* tells why it never arrived, if it did not."""
+    """One message. *rightwards* means from the left to the right. *lost* tells why it never arrived, if it did not.
+
+    *fragments* is the number of IKE fragments that it went in, 0 where it was whole; *missing* of them were lost.
+    """
 
     rightwards: bool
     title: str
@@ -57,6 +60,8 @@ class Step:
     payloads: tuple[str, ...]
     repeat: bool = False
     lost: str = ""
+    fragments: int = 0
+    missing: int = 0
 
 
 @record
@@ -115,24 +120,34 @@ def step_of(event: MessageSent | MessageReceived, left: Literal["us", "peer"]) -
         reason=event.reason if isinstance(event, MessageSent) else "",
         payloads=event.payloads,
         repeat=event.repeat,
+        fragments=event.fragments,
     )
 
 
 def mark_lost(steps: list[Step | Note], event: Lost) -> None:
-    """Mark the message that was lost: the latest one of its size that went that way, or what only its sender knows."""
+    """Mark the message that was lost: the latest one of its size that went that way, or what only its sender knows.
+
+    Of a message in fragments it is counted how many were lost.
+    """
     if event.sent is not None:
-        step = step_of(event.sent, "us" if event.rightwards else "peer")
+        step, before = step_of(event.sent, "us" if event.rightwards else "peer"), steps[-1] if steps else None
+        if isinstance(before, Step) and (before.title, before.repeat) == (step.title, step.repeat):
+            another = 0 < before.missing < before.fragments
+            step = before if another else step
+        if step is not before:
+            steps.append(step)
         step.lost = event.reason
-        steps.append(step)
+        step.missing += 1
         return
     for each in reversed(steps):
         if (
             isinstance(each, Step)
             and each.rightwards == event.rightwards
             and each.transport == "udp"
-            and each.octets in (event.octets, event.octets - MARKER)
+            and (each.missing < each.fragments or each.octets in (event.octets, event.octets - MARKER))
         ):
             each.lost = event.reason
+            each.missing += 1
             return
     steps.append(Note(f"a datagram of {size(event.octets)} was dropped: {event.reason}", "bad"))
 
@@ -152,9 +167,10 @@ def note_of(event: Output) -> Note | None:
             usable = "" if event.usable else f", which we do not use: {event.reason}"
             return Note(f"the peer announces IKE over TCP at port {event.port}{usable}")
         case TransportSwitched():
-            return Note(
-                f"{event.exchange} {event.message_id} moves from {event.before} to {event.after}: {event.reason}"
-            )
+            move = f"moves from {event.before} to {event.after}"
+            if event.before == event.after:
+                move = f"goes in {event.fragments} IKE fragments"
+            return Note(f"{event.exchange} {event.message_id} {move}: {event.reason}")
         case StreamChanged():
             return Note(f"TCP with {address_text(event.remote)} {event.state}: {printable(event.reason)}", "dim")
         case IkeSaEstablished():
@@ -230,14 +246,19 @@ MARKER: Final = 4
 def message_lines(step: Step, inner: int, strokes: Strokes, payloads: bool) -> Iterator[Line]:
     """Draw one message: what it is, its arrow, why it went this way, and what is in it."""
     title = step.title + (" (repeated)" if step.repeat else "")
-    transport = step.transport.upper()
-    octets = size(step.octets).rjust(14)
-    tail: Line = ((transport, step.transport), (octets, "size"))
+    transport, octets = step.transport.upper(), size(step.octets).rjust(14)
+    pieces = f" {step.fragments} fragments," if step.fragments else ""
     space = inner - 2 * INDENT - len(title) - len(transport) - len(octets)
+    beside = pieces if len(pieces) < space else ""
+    tail: Line = ((transport + beside, step.transport), (octets, "size"))
+    space -= len(beside)
     yield rails(((" " * INDENT, "frame"), (title, "head"), (" " * max(1, space), "frame"), *tail), inner, strokes)
     yield arrow(step, inner, strokes)
+    if pieces and not beside:
+        yield between(" " * INDENT + f"in {step.fragments} fragments", "note", inner, strokes)
     if step.lost:
-        for text in wrap(f"lost: {step.lost}", inner - 2 * INDENT):
+        some = f"{step.missing} of {step.fragments} fragments " if step.fragments else ""
+        for text in wrap(f"{some}lost: {step.lost}", inner - 2 * INDENT):
             yield between(" " * INDENT + text, "bad", inner, strokes)
     if step.repeat:
         return

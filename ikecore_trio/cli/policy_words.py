@@ -37,7 +37,9 @@ OPTIONS: Final[Mapping[str, str]] = {
     "discover": "race",
     "steps": "fallback",
 }
-STEP: Final = 'steps "udp" and "tcp", each once, with the seconds of patience behind it if wanted, as in "udp 3"'
+STEP: Final = (
+    'steps "udp", "fragments" and "tcp", each once, with the seconds of patience behind it if wanted, as in "udp 3"'
+)
 
 
 def policy_of(word: str, **options: Any) -> Policy:
@@ -69,7 +71,7 @@ def read_policy(table: Table) -> Policy:
 def step_of(text: str) -> Step:
     """Read one step of a fallback list. Raises ValueError for what is none."""
     transport, *rest = text.split()
-    if transport not in ("udp", "tcp") or len(rest) > 1:
+    if transport not in ("udp", "fragments", "tcp") or len(rest) > 1:
         raise ValueError(f"{text} is no step")
     if not rest:
         return Step(transport)  # type: ignore[arg-type]

@@ -89,10 +89,10 @@ def event_line(event: Output) -> str | None:
                 f"{short_transport(event.transport, event.reason)}"
             )
         case events.TransportSwitched():
-            return (
-                f"IKE SA {event.sa}: {event.exchange} {event.message_id} moves from {event.before} to {event.after}: "
-                f"{printable(event.reason)}"
-            )
+            move = f"moves from {event.before} to {event.after}"
+            if event.before == event.after:
+                move = f"goes in {event.fragments} IKE fragments"
+            return f"IKE SA {event.sa}: {event.exchange} {event.message_id} {move}: {printable(event.reason)}"
         case events.NatDetected():
             return (
                 f"IKE SA {event.sa}: NAT in front of us: {yes(event.local_behind_nat)}, "

@@ -106,7 +106,7 @@ def test_everything_about_a_connection(folder: Path) -> None:
     text = psk(
         connection='version = 2\nlocal_addrs = "192.0.2.1"\nremote_addrs = ["192.0.2.2", "gateway.example"]\n'
         'remote_port = 1500\nproposals = ["aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"]\nsend_cert = '
-        '"never"\n'
+        '"never"\nfragmentation = "accept"\nfragment_size = 1400\n'
         'transports = { policy = "by-size", threshold = 900, udp_nat_port = 14500, tcp_port = 10500, announce_tcp = 0, '
         'half_close = true, udp_start = "nat" }',
         children='[connections.office.children.net]\nlocal_ts = "10.1.0.0/16"\nremote_ts = ["10.2.0.0/16", '
@@ -121,6 +121,7 @@ def test_everything_about_a_connection(folder: Path) -> None:
     assert (transports.udp_port, transports.udp_nat_port, transports.tcp_port) == (1500, 14500, 10500)
     assert (transports.announce_tcp, transports.half_close, transports.udp_start) == (0, True, "nat")
     assert transports.policy == BySize(threshold=900)
+    assert (transports.fragmentation, transports.fragment_size) == ("accept", 1400)
     net, host = connection.children
     assert net.local_ts == (parse_selector("10.1.0.0/16"),)
     assert net.remote_ts == (parse_selector("10.2.0.0/16"), parse_selector("10.3.0.1[tcp/80]"))
@@ -155,10 +156,16 @@ def test_a_policy_in_one_word(folder: Path, word: str, policy: object) -> None:
         ('policy = "race", patience = 4', Race(4.0)),
         ('policy = "fallback", steps = ["tcp 3", "udp"]', Fallback((Step("tcp", 3.0), Step("udp")))),
         ('policy = "fallback", steps = "udp 0.5, tcp"', Fallback((Step("udp", 0.5), Step("tcp")))),
+        ('policy = "fallback", steps = "udp 3, fragments 6"', Fallback((Step("udp", 3.0), Step("fragments", 6.0)))),
     ],
 )
 def test_options_of_policies(folder: Path, words: str, policy: object) -> None:
     assert settings(folder, psk(f"transports = {{ {words} }}")).connections[0].transports.policy == policy
+
+
+@pytest.mark.parametrize(("word", "meaning"), [("yes", "yes"), ("accept", "accept"), ("force", "yes"), ("no", "no")])
+def test_the_words_for_fragmentation(folder: Path, word: str, meaning: str) -> None:
+    assert settings(folder, psk(f'fragmentation = "{word}"')).connections[0].transports.fragmentation == meaning
 
 
 def test_no_children_at_all(folder: Path) -> None:
@@ -232,6 +239,11 @@ def test_which_connection(folder: Path) -> None:
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
+    (
+        psk("fragment_size = 500"),
+        "connections.office.fragment_size: 500 is not allowed; allowed: an integer from 576 to",
+    ),
+    (psk("fragmentation = true"), "connections.office.fragmentation: true is not allowed; allowed: "),
     (psk("version = 1"), "connections.office.version: 1 is not allowed; allowed: 2"),
     (psk("verson = 2"), "connections.office.verson: unknown key; allowed: version, local_addrs, remote_addrs, "),
     (
@@ -273,15 +285,15 @@ MISTAKES = [
     ),
     (
         psk('transports = { policy = "fallback", steps = ["udp", "udp 3"] }'),
-        'connections.office.transports.steps: ["udp", "udp 3"] is not allowed; allowed: steps "udp" and "tcp", each',
+        'connections.office.transports.steps: ["udp", "udp 3"] is not allowed; allowed: steps "udp", "fragments"',
     ),
     (
         psk('transports = { policy = "fallback", steps = "udp 1e9" }'),
-        'connections.office.transports.steps: "udp 1e9" is not allowed; allowed: steps "udp" and "tcp"',
+        'connections.office.transports.steps: "udp 1e9" is not allowed; allowed: steps "udp", "fragments" and "tcp"',
     ),
     (
         psk('transports = { policy = "fallback", steps = "sctp" }'),
-        'connections.office.transports.steps: "sctp" is not allowed; allowed: steps "udp" and "tcp"',
+        'connections.office.transports.steps: "sctp" is not allowed; allowed: steps "udp", "fragments" and "tcp"',
     ),
     (psk("transports = { port = 3 }"), "connections.office.transports.port: unknown key; allowed: policy, "),
     (

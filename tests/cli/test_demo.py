@@ -13,11 +13,11 @@ import trio
 from ikecore_trio.cli.commands import cli
 from ikecore_trio.cli.demo import Demonstration, Outcome
 from ikecore_trio.cli.demo_peers import make_peers
-from ikecore_trio.cli.demo_scenario import NETWORKS, UNREACHABLE, Scenario
+from ikecore_trio.cli.demo_scenario import NETWORKS, UNREACHABLE, UNREACHABLE_WHOLE, Scenario
 from ikecore_trio.cli.key_table import read_key_table
 from ikecore_trio.cli.policy_words import POLICY_WORDS
 
-MESSAGE = re.compile(r"(\S+ (?:request|response) \d+)( \(repeated\))? +(UDP|TCP) +([\d,]+) octets?")
+MESSAGE = re.compile(r"(\S+ (?:request|response) \d+)( \(repeated\))? +(UDP|TCP)(?: \d+ fragments,)? +([\d,]+) octets?")
 
 
 def ladder(output: str) -> list[tuple[str, str, int]]:
@@ -83,12 +83,17 @@ def test_udp_only_on_a_clean_network(run: Any) -> None:
 def test_a_network_that_drops_fragments(run: Any) -> None:
     result = run("demo", "--network", "drops-fragments")
     assert result.exit_code == 0
-    first, second = result.stdout.split("run 2 of 2")
+    first, rest = result.stdout.split("run 2 of 3")
+    fragments, second = rest.split("run 3 of 3")
     assert "no IKE fragments (RFC 7383)" in first
     assert "lost: the relay drops datagrams above 1,280 octets" in first
     assert "PeerUnreachable: " in first
     assert "Outcome: unreachable, as expected" in first
     assert {transport for title, transport, _ in ladder(first) if title.startswith("IKE_AUTH")} == {"UDP"}
+    assert re.search(r"IKE_AUTH request 1 +UDP 9 fragments, 10,\d\d\d octets", fragments)
+    assert "in IKE fragments, since one packet holds 1248 octets" in " ".join(fragments.replace("│", " ").split())
+    assert {transport for _, transport, _ in ladder(fragments)} == {"UDP"}
+    assert "Outcome: established, as expected" in fragments
     assert "Outcome: established, as expected" in second
     assert {transport for title, transport, _ in ladder(second) if title.startswith("IKE_AUTH")} == {"TCP"}
 
@@ -104,11 +109,15 @@ def test_a_small_request_draws_a_large_response(run: Any) -> None:
 
 
 def test_the_large_response_is_what_gets_lost(run: Any) -> None:
-    result = run("demo", "--auth", "psk-client", "--network", "drops-fragments", "--policy", "udp-only")
+    options = ["--network", "drops-fragments", "--policy", "udp-only"]
+    result = run("demo", "--auth", "psk-client", *options, "--fragmentation", "no")
     assert result.exit_code == 0
     assert "Outcome: unreachable, as expected" in result.stdout
     lost = re.findall(r"(IKE_AUTH \w+) 1.*\n.*\n.*lost:", result.stdout)
     assert set(lost) == {"IKE_AUTH response"}
+    result = run("demo", "--auth", "psk-client", *options)
+    assert result.exit_code == 0
+    assert re.search(r"IKE_AUTH response 1 +UDP 8 fragments, +[\d,]+ octets", result.stdout)
 
 
 def choices(option: str) -> list[str]:
@@ -120,6 +129,7 @@ def test_every_policy_in_every_network() -> None:
     """All of them at once: each has sockets of its own."""
     peers = make_peers("certificates")
     scenarios = [Scenario(network, word) for network in NETWORKS for word in POLICY_WORDS]
+    scenarios += [Scenario("drops-fragments", word, fragmentation=False) for word in POLICY_WORDS]
     outcomes: dict[Scenario, Outcome] = {}
 
     async def show(scenario: Scenario) -> None:
@@ -132,8 +142,11 @@ def test_every_policy_in_every_network() -> None:
 
     trio.run(main)
     assert {each: outcomes[each].word for each in scenarios} == {each: each.expected for each in scenarios}
-    assert len(scenarios) == 36
-    assert {(each.word, each.network) for each in scenarios if each.expected == "unreachable"} == UNREACHABLE
+    assert len(scenarios) == 36 + 6
+    fails = [each for each in scenarios if each.expected == "unreachable"]
+    assert {(each.word, each.network) for each in fails if each.fragmentation} == UNREACHABLE
+    [whole] = [(each.word, each.network) for each in fails if not each.fragmentation]
+    assert {whole} == UNREACHABLE_WHOLE - UNREACHABLE
 
 
 def test_all_words_are_options() -> None:
@@ -186,6 +199,7 @@ def test_json(run: Any) -> None:
         "network": "clean",
         "policy": "by-size",
         "auth": "certificates",
+        "fragmentation": True,
     }
     assert found[-1]["type"] == "Outcome"
     assert (found[-1]["outcome"], found[-1]["expected"], found[-1]["error"]) == ("established", "established", None)
@@ -205,7 +219,8 @@ def test_json_with_keys(run: Any) -> None:
 
 
 def test_the_relay_tells_what_it_dropped(run: Any) -> None:
-    found = events(run("demo", "--json", "--network", "drops-fragments", "--policy", "udp-only").stdout)
+    options = ["--network", "drops-fragments", "--policy", "udp-only", "--fragmentation", "no"]
+    found = events(run("demo", "--json", *options).stdout)
     lost = [each for each in found if each["type"] == "Lost"]
     assert lost
     assert all(each["who"] == "relay" and each["octets"] > 1280 and each["rightwards"] for each in lost)

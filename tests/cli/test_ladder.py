@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ikecore.errors import AuthenticationFailed
@@ -14,6 +16,7 @@ from ikecore.events import (
     StreamChanged,
     TcpAnnounced,
     TransportChosen,
+    TransportSwitched,
 )
 from ikecore.outputs import Output, SaId, StreamId
 from ikecore_trio.cli.drawing import to_text
@@ -27,7 +30,7 @@ def sent(exchange: str, number: int, octets: int, transport: str = "udp", **fiel
     values = {"is_response": False, "repeat": False, "reason": "because", "payloads": ("SA", "KE"), **fields}
     return MessageSent(
         SA, exchange, number, values["is_response"], octets, transport, LEFT, RIGHT,  # type: ignore[arg-type]
-        values["repeat"], values["reason"], values["payloads"],  # type: ignore[arg-type]
+        values["repeat"], values["reason"], values["payloads"], values.get("fragments", 0),  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -145,6 +148,31 @@ def test_a_loss_without_a_message_is_told_all_the_same() -> None:
     assert steps_of([Lost(True, 5000, "too large")]) == [
         Note("a datagram of 5,000 octets was dropped: too large", "bad")
     ]
+
+
+def test_fragments_are_one_message() -> None:
+    event = sent("IKE_AUTH", 1, 3312, fragments=3)
+    assert "IKE_AUTH request 1        UDP 3 fragments,  3,312 octets  |" in drawn([event], 66)
+    narrow = drawn([sent("IKE_AUTH", 1, 53312, fragments=30, repeat=True)])
+    assert re.search(r"\(repeated\) +UDP 53,312 octets  \|\n", narrow)
+    assert "  |  in 30 fragments  " in narrow
+    switch = TransportSwitched(SA, "IKE_AUTH", 1, "udp", "udp", "3 transmissions unanswered", 20, 548)
+    [note] = steps_of([switch])
+    assert isinstance(note, Note)
+    assert note.text == "IKE_AUTH 1 goes in 20 IKE fragments: 3 transmissions unanswered"
+
+
+def test_of_a_message_in_fragments_it_is_counted_how_many_were_lost() -> None:
+    event = sent("IKE_AUTH", 1, 3312, fragments=3)
+    text = drawn([event, Lost(True, 1252, "too large"), Lost(True, 1252, "too large")])
+    assert "  |  2 of 3 fragments lost: too large " in text
+    [step] = steps_of([event, *[Lost(True, 1252, "too large")] * 3])
+    assert isinstance(step, Step)
+    assert step.missing == 3
+    response = sent("IKE_AUTH", 1, 3312, is_response=True, fragments=3)
+    again = sent("IKE_AUTH", 1, 3312, is_response=True, fragments=3, repeat=True)
+    losses = [Lost(False, 1252, "too large", each) for each in (response, response, again)]
+    assert [step.missing for step in steps_of(losses) if isinstance(step, Step)] == [2, 1]
 
 
 def test_failures_and_retries_are_told() -> None:
