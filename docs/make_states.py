@@ -39,12 +39,14 @@ def diagram(role: Role) -> str:
 def table(role: Role) -> str:
     """Return the rows of one role as a table."""
     lines = [
-        "| state | we may begin | the peer may begin | any other request of the peer |",
-        "|---|---|---|---|",
+        "| state | we may begin | the peer may begin | refused with TEMPORARY_FAILURE | other requests of the peer |",
+        "|---|---|---|---|---|",
     ]
     for state, row in _rows(role):
         other = "INVALID_SYNTAX, and the SA ends" if _refuses(state, role) else "dropped"
-        lines.append(f"| {state.value} | {_exchanges(row.ours)} | {_exchanges(row.theirs)} | {other} |")
+        lines.append(
+            f"| {state.value} | {_exchanges(row.ours)} | {_exchanges(row.theirs)} | {_exchanges(row.later)} | {other} |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -62,13 +64,15 @@ DOCS = {
     State.AUTHENTICATING: "the initiator has sent IKE_AUTH.",
     State.DECIDING: "the initiator has proved itself, and the responder's application decides.",
     State.ESTABLISHED: "both sides are authenticated.",
-    State.DELETING: "our Delete of the IKE SA is on its way.",
+    State.REKEYED: "another pair of SPIs has taken its place; one side will delete this one.",
+    State.DELETING: "our Delete of this IKE SA is on its way.",
     State.CLOSED: "nothing is left but the answer to a repeated request.",
 }
 INPUTS = {
     Input.INIT_ANSWERED: "an acceptable response came, and the keys are derived.",
     Input.AUTH_VERIFIED: "the peer's AUTH payload was verified, and whoever is asked has agreed.",
     Input.QUESTION_ASKED: "the connection wants the application's consent, and it was asked.",
+    Input.REPLACED: "a rekey, by either side, has made a new pair of SPIs, established from its beginning.",
     Input.DELETE_SENT: "we sent a Delete for the IKE SA.",
     Input.GONE: "it failed, was deleted by either side, or was given up.",
 }

@@ -279,6 +279,13 @@ class Connection:
             except ValueError:
                 raise LocalProtocolError(f"remote_addresses: {text!r} is no address or network") from None
 
+    def child(self, name: str | None = None) -> ChildConfig:
+        """Return the child of that name, the first one for None; LocalProtocolError if there is none."""
+        for child in self.children:
+            if name is None or child.name == name:
+                return child
+        raise LocalProtocolError(f"child: {self.name!r} has no child {name!r}")
+
     def admits(self, address: str) -> bool:
         """Tell whether a peer at *address* (an IP literal) may use this connection."""
         if not self.remote_addresses:

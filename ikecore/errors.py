@@ -30,6 +30,7 @@ __all__ = [
     "RemoteProtocolError",
     "Scope",
     "SessionClosed",
+    "Superseded",
     "TemporaryFailure",
     "TsUnacceptable",
     "UnsupportedCriticalPayload",
@@ -177,6 +178,13 @@ class FramingError(RemoteProtocolError):
 
 class InternalFailure(IkeError):
     """A bug of ikecore ended this SA; all others live. The event `InternalError` has the detail: please report it."""
+
+
+class Superseded(IkeError):
+    """What it was for is gone, because something newer has taken its place: not done, and no longer needed."""
+
+    def __init__(self, message: str = "a rekey of the IKE SA took its place") -> None:
+        super().__init__(message)
 
 
 class PeerUnreachable(IkeError):

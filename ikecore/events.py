@@ -103,7 +103,8 @@ class ChildSaEstablished(Event):
 
     *spi_in* is what the peer puts into packets to us, *spi_out* what we put into packets to it (4 octets each).
     *local_ts* and *remote_ts* are selectors in words ("10.0.0.0/24", "10.0.0.1-10.0.0.9 udp/53").
-    *udp_encapsulation* is true where a NAT was found, so that ESP has to travel in UDP (RFC 3948).
+    *udp_encapsulation* is true where a NAT was found, so that ESP has to travel in UDP (RFC 3948). *replaces* is the
+    Child SA that this one was made to replace, None for a new one; accept packets by both until that one is closed.
     """
 
     sa: SaId
@@ -117,6 +118,7 @@ class ChildSaEstablished(Event):
     local_ts: tuple[str, ...]
     remote_ts: tuple[str, ...]
     udp_encapsulation: bool
+    replaces: ChildId | None
     keys: ChildKeyMaterial = attrs.field(repr=False, eq=False, metadata={"secret": True})
 
     def export_keys(self) -> ChildKeyMaterial:
@@ -147,11 +149,12 @@ class ChildSaClosed(Event):
 
 @record
 class RequestCompleted(Event):
-    """The wish *request* was fulfilled."""
+    """The wish *request* was fulfilled. *child* is the Child SA that was wished for, or made by a rekey."""
 
     sa: SaId
     request: RequestId
     what: str
+    child: ChildId | None = None
 
 
 @record

@@ -22,6 +22,11 @@ def _is_count(limits: object, field: attrs.Attribute[Any], value: object) -> Non
         raise LocalProtocolError(f"{field.name}: {value!r} is no count; allowed are whole numbers from 0 on")
 
 
+def _is_window(limits: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, int) or not 1 <= value <= 256:
+        raise LocalProtocolError(f"{field.name}: {value!r} is no window; allowed are whole numbers from 1 to 256")
+
+
 def _is_positive(limits: object, field: attrs.Attribute[Any], value: float) -> None:
     if not value > 0:
         raise LocalProtocolError(f"{field.name}: {value!r} is too little; allowed is anything above 0")
@@ -64,6 +69,22 @@ class Limits:
     """Largest message on a stream for SPIs we know: one SK payload and the header."""
     queued_requests: int = _count(64)
     """Requests of one SA that wait for its window."""
+    window: int = attrs.field(default=1, validator=_is_window)
+    """Requests that the peer of an SA may have open at a time: each answer is kept until they cannot be repeated."""
+    requests_in_flight: int = attrs.field(default=8, validator=_is_window)
+    """Requests that we have open at a time, however large a window the peer announces."""
+    children: int = _count(64)
+    """Child SAs of one IKE SA; the peer is told NO_ADDITIONAL_SAS beyond it."""
+
+    # Rekeying.
+    generations: int = _count(4)
+    """Pairs of SPIs of one IKE SA: the current one and those that wait for their Delete."""
+    rekeyed_lifetime: float = _seconds(30.0)
+    """A pair of IKE SPIs, or a Child SA, that the peer replaced and does not delete, we delete after this."""
+    temporary_failure_wait: float = _seconds(5.0)
+    """The least time before a request is repeated that met TEMPORARY_FAILURE (RFC 7296 section 2.25); it doubles."""
+    temporary_failure_limit: float = _seconds(300.0)
+    """A peer that answers TEMPORARY_FAILURE for so long has lost track, and the IKE SA is closed."""
 
     # Fragments (RFC 7383 section 5).
     fragments: int = _count(256)

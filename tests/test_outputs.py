@@ -43,7 +43,19 @@ class Number(IntEnum):
 def child() -> ChildSaEstablished:
     keys = ChildKeyMaterial(SECRET, SECRET, SECRET, SECRET)
     return ChildSaEstablished(
-        SaId(1), ChildId(2), "web", "esp", "tunnel", b"\0\0\1\1", b"\0\0\2\2", "AES", ("10.0.0.0/8",), (), False, keys
+        SaId(1),
+        ChildId(2),
+        "web",
+        "esp",
+        "tunnel",
+        b"\0\0\1\1",
+        b"\0\0\2\2",
+        "AES",
+        ("10.0.0.0/8",),
+        (),
+        False,
+        None,
+        keys,
     )
 
 
@@ -75,6 +87,7 @@ def test_to_dict_is_json() -> None:
         "local_ts": ["10.0.0.0/8"],
         "remote_ts": [],
         "udp_encapsulation": False,
+        "replaces": None,
     }
     failed = IkeSaFailed(SaId(1), "c", "initiator", "IKE_AUTH", NoProposalChosen("none fits"), None)
     assert failed.to_dict()["error"] == "none fits"

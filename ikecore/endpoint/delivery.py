@@ -215,7 +215,7 @@ class Delivery:
             self.stream_down(sa, stream, now)
             return
         self._trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
-        if sa.connection.transports.half_close and request.last and not sa.ours.queue:
+        if sa.connection.transports.half_close and request.last and not sa.current.ours.queue:
             stream.half_close("the last request for now is sent")
         self._rearm(sa)
 
@@ -414,7 +414,7 @@ class Delivery:
         stream = self._streams.get(path.stream)
         if stream is None:
             return
-        stream.owed.discard((None if sa is None else sa.id, response.message_id))
+        stream.owed.discard((response.spi, response.message_id))
         self._streams.touched(stream)
         if stream.writable and stream.write(response.whole, now):
             self._trace_sent(sa, response, path, "where the request came from", is_response=True, repeat=repeat)

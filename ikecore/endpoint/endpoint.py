@@ -15,12 +15,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
-from ..config import Config, Connection
+from ..config import ChildConfig, Config, Connection
 from ..errors import InternalFailure, LocalProtocolError
 from ..events import InternalError
 from ..framing import DatagramKind, Framing, classify
 from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
-from ..sa import DeleteChild, DeleteIke, IkeSa, IkeSaView, Liveness, State, Timer, view_of
+from ..sa import (
+    ChildSa,
+    CreateChild,
+    DeleteChild,
+    DeleteIke,
+    IkeSa,
+    IkeSaView,
+    Liveness,
+    RekeyIke,
+    State,
+    Timer,
+    delete_overdue,
+    view_of,
+)
 from ..transport import DatagramPath, Local, Stream, packed_address
 from ..wire import Delete
 from ..wire.numbers import Protocol
@@ -199,6 +212,38 @@ class Endpoint:
         self._settle(now)
         return wish
 
+    def create_child(self, sa: SaId, child: ChildConfig | str | None = None, *, now: float) -> RequestId:
+        """Set up one more Child SA: of a configuration, or of a child of the connection by its name (None: the first).
+
+        Ends in `RequestCompleted`, which names the Child SA, or `RequestFailed`. While the peer cannot take it, it is
+        asked again for some minutes. Raises LocalProtocolError for a name that the connection does not have, or while
+        the SA is not established.
+        """
+        now = self._clamp(now)
+        found = self._sa(sa)
+        config = child if isinstance(child, ChildConfig) else found.connection.child(child)
+        wish = self._wish()
+        found.begin(CreateChild(found, config, wish), now)
+        self._settle(now)
+        return wish
+
+    def rekey(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
+        """Rekey an IKE SA, or one of its Child SAs: new keys, the same peer (RFC 7296 section 2.8).
+
+        Ends in `RequestCompleted`, also where the peer rekeys at the same time and its rekey remains. The IKE SA keeps
+        its handle; a Child SA gets a new one, named by the event `ChildSaEstablished` that says which it replaces.
+        Raises LocalProtocolError for a Child SA that does not exist, or while the SA is not established.
+        """
+        now = self._clamp(now)
+        found, wish = self._sa(sa), self._wish()
+        if child is None:
+            found.begin(RekeyIke(found, wish), now)
+        else:
+            old = _child(found, child)
+            found.begin(CreateChild(found, old.config, wish, replaces=old), now)
+        self._settle(now)
+        return wish
+
     def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
         """Delete an IKE SA, or one of its Child SAs, in order: `RequestCompleted` once the peer has answered.
 
@@ -212,10 +257,7 @@ class Endpoint:
 
     def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
         if child is not None:
-            known = sa.children.get(child)
-            if known is None:
-                raise LocalProtocolError(f"child: SA {sa.id} has no Child SA {child}")
-            sa.begin(DeleteChild(sa, known.spi_in, wish), now)
+            sa.begin(DeleteChild(sa, _child(sa, child), wish), now)
         elif sa.setting_up:
             exchange = DeleteIke(sa, wish)
             sa.fail(LocalProtocolError("given up by the application"), "us", now)
@@ -304,6 +346,8 @@ class Endpoint:
                 self._keeper.question_overdue(sa, now)
             elif timer is Timer.FORGET_INIT:
                 self._keeper.forget_init(sa)
+            elif timer is Timer.REKEYED:
+                delete_overdue(sa, now)
             else:
                 sa.expired(timer, now)
         self._keeper.schedule.arm(sa)
@@ -331,7 +375,7 @@ class Endpoint:
                 )
             except Exception as second:
                 self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))
-                sa.state = State.CLOSED
+                sa.current.state = State.CLOSED
                 self._keeper.uproot(sa)
 
     def _settle(self, now: float) -> None:
@@ -357,6 +401,13 @@ class Endpoint:
         if not self._keeper.streams.was_issued(stream):
             raise LocalProtocolError(f"stream: there never was a stream {stream}")
         return self._keeper.streams.get(stream)
+
+
+def _child(sa: IkeSa, child: ChildId) -> ChildSa:
+    found = sa.children.get(child)
+    if found is None:
+        raise LocalProtocolError(f"child: SA {sa.id} has no Child SA {child}")
+    return found
 
 
 def _check_address(address: Address, field: str, lowest: int = 1) -> None:

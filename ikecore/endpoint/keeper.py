@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar, cast
 
 from ..config import Config, Connection
 from ..crypto import CipherCache
@@ -14,6 +15,7 @@ from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..sa import (
     Attempt,
     FragmentBudget,
+    Generation,
     IkeSa,
     InitAttempt,
     Message,
@@ -37,6 +39,8 @@ from .streams import Streams
 from .tombstones import Tombstones
 
 __all__ = ["Keeper"]
+
+A = TypeVar("A")
 
 
 class Keeper:
@@ -152,22 +156,29 @@ class Keeper:
             self.by_init.pop(key, None)
 
     def remove(self, sa: IkeSa, now: float) -> None:
-        room = room_in(sa.path, sa.packet_size) if sa.path is not None and sa.may_fragment else None
-        self.tombstones.bury(sa.spi_local, sa.theirs.latest(), now, room)
+        for generation in sa.generations:
+            self.retire(sa, generation, now)
         self.uproot(sa)
+
+    def retire(self, sa: IkeSa, generation: Generation, now: float) -> None:
+        room = room_in(sa.path, sa.packet_size) if sa.path is not None and sa.may_fragment else None
+        self.tombstones.bury(generation.spi_local, generation.theirs.latest(), now, room)
+        self.release(generation.spi_local)
 
     def uproot(self, sa: IkeSa) -> None:
         """Take an SA out of every table."""
         self.sas.pop(sa.id, None)
         self._touched.pop(sa.id, None)
         self.schedule.forget(sa)
-        self.release(sa.spi_local)
+        for generation in sa.generations:
+            self.release(generation.spi_local)
         for spi in sa.attempts:
             self.release(spi)
         self._child_spis -= self._child_spis_of.pop(sa.id, set())
         self.forget_init(sa)
         self._settled_half_open(sa)
-        sa.fragments.clear()
+        for generation in sa.generations:
+            generation.fragments.clear()
         for handle in self.questions.of(sa.id):
             self.questions.close(handle)
             self.emit(QuestionClosed(handle, sa.id))
@@ -179,7 +190,7 @@ class Keeper:
 
     def authenticated(self, sa: IkeSa, path: Path) -> None:
         self._settled_half_open(sa)
-        sa.fragments.authenticated()
+        sa.current.fragments.authenticated()
         self._proved_stream(path)
 
     def _settled_half_open(self, sa: IkeSa) -> None:
@@ -328,9 +339,11 @@ class Keeper:
         sa = self.streams.owner(stream.id)
         self.streams.forget(stream)
         for key in stream.owed:
-            asker = self.sas.get(key[0]) if isinstance(key, tuple) else None
+            asker = self.by_spi.get(key[0]) if isinstance(key, tuple) else None
             if asker is not None and isinstance(key, tuple):
-                asker.theirs.not_wanted_on(key[1], stream.path)
+                for generation in asker.generations:
+                    if generation.spi_local == key[0]:
+                        generation.theirs.not_wanted_on(key[1], stream.path)
         if sa is not None and sa.alive:
             self.concerned = sa
             self.touched(sa)
@@ -351,18 +364,31 @@ class Keeper:
     def ask(
         self,
         sa: IkeSa,
-        make: Callable[[QuestionId, float], Question[bool]],
-        resume: Callable[[object, float], None],
+        make: Callable[[QuestionId, float], Question[A]],
+        wants: type[A] | tuple[type[A], ...],
+        refusal: A,
+        resume: Callable[[A, float], None],
         now: float,
     ) -> None:
         if len(self.questions) >= self.limits.questions:
             self.refused("question", ("", 0), "too many questions are open", now)
-            resume(False, now)
+            resume(refusal, now)
             return
-        handle = self.questions.ask(Open(sa.id, bool, resume))
         deadline = now + self.limits.question_timeout
-        sa.timers.set(Timer.QUESTION, deadline)
+        handle = self.questions.ask(
+            Open(sa.id, wants, refusal, cast(Callable[[object, float], None], resume), deadline)
+        )
+        self._watch_questions(sa)
         self.emit(make(handle, deadline))
+
+    def _watch_questions(self, sa: IkeSa) -> None:
+        """Wake when the first open question of *sa* is overdue."""
+        deadline = self.questions.deadline_of(sa.id)
+        if deadline is None:
+            sa.timers.clear(Timer.QUESTION)
+        else:
+            sa.timers.set(Timer.QUESTION, deadline)
+        self.touched(sa)
 
     def question_closed(self, handle: QuestionId, question: Open, value: object, now: float) -> None:
         """Go on with the answer."""
@@ -370,16 +396,15 @@ class Keeper:
         sa = self.sas.get(question.sa)
         if sa is not None and sa.alive:
             self.concerned = sa
-            sa.timers.clear(Timer.QUESTION)
-            self.touched(sa)
+            self._watch_questions(sa)
             question.resume(value, now)
 
     def question_overdue(self, sa: IkeSa, now: float) -> None:
         """Nobody answered: that is a refusal."""
         for handle in self.questions.of(sa.id):
-            question = self.questions.close(handle)
+            question = self.questions.overdue(handle, now)
             if question is not None:
-                self.question_closed(handle, question, False, now)
+                self.question_closed(handle, question, question.refusal, now)
 
     # --- after each input -------------------------------------------------------------------------------------------
 

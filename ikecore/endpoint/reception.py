@@ -81,20 +81,25 @@ class Reception:
             reason = None
         if reason is not None:
             self._drop(data, path, reason)
-        elif stream is not None and sa.theirs.is_in_progress(message_id) and not flags & RESPONSE:
-            stream.owed.add((sa.id, message_id))
+        elif stream is not None and not flags & RESPONSE:
+            generation = sa.generation(spi_i, spi_r)
+            if generation is not None and generation.theirs.is_in_progress(message_id):
+                stream.owed.add((generation.spi_local, message_id))
         keeper.concerned = None
 
     def _for_sa(
         self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, spi_r: bytes, flags: int, now: float
     ) -> str | None:
-        if (sa.role == "initiator") is bool(flags & INITIATOR):
-            return "our own Initiator flag"
         if sa.attempts:
+            if flags & INITIATOR:
+                return "our own Initiator flag"
             return self._init_response(sa, data, path, spi_i, now)
-        if (spi_i, spi_r) != (sa.spi_i, sa.spi_r):
+        generation = sa.generation(spi_i, spi_r)
+        if generation is None:
             return "the peer's SPI is another"
-        return message_received(sa, decode_envelope(data), path, now)
+        if (generation.role == "initiator") is bool(flags & INITIATOR):
+            return "our own Initiator flag"
+        return message_received(sa, generation, decode_envelope(data), path, now)
 
     def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:
         """An unprotected response: only on the exact path of its request (TCP-17)."""
@@ -121,7 +126,7 @@ class Reception:
         known = keeper.by_init.get((digest, path))
         if known is not None:
             keeper.concerned = known
-            stored = known.theirs.stored(0)
+            stored = known.current.theirs.stored(0)
             if stored is not None:
                 keeper.send_response(known, stored, [path], now)
             else:

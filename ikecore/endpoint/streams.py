@@ -198,11 +198,12 @@ class Streams:
 
     def drop_sa(self, sa: IkeSa) -> None:
         """The SA is gone: its connection is of no use, and what it owed to accepted ones will not come."""
-        for message_id, path in sa.theirs.undecided():
-            accepted = self._streams.get(path.stream) if isinstance(path, StreamPath) else None
-            if accepted is not None:
-                accepted.owed.discard((sa.id, message_id))
-                self.touched(accepted)
+        for generation in sa.generations:
+            for message_id, path in generation.theirs.undecided():
+                accepted = self._streams.get(path.stream) if isinstance(path, StreamPath) else None
+                if accepted is not None:
+                    accepted.owed.discard((generation.spi_local, message_id))
+                    self.touched(accepted)
         stream = self.of_sa(sa.id)
         if stream is not None:
             stream.awaited.clear()

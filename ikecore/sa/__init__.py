@@ -4,13 +4,16 @@ It never chooses a transport and never sees a socket.
 """
 
 from .child_sa import ChildSa, new_spi
+from .create_child_sa import CreateChild
 from .exchange import OurExchange
 from .fragments import FragmentBudget
+from .generation import Generation
 from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
 from .informational import DeleteChild, DeleteIke, Liveness
 from .receiving import message_received
+from .rekey_ike_sa import RekeyIke, delete_overdue
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
 from .selectors import parse_selector
 from .services import Attempt, Services
@@ -23,9 +26,11 @@ __all__ = [
     "Attempt",
     "ChildSa",
     "ChildSaView",
+    "CreateChild",
     "DeleteChild",
     "DeleteIke",
     "FragmentBudget",
+    "Generation",
     "IkeSa",
     "IkeSaView",
     "InitAttempt",
@@ -35,6 +40,7 @@ __all__ = [
     "OurExchange",
     "OutgoingRequest",
     "OutgoingResponse",
+    "RekeyIke",
     "Responder",
     "Services",
     "State",
@@ -42,6 +48,7 @@ __all__ = [
     "Verdict",
     "answer_init",
     "begin_auth",
+    "delete_overdue",
     "message_received",
     "new_spi",
     "parse_selector",

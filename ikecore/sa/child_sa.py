@@ -30,7 +30,7 @@ class ChildSa:
     """One established Child SA. SPIs are 4 octets; *spi_in* is ours."""
 
     id: ChildId
-    name: str
+    config: ChildConfig
     suite: ChildSuite
     spi_in: bytes
     spi_out: bytes
@@ -40,6 +40,12 @@ class ChildSa:
     keys: ChildKeys = attrs.field(repr=False)
     initiator: bool
     """We initiated the exchange that made it, so the first half of its keys protects what we send."""
+    heir: ChildSa | None = None
+    """The Child SA that was made to replace this one."""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
 
     def export_keys(self) -> ChildKeyMaterial:
         """Return the keys by our direction."""
@@ -48,7 +54,7 @@ class ChildSa:
             return ChildKeyMaterial(keys.encr_r, keys.integ_r, keys.encr_i, keys.integ_i)
         return ChildKeyMaterial(keys.encr_i, keys.integ_i, keys.encr_r, keys.integ_r)
 
-    def established(self, sa: SaId, udp_encapsulation: bool) -> ChildSaEstablished:
+    def established(self, sa: SaId, udp_encapsulation: bool, replaces: ChildId | None = None) -> ChildSaEstablished:
         """Return the event that hands this Child SA out."""
         return ChildSaEstablished(
             sa,
@@ -62,6 +68,7 @@ class ChildSa:
             tuple(in_words(selector) for selector in self.local_ts),
             tuple(in_words(selector) for selector in self.remote_ts),
             udp_encapsulation,
+            replaces,
             self.export_keys(),
         )
 
@@ -115,6 +122,7 @@ def choose(
     local: str,
     remote: str,
     with_group: bool,
+    group: int | None = None,
 ) -> tuple[ChildConfig, Agreed]:
     """As responder, find the first configured child that the offer fits, and narrow its selectors.
 
@@ -123,7 +131,9 @@ def choose(
     fits = False
     offered = [proposal for proposal in offered if usable(proposal.spi)]
     for config in children:
-        chosen = choose_proposal(offered, config.proposals, protocol=Protocol.ESP, spi_size=4, with_group=with_group)
+        chosen = choose_proposal(
+            offered, config.proposals, protocol=Protocol.ESP, spi_size=4, with_group=with_group, group=group
+        )
         if chosen is None:
             continue
         fits = True

@@ -1,21 +1,290 @@
-"""CREATE_CHILD_SA, the responder of the exchange: refused, as RFC 7296 section 1.3 allows.
+"""CREATE_CHILD_SA that makes or rekeys a Child SA, both roles (RFC 7296 sections 1.3.1, 1.3.3, 2.8.1, 2.17, 2.25.1).
 
-The SAs of this version have the one Child SA of IKE_AUTH. Whoever asks for more, or for a rekey, is told so with the
-notification made for it, and sets up a new IKE SA.
+The side that rekeyed a Child SA deletes the old one. Where both sides rekey the same one at once there are two new
+ones: the one with the lowest of the four nonces loses, and is deleted by the side that made it. That is why a rekey in
+flight remembers what the peer's rekey made meanwhile.
 """
 
 from __future__ import annotations
 
+import attrs
+
+from ..config import ChildConfig
+from ..crypto import KeyAgreement, child_suite, generate
+from ..errors import (
+    ChildSaNotFound,
+    IkeError,
+    InvalidKePayload,
+    InvalidSyntax,
+    NoProposalChosen,
+    TemporaryFailure,
+    TsUnacceptable,
+)
+from ..events import ChildSaFailed
+from ..outputs import RequestId
 from ..transport import Path
-from ..wire import Contents, Notification, Payload
-from ..wire.numbers import Notify
+from ..wire import Contents, KeyExchange, Nonce, Notification, Payload, SecurityAssociation
+from ..wire.numbers import Exchange, Ke, Notify
+from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
+from .child_sa import ChildSa
+from .exchange import OurExchange
 from .ike_sa import IkeSa
+from .incoming import Incoming
+from .informational import DeleteChild, DeleteSpi
+from .init_facts import check_nonce, groups_of
+from .persistence import Persistence
+from .refusals import refusal, wanted_group
+from .rekey_ike_sa import NONCE_OCTETS, answer_rekey_ike
 
-__all__ = ["answer_create_child_sa"]
+__all__ = ["CreateChild", "answer_create_child_sa"]
+
+REKEYED = "it was rekeyed"
+REDUNDANT = "both sides rekeyed the Child SA, and the other side's remains"
 
 
-def answer_create_child_sa(
-    sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float
-) -> list[Payload] | None:
-    """Refuse with NO_ADDITIONAL_SAS."""
-    return [Notification(Notify.NO_ADDITIONAL_SAS)]
+@attrs.define
+class RivalChild:
+    """What the peer's rekey of the same Child SA made while ours is under way, and the lower nonce of that exchange."""
+
+    child: ChildSa
+    lowest: bytes = attrs.field(repr=False)
+
+
+class CreateChild(OurExchange):
+    """Our request for a new Child SA, or for one that *replaces* another."""
+
+    exchange = int(Exchange.CREATE_CHILD_SA)
+    changes_children = True
+
+    def __init__(
+        self,
+        sa: IkeSa,
+        config: ChildConfig,
+        wish: RequestId | None = None,
+        *,
+        replaces: ChildSa | None = None,
+        group: int | None = None,
+        rounds: int = 0,
+    ) -> None:
+        self.sa = sa
+        self.config = config
+        self.wish = wish
+        self.replaces = replaces
+        self.group = _first_group(config, replaces) if group is None else group
+        self.rounds = rounds
+        self.persistence = Persistence()
+        self.rival: RivalChild | None = None
+        self.offer: ChildOffer | None = None
+        self.agreement: KeyAgreement | None = None
+        self.nonce = b""
+
+    def still_wanted(self, now: float) -> bool:
+        """A rekey is for a Child SA that still is there, and that nobody has replaced."""
+        old = self.replaces
+        if old is None or (old.id in self.sa.children and old.heir is None):
+            return True
+        if old.heir is not None:
+            self.sa.wish_done(self, old.heir.id)
+        else:
+            self.sa.wish_failed(self, ChildSaNotFound("the Child SA is gone"))
+        return False
+
+    def expected_octets(self) -> int:
+        return 500
+
+    def build(self, now: float) -> list[Payload]:
+        """Return [N(REKEY_SA)], notifications, SA, Ni, [KEi], TSi, TSr (RFC 7296 sections 1.3.1 and 1.3.3)."""
+        services, old = self.sa.services, self.replaces
+        self.offer = offer = ChildOffer(self.sa, self.config, with_group=True, replaces=old)
+        self.nonce = services.random(NONCE_OCTETS)
+        payloads: list[Payload] = []
+        if old is not None:
+            payloads.append(Notification(Notify.REKEY_SA, b"", old.suite.protocol, old.spi_in))
+        payloads += [*offer.notifications, SecurityAssociation(offer.proposals), Nonce(self.nonce)]
+        if self.group:
+            self.agreement = generate(self.group, services.random)
+            payloads.append(KeyExchange(self.agreement.group, self.agreement.public))
+        return [*payloads, *offer.selectors]
+
+    # --- the response -----------------------------------------------------------------------------------------------
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
+        """Take the Child SA, or find out what to do instead."""
+        if contents.shape == "refused":
+            self._refused(contents, now)
+            return
+        offer = self.offer
+        if contents.shape != "child" or offer is None:
+            raise InvalidSyntax("the response rekeys the IKE SA, the request was for a Child SA")
+        try:
+            child, lowest = self._made(contents, offer)
+        except (NoProposalChosen, TsUnacceptable) as error:
+            # The peer believes that it is there. The IKE SA is none the worse.
+            self.offer = None
+            self.sa.begin(DeleteSpi(self.sa, offer.spi_in), now)
+            self.failed(error, now)
+            return
+        self.offer = None
+        if self.replaces is not None:
+            self._settle(self.replaces, child, lowest, now)
+        self.sa.wish_done(self, child.id)
+
+    def _made(self, contents: Contents, offer: ChildOffer) -> tuple[ChildSa, bytes]:
+        nonce, exchange = contents.one(Nonce).data, contents.maybe(KeyExchange)
+        check_nonce(nonce, self.keys.suite.prf_key_length)
+        shared, group = b"", None
+        if self.agreement is not None and exchange is not None:
+            if exchange.group != self.agreement.group:
+                raise NoProposalChosen("the response is for another key exchange method than ours")
+            shared, group = self.agreement.shared(exchange.data), self.agreement.group
+        child = offer.accept(contents, self.keys, self.nonce, nonce, shared, group=group)
+        return child, min(self.nonce, nonce)
+
+    def _settle(self, old: ChildSa, made: ChildSa, lowest: bytes, now: float) -> None:
+        """Delete what has to go: the old one, or what we made, if the peer rekeyed it as well and ours loses."""
+        rival, children = self.rival, self.sa.children
+        if rival is not None and lowest < rival.lowest:
+            old.heir = rival.child
+            self.sa.begin(DeleteChild(self.sa, made, heirs=False, reason=REDUNDANT), now)
+        else:
+            old.heir = made
+            if rival is not None:
+                rival.child.heir = made
+            if old.id in children:
+                self.sa.begin(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
+
+    def _refused(self, contents: Contents, now: float) -> None:
+        error, group = refusal(contents), wanted_group(contents)
+        sa, old = self.sa, self.replaces
+        if group is not None:
+            limit = sa.services.limits.cookie_rounds
+            if group != self.group and group in groups_of(self.config.proposals) and self.rounds < limit:
+                self._again(group, now)
+                return
+        elif self.rival is None and isinstance(error, TemporaryFailure) and (old is None or old.id in sa.children):
+            self._withdraw()
+            sa.try_later(self, self.persistence, now)
+            return
+        elif self.rival is None and isinstance(error, ChildSaNotFound) and old is not None and old.id in sa.children:
+            # The peer has lost it, or we missed its Delete: what it carried is set up anew (RFC 7296 section 2.25).
+            sa.close_child(old, "the peer has no such Child SA", "peer")
+            wish, self.wish = self.wish, None
+            self._withdraw()
+            sa.begin(CreateChild(sa, self.config, wish), now)
+            return
+        self.failed(error, now)
+
+    def _again(self, group: int, now: float) -> None:
+        again = CreateChild(
+            self.sa, self.config, self.wish, replaces=self.replaces, group=group, rounds=self.rounds + 1
+        )
+        self.wish = None
+        again.rival = self.rival
+        self._withdraw()
+        self.sa.begin(again, now)
+
+    def failed(self, error: IkeError, now: float) -> None:
+        """There is no new Child SA of ours. If the peer's rekey made one meanwhile, that is as good."""
+        self._withdraw()
+        if self.rival is not None and self.sa.alive:
+            self.sa.wish_done(self, self.rival.child.id)
+            return
+        if self.sa.alive:
+            self.sa.services.emit(ChildSaFailed(self.sa.id, self.config.name, error))
+        self.sa.wish_failed(self, error)
+
+    def _withdraw(self) -> None:
+        if self.offer is not None:
+            self.offer.withdraw()
+            self.offer = None
+
+
+def _first_group(config: ChildConfig, replaces: ChildSa | None) -> int:
+    """Return the key exchange method to begin with: what the peer took last time, else our first; 0 is none at all."""
+    groups = groups_of(config.proposals)
+    if replaces is not None and replaces.suite.group in groups:
+        return replaces.suite.group or 0
+    return groups[0] if groups else 0
+
+
+# --- the side that answers ------------------------------------------------------------------------------------------
+
+
+def answer_create_child_sa(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
+    """Answer any of the three uses of the exchange. What cannot be done is refused; the IKE SA lives."""
+    try:
+        if asked.contents.shape == "rekey ike":
+            return answer_rekey_ike(sa, asked, now)
+        return _answer_child(sa, asked, now)
+    except ChildSaNotFound:
+        named = asked.contents.notifies(Notify.REKEY_SA)[0]
+        return [Notification(Notify.CHILD_SA_NOT_FOUND, b"", named.protocol, named.spi)]
+    except (NoProposalChosen, TsUnacceptable) as error:
+        if asked.contents.shape == "child":
+            sa.services.emit(ChildSaFailed(sa.id, "", error))
+        return [Notification(error.notify or 0, error.notify_data)]
+
+
+def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
+    contents, services, ours = asked.contents, sa.services, asked.generation.ours
+    if any(request.handler.alone for request in ours.unanswered.values()):
+        raise TemporaryFailure("we are rekeying the IKE SA")
+    if len(sa.children) >= services.limits.children:
+        return [Notification(Notify.NO_ADDITIONAL_SAS)]
+    old = _named(sa, asked)
+    exchange, ni = contents.maybe(KeyExchange), contents.one(Nonce).data
+    keys = asked.generation.need_keys()
+    check_nonce(ni, keys.suite.prf_key_length)
+    configs = sa.connection.children if old is None else (old.config,)
+    offered = None if exchange is None else exchange.group
+    config, agreed = agree(sa, configs, contents, group=offered, with_group=True)
+    wanted = child_suite(agreed.proposal).group
+    shared, between, nr = b"", [], services.random(NONCE_OCTETS)
+    if wanted is not None and wanted != Ke.NONE:
+        if exchange is None or exchange.group != wanted:
+            raise InvalidKePayload(wanted)
+        agreement = generate(wanted, services.random)
+        shared = agreement.shared(exchange.data)
+        between = [KeyExchange(agreement.group, agreement.public)]
+    mode = config.mode if old is None else old.mode
+    child = add_child(
+        sa,
+        config,
+        agreed,
+        keys,
+        (ni, nr, shared),
+        services.new_child_spi(sa),
+        agreed.proposal.spi,
+        contents.notify(Notify.USE_TRANSPORT_MODE) is not None and mode == "transport",
+        initiator=False,
+        replaces=old,
+    )
+    if old is not None:
+        _note_rival(sa, old, child, min(ni, nr))
+    return answer_payloads(child, agreed, [Nonce(nr), *between])
+
+
+def _named(sa: IkeSa, asked: Incoming) -> ChildSa | None:
+    """Return the Child SA that the request rekeys, None if it is for a new one.
+
+    Raises ChildSaNotFound, or TemporaryFailure where we are about to delete it (RFC 7296 section 2.25.1).
+    """
+    rekeys = asked.contents.notify(Notify.REKEY_SA)
+    if rekeys is None:
+        return None
+    for child in sa.children.values():
+        if child.spi_out == rekeys.spi and child.suite.protocol == rekeys.protocol:
+            break
+    else:
+        raise ChildSaNotFound("the request rekeys a Child SA that does not exist")
+    going = any(isinstance(each, DeleteChild) and each.child is child for each in sa.begun)
+    if going or child.heir is not None:
+        raise TemporaryFailure("the Child SA is being replaced or closed")
+    return child
+
+
+def _note_rival(sa: IkeSa, old: ChildSa, made: ChildSa, lowest: bytes) -> None:
+    """Tell our own rekey of the same Child SA, if it is under way, what the peer's has made."""
+    for request in [each for one in sa.generations for each in one.ours.unanswered.values()]:
+        if isinstance(request.handler, CreateChild) and request.handler.replaces is old:
+            request.handler.rival = RivalChild(made, lowest)

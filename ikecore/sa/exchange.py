@@ -2,35 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from ..errors import IkeError
 from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, Payload
+from .keys import SaKeys
 
 __all__ = ["OurExchange"]
 
 
-class OurExchange(Protocol):
+class OurExchange(ABC):
     """An exchange that we began, from the wish to its end; it holds what is only needed until then."""
 
     exchange: int
-    liveness: bool
+    liveness = False
     """It only asks whether the peer is there: over UDP even if a connection is open (the draft, section 3.1)."""
-    ends_sa: bool
-    """It deletes the IKE SA."""
-    wish: RequestId | None
+    ends_sa = False
+    """It deletes the IKE SA as the application knows it."""
+    alone = False
+    """It waits until nothing else is unanswered, and nothing else begins before it ends (RFC 7296 section 2.25)."""
+    changes_children = False
+    """It creates, rekeys or closes a Child SA: the IKE SA is not rekeyed meanwhile (RFC 7296 section 2.25.1)."""
+    wish: RequestId | None = None
     """The application's request that ends with it."""
+    keys: SaKeys
+    """Those of the pair of SPIs that it runs on; set before it is built."""
 
+    def still_wanted(self, now: float) -> bool:
+        """Tell, just before it is built, whether there still is anything to do. If not it has ended itself."""
+        return True
+
+    @abstractmethod
     def build(self, now: float) -> list[Payload]:
         """Return the request's payloads. Called once."""
 
+    @abstractmethod
     def expected_octets(self) -> int:
         """Estimate the size of the response."""
 
+    @abstractmethod
     def process(self, contents: Contents, path: Path, now: float) -> None:
         """Take the verified response. A RemoteProtocolError that it raises goes to `failed`."""
 
+    @abstractmethod
     def failed(self, error: IkeError, now: float) -> None:
         """There will be no good response."""

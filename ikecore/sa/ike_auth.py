@@ -8,7 +8,7 @@ to the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails lea
 from __future__ import annotations
 
 from ..config import ChildConfig, Connection
-from ..crypto import Identity, child_suite, derive_child_keys
+from ..crypto import Identity
 from ..errors import (
     AuthenticationFailed,
     IkeError,
@@ -17,7 +17,6 @@ from ..errors import (
     TsUnacceptable,
 )
 from ..events import AuthorizationNeeded, ChildSaFailed, IkeSaEstablished
-from ..outputs import RequestId
 from ..transport import Path
 from ..wire import (
     Authentication,
@@ -27,19 +26,18 @@ from ..wire import (
     IdentificationResponder,
     Notification,
     Payload,
-    Proposal,
     SecurityAssociation,
-    TrafficSelector,
-    TrafficSelectorsInitiator,
-    TrafficSelectorsResponder,
 )
 from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
-from .child_sa import Agreed, ChildSa, accept_answer, choose, offer, selectors_of
+from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
+from .exchange import OurExchange
 from .ike_sa import IkeSa
-from .informational import DeleteChild, Liveness
+from .incoming import Incoming
+from .informational import DeleteSpi, Liveness, note_window, window_notification
 from .init_facts import refusal_of, settle_facts, tell_facts, wanted_authorities
+from .keys import SaKeys
 from .states import Input
 from .timers import Timer
 
@@ -51,22 +49,16 @@ def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
     sa.begin(OurIkeAuth(sa, context), now)
 
 
-class OurIkeAuth:
+class OurIkeAuth(OurExchange):
     """The initiator's side: one request, one response."""
 
     exchange = int(Exchange.IKE_AUTH)
-    liveness = False
-    ends_sa = False
-    wish: RequestId | None = None
 
     def __init__(self, sa: IkeSa, context: AuthContext) -> None:
         self.sa = sa
         self.context = context
         self.child: ChildConfig | None = next(iter(sa.connection.children), None)
-        self.spi_in = b""
-        self.offered: tuple[Proposal, ...] = ()
-        self.ts_i: tuple[TrafficSelector, ...] = ()
-        self.ts_r: tuple[TrafficSelector, ...] = ()
+        self.offer: ChildOffer | None = None
 
     def expected_octets(self) -> int:
         return expected_auth_octets(self.sa.connection)
@@ -74,7 +66,7 @@ class OurIkeAuth:
     def build(self, now: float) -> list[Payload]:
         """Return IDi, [CERT], [CERTREQ], [IDr], AUTH, [SA, TSi, TSr] in the order of RFC 7296 section 1.2."""
         sa = self.sa
-        connection, keys = sa.connection, sa.need_keys()
+        connection, keys = sa.connection, self.keys
         identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
         certificates, auth = prove(connection, keys, self.context, identity.body)
         payloads: list[Payload] = [identity, *certificates]
@@ -86,26 +78,13 @@ class OurIkeAuth:
             payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
         payloads.append(auth)
         if self.child is not None:
-            payloads += self._offer_child(self.child)
+            self.offer = ChildOffer(sa, self.child)
+            payloads += self.offer.notifications
+            payloads.append(SecurityAssociation(self.offer.proposals))
+            payloads += self.offer.selectors
         else:
             payloads.append(Notification(Notify.CHILDLESS_IKEV2_SUPPORTED))
-        return payloads
-
-    def _offer_child(self, child: ChildConfig) -> list[Payload]:
-        sa = self.sa
-        self.spi_in = sa.services.new_child_spi(sa)
-        self.offered = offer(child, self.spi_in, with_group=False)
-        local, remote = sa.hosts
-        self.ts_i, self.ts_r = selectors_of(child, local, remote)
-        payloads: list[Payload] = []
-        if child.mode == "transport":
-            payloads.append(Notification(Notify.USE_TRANSPORT_MODE))
-        payloads += [
-            SecurityAssociation(self.offered),
-            TrafficSelectorsInitiator(self.ts_i),
-            TrafficSelectorsResponder(self.ts_r),
-        ]
-        return payloads
+        return [*payloads, *window_notification(sa, sa.current)]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
         """Verify the responder and take the Child SA. Raises AuthenticationFailed or the peer's refusal."""
@@ -126,8 +105,9 @@ class OurIkeAuth:
             # The peer holds the SA for established: tell it (RFC 7296 section 2.21.2), without waiting.
             sa.last_words([Notification(Notify.AUTHENTICATION_FAILED)], now)
             raise
-        sa.move(Input.AUTH_VERIFIED)
+        sa.current.move(Input.AUTH_VERIFIED)
         sa.timers.clear(Timer.ESTABLISH)
+        note_window(sa, sa.current, contents)
         announce(sa, path)
         self._take_child(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
@@ -140,34 +120,22 @@ class OurIkeAuth:
         wanted = sa.connection.remote_identity
         if wanted is not None and not identity.matches(wanted):
             raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
-        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services.utc)
+        check(sa.connection, self.keys, self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
 
     def _take_child(self, contents: Contents, now: float) -> None:
         """Take or refuse the Child SA of the response. The IKE SA lives either way (RFC 7296 section 1.2)."""
-        sa = self.sa
-        if self.child is None:
+        sa, offer, keys = self.sa, self.offer, self.keys
+        if offer is None:
             return
-        answer = contents.maybe(SecurityAssociation)
         try:
-            if answer is None:
-                error = contents.error()
-                raise child_error(0 if error is None else error.notify_type)
-            agreed = accept_answer(
-                self.offered,
-                self.ts_i,
-                self.ts_r,
-                answer.proposals,
-                contents.one(TrafficSelectorsInitiator).selectors,
-                contents.one(TrafficSelectorsResponder).selectors,
-            )
+            offer.accept(contents, keys, keys.ni, keys.nr)
         except RemoteProtocolError as failure:
-            sa.services.emit(ChildSaFailed(sa.id, self.child.name, failure))
-            if answer is not None:
-                sa.begin(DeleteChild(sa, self.spi_in), now)
-            return
-        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and self.child.mode == "transport"
-        add_child(sa, self.child, agreed, self.spi_in, agreed.proposal.spi, transport_mode, initiator=True)
+            sa.services.emit(ChildSaFailed(sa.id, offer.config.name, failure))
+            if contents.maybe(SecurityAssociation) is None:
+                offer.withdraw()
+            else:
+                sa.begin(DeleteSpi(sa, offer.spi_in), now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""
@@ -184,9 +152,9 @@ class Responder:
         self.context = context
         self.candidates = candidates
 
-    def answer(self, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+    def answer(self, asked: Incoming, now: float) -> list[Payload] | None:
         """Verify the request; return the response's payloads, or None while the application decides."""
-        sa = self.sa
+        sa, contents, path, keys = self.sa, asked.contents, asked.path, asked.generation.need_keys()
         if contents.shape not in ("authenticate", "authenticate childless"):
             raise AuthenticationFailed(f"the peer asks for EAP ({contents.shape}), which is not configured")
         payload = contents.one(IdentificationInitiator)
@@ -194,23 +162,21 @@ class Responder:
         self.context.authorities = wanted_authorities(contents)
         sa.connection = self._connection(identity, contents)
         settle_facts(sa)
-        check(sa.connection, sa.need_keys(), self.context, identity, payload.body, contents, sa.services.utc)
+        check(sa.connection, keys, self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
         sa.timers.clear(Timer.HALF_OPEN)
         sa.services.authenticated(sa, path)
         if not sa.connection.authorize:
-            return self._accept(contents, path, now)
-        sa.move(Input.QUESTION_ASKED)
-
-        def resume(verdict: object, then: float) -> None:
-            self._resume(bool(verdict), contents, message_id, path, then)
-
+            return self._accept(asked, now)
+        asked.generation.move(Input.QUESTION_ASKED)
         sa.services.ask(
             sa,
             lambda question, deadline: AuthorizationNeeded(
                 question, sa.id, deadline, sa.connection.name, str(identity), path.remote
             ),
-            resume,
+            bool,
+            False,
+            lambda welcome, then: self._resume(welcome, asked, then),
             now,
         )
         return None
@@ -237,62 +203,55 @@ class Responder:
             ),
         )
 
-    def _resume(self, welcome: bool, contents: Contents, message_id: int, path: Path, now: float) -> None:
+    def _resume(self, welcome: bool, asked: Incoming, now: float) -> None:
         sa = self.sa
         try:
             if not welcome:
                 raise AuthenticationFailed("the application refused the peer")
-            answer = self._accept(contents, path, now)
+            answer = self._accept(asked, now)
         except AuthenticationFailed as error:
-            sa.respond(Exchange.IKE_AUTH, message_id, [Notification(Notify.AUTHENTICATION_FAILED)], now)
+            sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
             sa.fail(error, "us", now)
             return
-        sa.respond(Exchange.IKE_AUTH, message_id, answer, now)
+        sa.respond(asked, answer, now)
 
-    def _accept(self, contents: Contents, path: Path, now: float) -> list[Payload]:
+    def _accept(self, asked: Incoming, now: float) -> list[Payload]:
         """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""
-        sa = self.sa
+        sa, path, keys = self.sa, asked.path, asked.generation.need_keys()
         connection = sa.connection
         identity = IdentificationResponder(connection.local_identity.id_type, connection.local_identity.data)
-        certificates, auth = prove(connection, sa.need_keys(), self.context, identity.body)
-        sa.move(Input.AUTH_VERIFIED)
+        certificates, auth = prove(connection, keys, self.context, identity.body)
+        asked.generation.move(Input.AUTH_VERIFIED)
         sa.timers.set(Timer.FORGET_INIT, now + sa.services.limits.half_open_lifetime)
         sa.transport, sa.transport_reason = path.transport, "the initiator chose it"
         sa.responder = None
+        note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
         announce(sa, path)
-        return [identity, *certificates, auth, *self._child(contents)]
+        window = window_notification(sa, asked.generation)
+        return [identity, *certificates, auth, *self._child(asked, keys), *window]
 
-    def _child(self, contents: Contents) -> list[Payload]:
-        sa = self.sa
-        asked = contents.maybe(SecurityAssociation)
-        if asked is None:
+    def _child(self, asked: Incoming, keys: SaKeys) -> list[Payload]:
+        sa, contents = self.sa, asked.contents
+        if contents.maybe(SecurityAssociation) is None:
             return []
-        local, remote = sa.hosts
         try:
-            config, agreed = choose(
-                sa.connection.children,
-                asked.proposals,
-                contents.one(TrafficSelectorsInitiator).selectors,
-                contents.one(TrafficSelectorsResponder).selectors,
-                local=local,
-                remote=remote,
-                with_group=False,
-            )
+            config, agreed = agree(sa, sa.connection.children, contents, with_group=False)
         except (NoProposalChosen, TsUnacceptable) as error:
             sa.services.emit(ChildSaFailed(sa.id, "", error))
             return [Notification(error.notify or Notify.NO_PROPOSAL_CHOSEN)]
-        spi_in = sa.services.new_child_spi(sa)
-        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and config.mode == "transport"
-        add_child(sa, config, agreed, spi_in, agreed.proposal.spi, transport_mode, initiator=False)
-        chosen = agreed.proposal
-        payloads: list[Payload] = [Notification(Notify.USE_TRANSPORT_MODE)] if transport_mode else []
-        return [
-            *payloads,
-            SecurityAssociation((Proposal(chosen.number, chosen.protocol, spi_in, chosen.transforms),)),
-            TrafficSelectorsInitiator(agreed.ts_i),
-            TrafficSelectorsResponder(agreed.ts_r),
-        ]
+        child = add_child(
+            sa,
+            config,
+            agreed,
+            keys,
+            (keys.ni, keys.nr, b""),
+            sa.services.new_child_spi(sa),
+            agreed.proposal.spi,
+            contents.notify(Notify.USE_TRANSPORT_MODE) is not None and config.mode == "transport",
+            initiator=False,
+        )
+        return answer_payloads(child, agreed)
 
 
 def needs_udp_mapping(sa: IkeSa) -> bool:
@@ -315,51 +274,11 @@ def announce(sa: IkeSa, path: Path) -> None:
             sa.role,
             str(sa.connection.local_identity),
             str(sa.peer_identity),
-            sa.spi_i,
-            sa.spi_r,
-            str(sa.need_keys().suite),
+            sa.current.spi_i,
+            sa.current.spi_r,
+            str(sa.current.need_keys().suite),
             sa.transport,
             sa.transport_reason,
             path.remote,
         )
     )
-
-
-def add_child(
-    sa: IkeSa,
-    config: ChildConfig,
-    agreed: Agreed,
-    spi_in: bytes,
-    spi_out: bytes,
-    transport_mode: bool,
-    *,
-    initiator: bool,
-) -> None:
-    """Derive the first Child SA's keys from the nonces of IKE_SA_INIT (RFC 7296 section 2.17), and hand it out."""
-    keys = sa.need_keys()
-    suite = child_suite(agreed.proposal)
-    material = derive_child_keys(suite, keys.suite.prf, keys.ike.sk_d, keys.ni, keys.nr)
-    local_ts, remote_ts = (agreed.ts_i, agreed.ts_r) if initiator else (agreed.ts_r, agreed.ts_i)
-    child = ChildSa(
-        sa.services.new_child_id(),
-        config.name,
-        suite,
-        spi_in,
-        spi_out,
-        local_ts,
-        remote_ts,
-        "transport" if transport_mode else "tunnel",
-        material,
-        initiator,
-    )
-    sa.children[child.id] = child
-    sa.services.emit(child.established(sa.id, sa.nat.any))
-
-
-def child_error(number: int) -> RemoteProtocolError:
-    """Turn the notification that stands in place of a Child SA into its error."""
-    if number == Notify.TS_UNACCEPTABLE:
-        return TsUnacceptable("the peer accepts none of our traffic selectors")
-    if number == Notify.NO_PROPOSAL_CHOSEN:
-        return NoProposalChosen("the peer accepts none of our ESP proposals")
-    return refusal_of(number)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import IkeError, LocalProtocolError, PeerUnreachable
+from ..errors import IkeError, LocalProtocolError, PeerUnreachable, TemporaryFailure
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
@@ -18,6 +18,7 @@ from ..events import (
     RequestCompleted,
     RequestFailed,
     Role,
+    SpisChanged,
     Transport,
 )
 from ..outputs import ChildId, SaId
@@ -26,13 +27,14 @@ from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
 from .exchange import OurExchange
-from .fragments import Fragments
-from .keys import SaKeys, Unsealed
+from .generation import Generation, Rival
+from .incoming import Incoming
+from .keys import Unsealed
+from .persistence import Persistence
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
-from .states import AUTHENTICATED, Input, State, may_begin, step
+from .states import Input, State
 from .timers import Timer, Timers
-from .window import RequestWindow, ResponseWindow
 
 __all__ = ["By", "IkeSa"]
 
@@ -47,27 +49,24 @@ class IkeSa:
         "attempts",
         "children",
         "connection",
+        "current",
         "facts",
         "fragmentation",
-        "fragments",
         "hosts",
         "id",
-        "keys",
         "lost_path",
         "nat",
-        "ours",
+        "others",
         "packet",
         "path",
         "peer_identity",
+        "postponed",
         "progress",
         "remotes",
         "responder",
+        "rival",
         "role",
         "services",
-        "spi_i",
-        "spi_r",
-        "state",
-        "theirs",
         "timers",
         "transport",
         "transport_reason",
@@ -78,13 +77,20 @@ class IkeSa:
         self.role = role
         self.connection = connection
         self.services = services
-        self.state = State.INITIATING if role == "initiator" else State.HALF_OPEN
-        self.spi_i = self.spi_r = bytes(8)
+        initiates = role == "initiator"
+        self.current = Generation(
+            role,
+            State.INITIATING if initiates else State.HALF_OPEN,
+            None if initiates else services.fragments_of_strangers,
+        )
+        self.others: list[Generation] = []
+        """Those that it replaced, until they are deleted, and while both sides rekey what may yet replace it."""
+        self.rival: Rival | None = None
+        """Among *others*: made by the peer's rekey, and it is not decided yet whether it or ours takes over."""
+        self.postponed: list[tuple[float, OurExchange]] = []
+        """Exchanges that begin at a later moment, because the peer could not take them now."""
         self.attempts: dict[bytes, Attempt] = {}
         """IKE_SA_INIT attempts that still listen, by their SPI."""
-        self.keys: SaKeys | None = None
-        self.ours = RequestWindow()
-        self.theirs = ResponseWindow()
         self.children: dict[ChildId, ChildSa] = {}
         self.remotes: list[str] = []
         """Addresses that may still be tried if IKE_SA_INIT fails."""
@@ -101,7 +107,6 @@ class IkeSa:
         """Both sides said in IKE_SA_INIT that they know RFC 7383."""
         self.packet: int | None = None
         """Octets of the IP packets that carry fragments on *path*, if that is known; less than was configured."""
-        self.fragments = Fragments(services.fragments_of_strangers if role == "responder" else None)
         self.timers = Timers()
         self.peer_identity: Identity | None = None
         self.transport: Transport = "udp"
@@ -114,16 +119,17 @@ class IkeSa:
     # --- what it is -------------------------------------------------------------------------------------------------
 
     @property
-    def spi_local(self) -> bytes:
-        return self.spi_i if self.role == "initiator" else self.spi_r
+    def state(self) -> State:
+        """Where it is in its life: the state of its current pair of SPIs."""
+        return self.current.state
 
     @property
     def alive(self) -> bool:
-        return self.state is not State.CLOSED
+        return self.current.state is not State.CLOSED
 
     @property
     def setting_up(self) -> bool:
-        return self.state not in AUTHENTICATED
+        return not self.current.authenticated
 
     @property
     def may_fragment(self) -> bool:
@@ -140,34 +146,65 @@ class IkeSa:
         if self.path is not None:
             self.packet = min(self.packet_size, max(octets, least_packet(self.path)))
 
-    def move(self, what: Input) -> None:
-        """Change the state as the table says."""
-        self.state = step(self.state, self.role, what)
+    @property
+    def generations(self) -> list[Generation]:
+        """Every pair of SPIs that it has, the current one first."""
+        return [self.current, *self.others]
+
+    def generation(self, spi_i: bytes, spi_r: bytes) -> Generation | None:
+        """Return that of a pair of SPIs, None if it has no such pair."""
+        for generation in self.generations:
+            if (generation.spi_i, generation.spi_r) == (spi_i, spi_r):
+                return generation
+        return None
 
     # --- what we begin ----------------------------------------------------------------------------------------------
 
-    def begin(self, exchange: OurExchange, now: float) -> None:
-        """Begin *exchange* as soon as the window has room; LocalProtocolError where the state forbids it."""
-        if not may_begin(self.state, self.role, exchange.exchange):
+    def begin(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
+        """Begin *exchange* as soon as the window has room; LocalProtocolError where the state forbids it.
+
+        It runs on the SPIs that are current when its turn comes, unless it is for a *generation* of its own.
+        """
+        target = self.current if generation is None else generation
+        if not target.may_begin(exchange.exchange):
             name = name_of(Exchange, exchange.exchange)
-            raise LocalProtocolError(f"{name}: not possible while the SA is {self.state.value}")
-        if len(self.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
-            raise LocalProtocolError(f"{len(self.ours.queue)} requests are waiting already")
-        self.ours.queue.append(exchange)
+            raise LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
+        if len(target.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
+            raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
+        target.ours.queue.append(exchange)
         self.pump(now)
 
-    def pump(self, now: float) -> None:
-        """Send waiting requests while the window has room."""
-        while self.ours.queue and self.ours.has_room and self.alive:
-            if self.ours.used_up:
-                self.fail(LocalProtocolError("the SA has used all its Message IDs"), "us", now)
-                return
-            exchange = self.ours.queue.popleft()
-            self._send(exchange, now)
+    def begin_later(self, exchange: OurExchange, when: float) -> None:
+        """Begin *exchange* at the moment *when*."""
+        self.postponed.append((when, exchange))
+        self.timers.set(Timer.POSTPONED, min(moment for moment, _ in self.postponed))
 
-    def _send(self, exchange: OurExchange, now: float) -> None:
-        keys = self.need_keys()
-        message_id = self.ours.take_id()
+    def try_later(self, exchange: OurExchange, persistence: Persistence, now: float) -> None:
+        """The peer cannot do it now. Ask again, or end the SA where that has gone on for too long."""
+        wait = persistence.wait(self.services.limits, self.services.random(2), now)
+        if wait is not None:
+            self.begin_later(exchange, now + wait)
+            return
+        error = TemporaryFailure("the peer has answered TEMPORARY_FAILURE for too long")
+        exchange.failed(error, now)
+        self.last_words([Delete(Protocol.IKE, ())], now)
+        self.close(str(error), "error", now, error)
+
+    def pump(self, now: float) -> None:
+        """Send waiting requests while the windows have room."""
+        for generation in self.generations:
+            while self.alive and generation.ours.queue:
+                if generation.ours.used_up and generation.ours.has_room:
+                    self.fail(LocalProtocolError("the SA has used all its Message IDs"), "us", now)
+                    return
+                exchange = generation.ours.take_next(now)
+                if exchange is None:
+                    break
+                self._send(generation, exchange, now)
+
+    def _send(self, generation: Generation, exchange: OurExchange, now: float) -> None:
+        keys = exchange.keys = generation.need_keys()
+        message_id = generation.ours.take_id()
         payloads = exchange.build(now)
         names = self.services.names_of(payloads)
         unsealed = Unsealed(keys, exchange.exchange, 0, message_id, *encode_payloads(payloads))
@@ -180,9 +217,9 @@ class IkeSa:
             handler=exchange,
             expected=exchange.expected_octets(),
             started=now,
-            last=not self.ours.queue,
+            last=not generation.ours.queue,
         )
-        self.ours.unanswered[message_id] = request
+        generation.ours.unanswered[message_id] = request
         try:
             request.seal()
         except LocalProtocolError as error:  # more than one payload can hold (TCP-04)
@@ -192,10 +229,11 @@ class IkeSa:
 
     def last_words(self, payloads: Sequence[Payload], now: float) -> None:
         """Send one INFORMATIONAL request and forget it: the SA is about to go, and nobody waits for the answer."""
-        keys, exchange = self.need_keys(), int(Exchange.INFORMATIONAL)
-        if self.ours.used_up:
+        generation, exchange = self.current, int(Exchange.INFORMATIONAL)
+        keys = generation.need_keys()
+        if generation.ours.used_up:
             return
-        message_id = self.ours.take_id()
+        message_id = generation.ours.take_id()
         names = self.services.names_of(payloads)
         unsealed = Unsealed(keys, exchange, 0, message_id, *encode_payloads(payloads))
         message = Message(exchange, message_id, unsealed.whole, names)
@@ -205,23 +243,32 @@ class IkeSa:
     def in_flight(self) -> list[OutgoingRequest]:
         """Every request that is not answered, IKE_SA_INIT attempts included."""
         opening = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
-        return [*opening, *self.ours.unanswered.values()]
+        if not self.others:
+            return [*opening, *self.current.ours.unanswered.values()]
+        return [*opening, *(each for one in self.generations for each in one.ours.unanswered.values())]
 
     def request_expired(self, request: OutgoingRequest, now: float) -> None:
         """Nobody answered *request* in any way that we know: the peer is gone (RFC 7296 section 2.4)."""
         what = name_of(Exchange, request.exchange)
+        for generation in self.others:
+            if request in generation.ours.unanswered.values():  # on SPIs that were replaced: the peer forgot them
+                self.drop_generation(generation, PeerUnreachable(f"no answer to {what}"), now)
+                return
         self.fail(PeerUnreachable(f"no answer to {what}", tuple(self.progress)), "silence", now)
 
     # --- what we answer ---------------------------------------------------------------------------------------------
 
-    def respond(self, exchange: int, message_id: int, payloads: Sequence[Payload], now: float) -> None:
+    def respond(self, asked: Incoming, payloads: Sequence[Payload], now: float) -> None:
         """Answer the peer's request on every path that it came by."""
-        keys = self.need_keys()
+        generation, exchange, message_id = asked.generation, asked.exchange, asked.message_id
+        keys = generation.need_keys()
         names = self.services.names_of(payloads)
         unsealed = Unsealed(keys, exchange, RESPONSE, message_id, *encode_payloads(payloads, is_response=True))
         fragment = unsealed.fragments if self.may_fragment else None
-        response = OutgoingResponse(exchange, message_id, unsealed.whole, names, fragment=fragment)
-        paths = self.theirs.answer(message_id, response)
+        response = OutgoingResponse(
+            exchange, message_id, unsealed.whole, names, fragment=fragment, spi=generation.spi_local
+        )
+        paths = generation.theirs.answer(message_id, response)
         try:
             response.seal()
         except LocalProtocolError as error:
@@ -248,13 +295,93 @@ class IkeSa:
         elif timer is Timer.HALF_OPEN:
             self.fail(PeerUnreachable("no IKE_AUTH came in time"), "silence", now)
         elif timer is Timer.FRAGMENTS:
-            self.fragments.expire(now)
-            if self.fragments.deadline is not None:
-                self.timers.set(Timer.FRAGMENTS, self.fragments.deadline)
+            for generation in self.generations:
+                generation.fragments.expire(now)
+            self.watch_fragments()
         elif timer is Timer.DELETE:
             if self.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
                 self.last_words([Delete(Protocol.IKE, ())], now)
             self.close("Delete was not answered", "us", now)
+        elif timer is Timer.POSTPONED:
+            self._begin_postponed(now)
+
+    def watch_fragments(self) -> None:
+        """Wake when the next incomplete message has waited long enough."""
+        deadline = min((each for one in self.generations if (each := one.fragments.deadline) is not None), default=None)
+        if deadline is None:
+            self.timers.clear(Timer.FRAGMENTS)
+        else:
+            self.timers.set(Timer.FRAGMENTS, deadline)
+
+    def _begin_postponed(self, now: float) -> None:
+        due = [exchange for when, exchange in self.postponed if when <= now]
+        self.postponed = [entry for entry in self.postponed if entry[0] > now]
+        if self.postponed:
+            self.timers.set(Timer.POSTPONED, min(when for when, _ in self.postponed))
+        for exchange in due:
+            try:
+                self.begin(exchange, now)
+            except LocalProtocolError as error:
+                exchange.failed(error, now)
+
+    # --- its pairs of SPIs ------------------------------------------------------------------------------------------
+
+    def replace(self, heir: Generation, reason: str, now: float) -> Generation:
+        """Make *heir* the current pair of SPIs; what waited for the old one goes on with it. Returns the old one."""
+        old, self.rival = self.current, None
+        if heir in self.others:
+            self.others.remove(heir)
+        self.others.append(old)
+        self.current = heir
+        heir.ours.queue.extend(old.ours.queue)
+        old.ours.queue.clear()
+        self.services.emit(SpisChanged(self.id, heir.spi_i, heir.spi_r, reason))
+        self.await_delete(old, now)
+        return old
+
+    def await_delete(self, generation: Generation, now: float) -> None:
+        """*generation* has no more use. Whose task it is deletes it; if it is the peer's, we wait for a while."""
+        generation.move(Input.REPLACED)
+        generation.delete_by = now + self.services.limits.rekeyed_lifetime
+        self._watch_replaced()
+
+    def _watch_replaced(self) -> None:
+        moments = [each.delete_by for each in self.others if each.delete_by is not None]
+        if moments:
+            self.timers.set(Timer.REKEYED, min(moments))
+        else:
+            self.timers.clear(Timer.REKEYED)
+
+    def overdue_generations(self, now: float) -> list[Generation]:
+        """Return the replaced pairs of SPIs that the peer should have deleted by now; each is returned once."""
+        found = [each for each in self.others if each.delete_by is not None and each.delete_by <= now]
+        for generation in found:
+            generation.delete_by = None
+        self._watch_replaced()
+        return [each for each in found if each.state is State.REKEYED]
+
+    def drop_generation(self, generation: Generation, error: IkeError, now: float) -> None:
+        """Forget a pair of SPIs that is not current, with what was unanswered on it."""
+        if generation not in self.others:
+            return
+        self.others.remove(generation)
+        if self.rival is not None and self.rival.generation is generation:
+            self.rival = None
+        self._watch_replaced()
+        self.services.retire(self, generation, now)
+        self._drop_requests(generation, error, now)
+        generation.move(Input.GONE)
+        generation.forget_keys()
+
+    def _drop_requests(self, generation: Generation, error: IkeError, now: float) -> None:
+        unanswered, generation.ours.unanswered = generation.ours.unanswered, {}
+        waiting = list(generation.ours.queue)
+        generation.ours.queue.clear()
+        for request in unanswered.values():
+            self.services.request_done(self, request, now)
+            request.handler.failed(error, now)
+        for exchange in waiting:
+            exchange.failed(error, now)
 
     # --- its end ----------------------------------------------------------------------------------------------------
 
@@ -285,40 +412,39 @@ class IkeSa:
     @property
     def delete_under_way(self) -> OurExchange | None:
         """Our Delete of this SA, waiting or sent."""
-        exchanges = [request.handler for request in self.ours.unanswered.values()] + list(self.ours.queue)
-        return next((each for each in exchanges if each.ends_sa), None)
+        return next((each for each in self.begun if each.ends_sa), None)
+
+    @property
+    def begun(self) -> list[OurExchange]:
+        """Every exchange of ours that has not ended, sent or waiting."""
+        found = [request.handler for one in self.generations for request in one.ours.unanswered.values()]
+        waiting = [exchange for one in self.generations for exchange in one.ours.queue]
+        return [*found, *waiting, *(exchange for _, exchange in self.postponed)]
 
     def _end(self, error: IkeError, now: float) -> None:
-        self.move(Input.GONE)
+        generations = self.generations
+        for generation in generations:
+            generation.move(Input.GONE)
         self.timers.clear_all()
-        unanswered, self.ours.unanswered = self.ours.unanswered, {}
-        waiting, self.ours.queue = list(self.ours.queue), type(self.ours.queue)()
-        for request in unanswered.values():
-            self.services.request_done(self, request, now)
-            request.handler.failed(error, now)
-        for exchange in waiting:
+        postponed, self.postponed = self.postponed, []
+        for generation in generations:
+            self._drop_requests(generation, error, now)
+        for _, exchange in postponed:
             exchange.failed(error, now)
         for attempt in list(self.attempts.values()):
             attempt.drop(now)
         self.services.remove(self, now)
-        if self.keys is not None:
-            self.keys.forget()
-            self.keys = None
+        for generation in generations:
+            generation.forget_keys()
 
     # --- wishes of the application ----------------------------------------------------------------------------------
 
-    def wish_done(self, exchange: OurExchange) -> None:
+    def wish_done(self, exchange: OurExchange, child: ChildId | None = None) -> None:
         if exchange.wish is not None:
             wish, exchange.wish = exchange.wish, None
-            self.services.emit(RequestCompleted(self.id, wish, name_of(Exchange, exchange.exchange)))
+            self.services.emit(RequestCompleted(self.id, wish, name_of(Exchange, exchange.exchange), child))
 
     def wish_failed(self, exchange: OurExchange, error: IkeError) -> None:
         if exchange.wish is not None:
             wish, exchange.wish = exchange.wish, None
             self.services.emit(RequestFailed(self.id, wish, name_of(Exchange, exchange.exchange), error))
-
-    def need_keys(self) -> SaKeys:
-        """Return the keys; only called where the state says that there are some."""
-        if self.keys is None:
-            raise LocalProtocolError("the SA has no keys yet")
-        return self.keys

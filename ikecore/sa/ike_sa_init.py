@@ -24,7 +24,6 @@ from ..crypto import (
 )
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
-from ..outputs import RequestId
 from ..transport import Choice, DatagramPath, Path, Way
 from ..wire import (
     CertificateRequest,
@@ -42,6 +41,7 @@ from ..wire import (
 from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, CertEncoding, Exchange, Ke, Notify, Protocol, name_of
 from .auth_context import AuthContext
 from .credentials import authority_hashes, check_can_prove
+from .exchange import OurExchange
 from .ike_sa import IkeSa
 from .init_facts import (
     check_nonce,
@@ -74,13 +74,10 @@ NONCE_OCTETS = 32
 """At least half the key of every PRF we offer (RFC 7296 section 2.10), and room to spare."""
 
 
-class InitAttempt:
+class InitAttempt(OurExchange):
     """One attempt of the initiator: an SPI, a nonce, a key pair, and one transport."""
 
     exchange = int(Exchange.IKE_SA_INIT)
-    liveness = False
-    ends_sa = False
-    wish: RequestId | None = None
 
     def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], then: AfterInit) -> None:
         self.sa = sa
@@ -253,11 +250,12 @@ class InitAttempt:
                 other.drop(now)
         self._retire(now)
         sa.timers.clear(Timer.INIT_ERROR)
-        sa.spi_i, sa.spi_r = self.spi_i, spi_r
-        sa.keys = SaKeys.make(
+        generation = sa.current
+        generation.spi_i, generation.spi_r = self.spi_i, spi_r
+        generation.keys = SaKeys.make(
             "initiator", (self.spi_i, spi_r), suite, (self.nonce, nonce), keys, services.ciphers, services.random
         )
-        sa.ours.next_id = 1
+        generation.ours.next_id = 1
         sa.nat = nat_facts(contents, self.spi_i, spi_r, path)
         sa.hosts = (path.local[0], path.remote[0])
         note_fragmentation(sa, contents)
@@ -265,12 +263,12 @@ class InitAttempt:
         if path.transport == "tcp":
             sa.facts.used_port = path.remote[1]
         if services.config.trace:
-            services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
-        services.emit(SpisChanged(sa.id, sa.spi_i, sa.spi_r, "IKE_SA_INIT was answered"))
+            services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
+        services.emit(SpisChanged(sa.id, self.spi_i, spi_r, "IKE_SA_INIT was answered"))
         tell_facts(sa)
         self._settle_path(path, now)
         sa.attempts.clear()
-        sa.move(Input.INIT_ANSWERED)
+        generation.move(Input.INIT_ANSWERED)
         context = AuthContext(
             ours=request.whole,
             theirs=envelope.data,
@@ -312,7 +310,7 @@ class InitAttempt:
         """Forget this attempt."""
         self._retire(now)
         self.sa.attempts.pop(self.spi_i, None)
-        if self.spi_i != self.sa.spi_i:
+        if self.spi_i != self.sa.current.spi_i:
             self.sa.services.release(self.spi_i)
 
     def failed(self, error: IkeError, now: float) -> None:
@@ -358,8 +356,9 @@ def answer_init(
     keys = derive_ike_keys(suite, shared, ni, nr, spi_i, spi_r)
 
     sa = make_sa(connection)
-    sa.spi_i, sa.spi_r = spi_i, spi_r
-    sa.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.ciphers, services.random)
+    generation = sa.current
+    generation.spi_i, generation.spi_r = spi_i, spi_r
+    generation.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.ciphers, services.random)
     sa.nat = nat_facts(contents, spi_i, bytes(8), path)
     sa.hosts = (path.local[0], path.remote[0])
     if isinstance(path, DatagramPath):
@@ -373,7 +372,7 @@ def answer_init(
     note_tcp(sa, contents, path)
     services.claim(spi_r, sa)
     if services.config.trace:
-        services.emit(IkeKeysDerived(sa.id, sa.keys.export()))
+        services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
 
     payloads = _answer_payloads(sa, chosen, agreement, nr, path)
     octets = encode_message(
@@ -384,9 +383,9 @@ def answer_init(
         message_id=0,
         payloads=payloads,
     )
-    response = OutgoingResponse(Exchange.IKE_SA_INIT, 0, lambda: octets, services.names_of(payloads))
-    sa.theirs.begin(0, digest, path)
-    services.send_response(sa, response, sa.theirs.answer(0, response), now)
+    response = OutgoingResponse(Exchange.IKE_SA_INIT, 0, lambda: octets, services.names_of(payloads), spi=spi_r)
+    generation.theirs.begin(0, digest, path)
+    services.send_response(sa, response, generation.theirs.answer(0, response), now)
     sa.timers.set(Timer.HALF_OPEN, now + services.limits.half_open_lifetime)
     return (
         sa,
@@ -427,7 +426,7 @@ def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: b
         SecurityAssociation((chosen,)),
         KeyExchange(agreement.group, agreement.public),
         Nonce(nr),
-        *nat_notifications(sa.spi_i, sa.spi_r, path),
+        *nat_notifications(sa.current.spi_i, sa.current.spi_r, path),
     ]
     authorities = authority_hashes(sa.connection)
     if authorities is not None:

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from ..errors import IkeError
+from collections.abc import Sequence
+
+from ..errors import IkeError, Superseded
 from ..outputs import RequestId
 from ..transport import Path
-from ..wire import Contents, Delete, Payload
+from ..wire import Contents, Delete, Notification, Payload
+from ..wire.notify_data import decode_window_size, encode_window_size
 from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
+from .exchange import OurExchange
+from .generation import Generation
 from .ike_sa import IkeSa
+from .incoming import Incoming
 from .states import Input
 
-__all__ = ["DeleteChild", "DeleteIke", "Liveness", "answer_informational"]
+__all__ = [
+    "DeleteChild",
+    "DeleteGeneration",
+    "DeleteIke",
+    "DeleteSpi",
+    "Liveness",
+    "WindowSize",
+    "answer_informational",
+    "note_window",
+    "window_notification",
+]
 
 SMALL_RESPONSE = 100
 """Octets of an empty protected response, about."""
 
 
-class Informational:
+class Informational(OurExchange):
     """What our INFORMATIONAL exchanges have in common."""
 
     exchange = int(Exchange.INFORMATIONAL)
-    liveness = False
-    ends_sa = False
 
     def __init__(self, sa: IkeSa, wish: RequestId | None = None) -> None:
         self.sa = sa
@@ -46,6 +60,37 @@ class Liveness(Informational):
 
     liveness = True
 
+    def failed(self, error: IkeError, now: float) -> None:
+        """Where the SPIs went and the SA did not, the peer has just shown that it is there."""
+        if self.sa.alive and self.keys is not self.sa.current.keys:
+            self.sa.wish_done(self)
+        else:
+            self.sa.wish_failed(self, error)
+
+
+class WindowSize(Informational):
+    """Tell the peer how many requests we keep at once (RFC 7296 section 2.3): every pair of SPIs begins with one."""
+
+    def build(self, now: float) -> list[Payload]:
+        return list(window_notification(self.sa, self.sa.current))
+
+
+def window_notification(sa: IkeSa, generation: Generation) -> Sequence[Payload]:
+    """Return what announces our window, if it is larger than 1, and widen it: from now on the peer may use it."""
+    size = sa.services.limits.window
+    if size <= 1:
+        return ()
+    generation.theirs.size = size
+    return (Notification(Notify.SET_WINDOW_SIZE, encode_window_size(size)),)
+
+
+def note_window(sa: IkeSa, generation: Generation, contents: Contents) -> None:
+    """Take down the peer's window: so many requests of ours it keeps. It never gets smaller (RFC 7296 section 2.3)."""
+    found = contents.notify(Notify.SET_WINDOW_SIZE)
+    size = None if found is None else decode_window_size(found.data)
+    if size is not None:
+        generation.ours.size = max(generation.ours.size, min(size, sa.services.limits.requests_in_flight))
+
 
 class DeleteIke(Informational):
     """Delete the IKE SA, and with it all its Child SAs (RFC 7296 section 1.4.1)."""
@@ -58,7 +103,7 @@ class DeleteIke(Informational):
         """Wished again while it was on its way."""
 
     def build(self, now: float) -> list[Payload]:
-        self.sa.move(Input.DELETE_SENT)
+        self.sa.current.move(Input.DELETE_SENT)
         return [Delete(Protocol.IKE, ())]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
@@ -76,41 +121,114 @@ class DeleteIke(Informational):
         self.more_wishes.clear()
 
 
-class DeleteChild(Informational):
-    """Delete one Child SA: our inbound SPI goes out, the peer's comes back (RFC 7296 section 1.4.1)."""
+class DeleteGeneration(Informational):
+    """Delete a pair of SPIs that was replaced; the SA goes on (RFC 7296 section 2.8)."""
 
-    def __init__(self, sa: IkeSa, spi_in: bytes, wish: RequestId | None = None) -> None:
-        super().__init__(sa, wish)
+    def __init__(self, sa: IkeSa, generation: Generation) -> None:
+        super().__init__(sa)
+        self.generation = generation
+
+    def build(self, now: float) -> list[Payload]:
+        self.generation.move(Input.DELETE_SENT)
+        return [Delete(Protocol.IKE, ())]
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
+        self.sa.drop_generation(self.generation, Superseded(), now)
+
+
+class DeleteSpi(Informational):
+    """Delete a Child SA that the peer made and we cannot take, by the inbound SPI that we offered for it."""
+
+    changes_children = True
+
+    def __init__(self, sa: IkeSa, spi_in: bytes) -> None:
+        super().__init__(sa)
         self.spi_in = spi_in
 
     def build(self, now: float) -> list[Payload]:
         return [Delete(Protocol.ESP, (self.spi_in,))]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
+        self.sa.services.release_child_spi(self.sa, self.spi_in)
+
+
+class DeleteChild(Informational):
+    """Delete one Child SA: our inbound SPI goes out, the peer's comes back (RFC 7296 section 1.4.1).
+
+    Wished for by the application it means the traffic, so whatever a rekey made of the Child SA meanwhile goes as well.
+    Without *heirs* it is the end of a rekey, and only the one that was replaced, or was one too many, goes.
+    """
+
+    changes_children = True
+
+    def __init__(
+        self, sa: IkeSa, child: ChildSa, wish: RequestId | None = None, *, heirs: bool = True, reason: str = ""
+    ) -> None:
+        super().__init__(sa, wish)
+        self.child = child
+        self.heirs = heirs
+        self.reason = reason or "we deleted it"
+        self.spis: tuple[bytes, ...] = ()
+
+    def _doomed(self) -> list[ChildSa]:
+        found, children = [], self.sa.children
+        child: ChildSa | None = self.child
+        while child is not None:
+            if child.id in children:
+                found.append(child)
+            child = child.heir if self.heirs else None
+        return found
+
+    def still_wanted(self, now: float) -> bool:
+        if self._doomed():
+            return True
+        self.sa.wish_done(self)
+        return False
+
+    def build(self, now: float) -> list[Payload]:
+        self.spis = tuple(child.spi_in for child in self._doomed())
+        return [Delete(Protocol.ESP, self.spis)]
+
+    def process(self, contents: Contents, path: Path, now: float) -> None:
         for child in list(self.sa.children.values()):
-            if child.spi_in == self.spi_in:
-                self.sa.close_child(child, "we deleted it", "us")
+            if child.spi_in in self.spis:
+                self.sa.close_child(child, self.reason, "us")
         self.sa.wish_done(self)
 
 
-def answer_informational(
-    sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float
-) -> list[Payload] | None:
+def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload] | None:
     """Answer a request; unknown content gets an empty response (RFC 7296 section 1.4)."""
+    contents = asked.contents
     if contents.notify(Notify.AUTHENTICATION_FAILED) is not None:
-        sa.respond(Exchange.INFORMATIONAL, message_id, [], now)
+        sa.respond(asked, [], now)
         sa.close("the peer could not authenticate us", "peer", now)
         return None
+    note_window(sa, asked.generation, contents)
     deletes = contents.all(Delete)
     if any(each.protocol == Protocol.IKE for each in deletes):
         # The answer is empty and comes first; then everything goes (RFC 7296 section 1.4.1).
-        sa.respond(Exchange.INFORMATIONAL, message_id, [], now)
-        sa.close("the peer deleted it", "peer", now)
+        sa.respond(asked, [], now)
+        _peer_deleted(sa, asked.generation, now)
         return None
     gone: list[bytes] = []
     for each in deletes:
         gone += _delete_children(sa, each)
     return [Delete(Protocol.ESP, tuple(gone))] if gone else []
+
+
+def _peer_deleted(sa: IkeSa, generation: Generation, now: float) -> None:
+    """The peer deleted a pair of SPIs: one that was replaced, or the current one and with it the SA.
+
+    While both sides rekey, a Delete of the old SPIs says that the peer is done and knows nothing of our own rekey: what
+    it made takes over, and ours is forgotten (RFC 7296 section 2.8.2).
+    """
+    if generation is sa.current and sa.rival is not None and sa.rival.generation in sa.others:
+        sa.replace(sa.rival.generation, "the peer rekeyed the IKE SA", now)
+    if generation is sa.current:
+        sa.close("the peer deleted it", "peer", now)
+    else:
+        sa.drop_generation(generation, Superseded(), now)
+        sa.pump(now)
 
 
 def _delete_children(sa: IkeSa, delete: Delete) -> list[bytes]:
@@ -120,7 +238,11 @@ def _delete_children(sa: IkeSa, delete: Delete) -> list[bytes]:
     know is not answered.
     """
     ours_going = {
-        request.handler.spi_in for request in sa.ours.unanswered.values() if isinstance(request.handler, DeleteChild)
+        spi
+        for generation in sa.generations
+        for request in generation.ours.unanswered.values()
+        if isinstance(request.handler, DeleteChild)
+        for spi in request.handler.spis
     }
     halves: list[bytes] = []
     named = set(delete.spis)

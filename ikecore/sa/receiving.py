@@ -10,29 +10,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
-from ..errors import InvalidSyntax, RemoteProtocolError
+from ..errors import InvalidSyntax, RemoteProtocolError, TemporaryFailure
 from ..events import MessageReceived
 from ..transport import DatagramPath, Path, packet_of
 from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
 from .create_child_sa import answer_create_child_sa
+from .generation import Generation
 from .ike_sa import IkeSa
+from .incoming import Incoming
 from .informational import answer_informational
-from .keys import SaKeys
 from .request import OutgoingRequest
 from .states import Verdict, verdict
-from .timers import Timer
 from .window import Glance
 
 __all__ = ["message_received"]
 
-Answerer = Callable[[IkeSa, Contents, int, Path, float], "list[Payload] | None"]
+Answerer = Callable[[IkeSa, Incoming, float], "list[Payload] | None"]
 """What answers an exchange of the peer: payloads of the response, or None while the application decides."""
+NOTHING = Contents("nothing", (), {})
 
 
-def message_received(sa: IkeSa, envelope: Envelope, path: Path, now: float) -> str | None:
-    """Take a protected message for *sa*. Returns why it had no effect, None if it had one."""
-    if sa.keys is None:
+def message_received(sa: IkeSa, generation: Generation, envelope: Envelope, path: Path, now: float) -> str | None:
+    """Take a protected message for a pair of SPIs of *sa*. Returns why it had no effect, None if it had one."""
+    if generation.keys is None:
         return "no keys yet"
     if envelope.encrypted is None:
         return "not protected"
@@ -40,50 +41,50 @@ def message_received(sa: IkeSa, envelope: Envelope, path: Path, now: float) -> s
     if fragment is not None and not sa.fragmentation:
         return "a fragment, and fragmentation was not negotiated"
     if envelope.header.flags & RESPONSE:
-        return _response_received(sa, sa.keys, envelope, fragment, path, now)
-    return _request_received(sa, sa.keys, envelope, fragment, path, now)
+        return _response_received(sa, generation, envelope, fragment, path, now)
+    return _request_received(sa, generation, envelope, fragment, path, now)
 
 
 def _response_received(
-    sa: IkeSa, keys: SaKeys, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
+    sa: IkeSa, generation: Generation, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
 ) -> str | None:
     header = envelope.header
-    request = sa.ours.unanswered.get(header.message_id)
+    request = generation.ours.unanswered.get(header.message_id)
     if request is None or request.exchange != header.exchange:
         return "response to nothing we asked"
     if path.transport == "tcp" and not request.sent_on(path):
         return "response on a stream that did not carry the request"
-    opened = _joined(sa, envelope, fragment, _opened(keys, envelope), now)
+    opened = _joined(sa, generation, envelope, fragment, _opened(generation, envelope), now)
     if opened is not None:
-        _process(sa, request, *opened, path, now)
+        _process(sa, generation, request, *opened, path, now)
     return None
 
 
 def _request_received(
-    sa: IkeSa, keys: SaKeys, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
+    sa: IkeSa, generation: Generation, envelope: Envelope, fragment: EncryptedFragment | None, path: Path, now: float
 ) -> str | None:
     header, digest = envelope.header, hashlib.sha256(envelope.data).digest()
-    glance = sa.theirs.glance(header.message_id, digest)
+    glance = generation.theirs.glance(header.message_id, digest)
     if glance is Glance.REPEAT:
-        return _repeat(sa, header.message_id, path, now)
+        return _repeat(sa, generation, header.message_id, path, now)
     if glance in (Glance.FORGOTTEN, Glance.AHEAD):
         return f"Message ID is {glance.value}"
     others = glance in (Glance.PERHAPS_REPEAT, Glance.IN_PROGRESS_OTHERWISE)
     if others and fragment is not None and fragment.number > 1:
         return "a fragment of a request that is there already, and not the first"
     if glance is Glance.IN_PROGRESS:
-        return _wanted_there_too(sa, header.message_id, path)
-    plaintext = _opened(keys, envelope)
+        return _wanted_there_too(generation, header.message_id, path)
+    plaintext = _opened(generation, envelope)
     _note_packets(sa, envelope, fragment, path)
     # The same request in another form: whole where it was in fragments, or the other way, or in smaller ones.
     if glance is Glance.IN_PROGRESS_OTHERWISE:
-        return _wanted_there_too(sa, header.message_id, path)
+        return _wanted_there_too(generation, header.message_id, path)
     if glance is Glance.PERHAPS_REPEAT:
-        return _repeat(sa, header.message_id, path, now)
-    what = verdict(sa.state, sa.role, header.exchange)
+        return _repeat(sa, generation, header.message_id, path, now)
+    what = verdict(generation.state, generation.role, header.exchange)
     if what is Verdict.DROP:
-        return f"{name_of(Exchange, header.exchange)} while {sa.state.value}"
-    opened = _joined(sa, envelope, fragment, plaintext, now)
+        return f"{name_of(Exchange, header.exchange)} while {generation.state.value}"
+    opened = _joined(sa, generation, envelope, fragment, plaintext, now)
     if opened is None:
         return None
     envelope, plaintext = opened
@@ -91,16 +92,16 @@ def _request_received(
         # The first fragment says what the message is, and may say something else than the last one to come. It was let
         # in when it came, but the state may have moved since.
         digest = hashlib.sha256(envelope.data).digest()
-        what = verdict(sa.state, sa.role, envelope.header.exchange)
+        what = verdict(generation.state, generation.role, envelope.header.exchange)
         if what is Verdict.DROP:
-            return f"{name_of(Exchange, envelope.header.exchange)} while {sa.state.value}"
-    sa.theirs.begin(header.message_id, digest, path)
-    _answer(sa, envelope, plaintext, path, now, refuse=what is Verdict.REFUSE)
+            return f"{name_of(Exchange, envelope.header.exchange)} while {generation.state.value}"
+    generation.theirs.begin(header.message_id, digest, path)
+    _answer(sa, generation, envelope, plaintext, path, now, what)
     return None
 
 
-def _wanted_there_too(sa: IkeSa, message_id: int, path: Path) -> str | None:
-    return None if sa.theirs.also_wanted_on(message_id, path) else "a request in progress, by too many paths"
+def _wanted_there_too(generation: Generation, message_id: int, path: Path) -> str | None:
+    return None if generation.theirs.also_wanted_on(message_id, path) else "a request in progress, by too many paths"
 
 
 def _note_packets(sa: IkeSa, envelope: Envelope, fragment: EncryptedFragment | None, path: Path) -> None:
@@ -109,8 +110,8 @@ def _note_packets(sa: IkeSa, envelope: Envelope, fragment: EncryptedFragment | N
         sa.smaller_packets(packet_of(path, envelope.header.length))
 
 
-def _repeat(sa: IkeSa, message_id: int, path: Path, now: float) -> str | None:
-    response = sa.theirs.stored(message_id)
+def _repeat(sa: IkeSa, generation: Generation, message_id: int, path: Path, now: float) -> str | None:
+    response = generation.theirs.stored(message_id)
     if response is None:
         return "response forgotten"
     sa.services.send_response(sa, response, [path], now)
@@ -119,6 +120,7 @@ def _repeat(sa: IkeSa, message_id: int, path: Path, now: float) -> str | None:
 
 def _joined(
     sa: IkeSa,
+    generation: Generation,
     envelope: Envelope,
     fragment: EncryptedFragment | None,
     plaintext: bytes | InvalidSyntax,
@@ -126,53 +128,59 @@ def _joined(
 ) -> tuple[Envelope, bytes | InvalidSyntax] | None:
     """Return the message with its inner payloads; None while fragments of it are missing."""
     if fragment is None or isinstance(plaintext, InvalidSyntax):
-        sa.fragments.forget(envelope.header.is_response, envelope.header.message_id)
+        generation.fragments.forget(envelope.header.is_response, envelope.header.message_id)
         return envelope, plaintext
     try:
-        whole = sa.fragments.add(envelope, fragment, plaintext, sa.services.limits, now)
+        whole = generation.fragments.add(envelope, fragment, plaintext, sa.services.limits, now)
     except InvalidSyntax as error:
         return envelope, error
-    deadline = sa.fragments.deadline
-    if deadline is None:
-        sa.timers.clear(Timer.FRAGMENTS)
-    else:
-        sa.timers.set(Timer.FRAGMENTS, deadline)
+    sa.watch_fragments()
     return whole
 
 
-def _opened(keys: SaKeys, envelope: Envelope) -> bytes | InvalidSyntax:
+def _opened(generation: Generation, envelope: Envelope) -> bytes | InvalidSyntax:
     """Return the inner payloads, or what is wrong with a padding that the ICV vouches for: the peer's own fault."""
     try:
-        return keys.open(envelope)
+        return generation.need_keys().open(envelope)
     except InvalidSyntax as error:
         return error
 
 
 def _answer(
-    sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax, path: Path, now: float, *, refuse: bool
+    sa: IkeSa,
+    generation: Generation,
+    envelope: Envelope,
+    plaintext: bytes | InvalidSyntax,
+    path: Path,
+    now: float,
+    what: Verdict,
 ) -> None:
-    """Let the exchange answer, or answer in its place where the request is at fault."""
+    """Let the exchange answer, or answer in its place where the request is at fault or comes at the wrong time."""
     header = envelope.header
+    asked = Incoming(generation, header.exchange, header.message_id, NOTHING, path)
     _path_proved(sa, path, now)
     try:
         payloads = _parse(sa, envelope, plaintext)
         _trace_received(sa, envelope, payloads, path)
-        if refuse:
-            name = name_of(Exchange, header.exchange)
-            raise InvalidSyntax(f"{name} has no place while the SA is {sa.state.value}")
-        contents = match(header.exchange, False, payloads)
-        answer = ANSWERERS[header.exchange](sa, contents, header.message_id, path, now)
+        name = name_of(Exchange, header.exchange)
+        if what is Verdict.REFUSE:
+            raise InvalidSyntax(f"{name} has no place while the SA is {generation.state.value}")
+        asked.contents = match(header.exchange, False, payloads)
+        if what is Verdict.LATER:
+            raise TemporaryFailure(f"{name} while the SA is {generation.state.value}")
+        answer = ANSWERERS[header.exchange](sa, asked, now)
     except RemoteProtocolError as error:
-        sa.respond(header.exchange, header.message_id, _error_payloads(error), now)
+        sa.respond(asked, _error_payloads(error), now)
         if error.scope == "ike" or sa.setting_up:
             sa.fail(error, "error", now)
         return
     if answer is not None:
-        sa.respond(header.exchange, header.message_id, answer, now)
+        sa.respond(asked, answer, now)
 
 
 def _process(
     sa: IkeSa,
+    generation: Generation,
     request: OutgoingRequest,
     envelope: Envelope,
     plaintext: bytes | InvalidSyntax,
@@ -181,7 +189,7 @@ def _process(
 ) -> None:
     """Take the response to *request*; a malformed one ends the SA (RFC 7296 section 2.21.3)."""
     _path_proved(sa, path, now)
-    del sa.ours.unanswered[request.message_id]
+    del generation.ours.unanswered[request.message_id]
     sa.services.request_done(sa, request, now)
     if path.transport == "udp" and request.in_fragments and request.packet is not None:
         sa.smaller_packets(request.packet)
@@ -252,10 +260,10 @@ def _error_payloads(error: RemoteProtocolError) -> list[Payload]:
     return [] if error.notify is None else [Notification(error.notify, error.notify_data)]
 
 
-def _answer_ike_auth(sa: IkeSa, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+def _answer_ike_auth(sa: IkeSa, asked: Incoming, now: float) -> list[Payload] | None:
     if sa.responder is None:
         raise InvalidSyntax("IKE_AUTH is over")
-    return sa.responder.answer(contents, message_id, path, now)
+    return sa.responder.answer(asked, now)
 
 
 ANSWERERS: Mapping[int, Answerer] = {

@@ -194,9 +194,12 @@ class OutgoingRequest(Message):
 
 
 class OutgoingResponse(Message):
-    """Our response, kept to be repeated. *resent* maps a stream or a UDP source to the moment of its last copy."""
+    """Our response, kept to be repeated. *resent* maps a stream or a UDP source to the moment of its last copy.
 
-    __slots__ = ("resent",)
+    *spi* is our own of the IKE SA that it belongs to, empty where there is none.
+    """
+
+    __slots__ = ("resent", "spi")
 
     def __init__(
         self,
@@ -206,8 +209,10 @@ class OutgoingResponse(Message):
         names: tuple[str, ...],
         *,
         fragment: Fragmenter | None = None,
+        spi: bytes = b"",
     ) -> None:
         super().__init__(exchange, message_id, seal, names, fragment=fragment)
+        self.spi = spi
         self.resent: dict[object, float] = {}
 
 

@@ -19,12 +19,16 @@ from ..outputs import Address, ChildId, Output, QuestionId
 from ..transport import DatagramPath, Path, Way
 from ..wire import Contents, Envelope, Payload
 from .fragments import FragmentBudget
+from .generation import Generation
+from .incoming import Incoming
 from .request import Message, OutgoingRequest, OutgoingResponse
 
 __all__ = ["Attempt", "AuthResponder", "Services"]
 
 S = TypeVar("S", contravariant=True)
 """The SA."""
+A = TypeVar("A")
+"""The answer to a question."""
 
 
 class Attempt(Protocol):
@@ -49,7 +53,7 @@ class Attempt(Protocol):
 class AuthResponder(Protocol):
     """What waits for the IKE_AUTH request of a half-open SA."""
 
-    def answer(self, contents: Contents, message_id: int, path: Path, now: float) -> list[Payload] | None:
+    def answer(self, asked: Incoming, now: float) -> list[Payload] | None:
         """Return the payloads of the response, or None while the application decides."""
 
 
@@ -108,11 +112,16 @@ class Services(Protocol[S]):
     def ask(
         self,
         sa: S,
-        make: Callable[[QuestionId, float], Question[bool]],
-        resume: Callable[[object, float], None],
+        make: Callable[[QuestionId, float], Question[A]],
+        wants: type[A] | tuple[type[A], ...],
+        refusal: A,
+        resume: Callable[[A, float], None],
         now: float,
     ) -> None:
-        """Put a question to the application; *resume* gets the answer, or False when time is up."""
+        """Put a question to the application whose answer is of the type *wants*.
+
+        *resume* gets the answer, or *refusal* when time is up. An SA may have several open questions.
+        """
 
     def attempt_failed(self, sa: S, attempt: Attempt, now: float) -> bool:
         """Begin another IKE_SA_INIT attempt in place of *attempt*, if there is any way left. False if not."""
@@ -125,6 +134,9 @@ class Services(Protocol[S]):
 
     def proved(self, sa: S, path: Path) -> None:
         """Note that a fresh, authenticated message of *sa* came by *path*."""
+
+    def retire(self, sa: S, generation: Generation, now: float) -> None:
+        """Stop routing messages for a pair of SPIs of *sa* that is gone; its last answer is kept for a while."""
 
     def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""

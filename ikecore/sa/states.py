@@ -1,5 +1,8 @@
 """The life of an IKE SA on one screen: which exchange may happen in which state, in which role, and what comes next.
 
+The states are those of one pair of SPIs (`Generation`): a rekey makes a new one, established from its beginning, and
+the old one goes its own way to the end.
+
 The table below is the only place that knows. A row holds, for one state and one original role, the exchanges that we
 may begin (*ours*), those that the peer may begin (*theirs*), and the state that each input leads to. What is not in the
 table is refused: our own wish with `LocalProtocolError`, the peer's request as `Verdict` says. The diagram in docs/ is
@@ -38,8 +41,10 @@ class State(enum.Enum):
     """The initiator of IKE_AUTH has proved itself; the responder's application decides."""
     ESTABLISHED = "established"
     """Both sides are authenticated."""
+    REKEYED = "rekeyed"
+    """Another pair of SPIs has taken its place; one side will delete this one."""
     DELETING = "deleting"
-    """Our Delete of the IKE SA is on its way."""
+    """Our Delete of this IKE SA is on its way."""
     CLOSED = "closed"
     """Nothing is left but the answer to a repeated request."""
 
@@ -50,6 +55,7 @@ class Input(enum.Enum):
     INIT_ANSWERED = "IKE_SA_INIT answered"
     AUTH_VERIFIED = "AUTH verified"
     QUESTION_ASKED = "application asked"
+    REPLACED = "replaced by a rekey"
     DELETE_SENT = "Delete sent"
     GONE = "gone"
 
@@ -62,6 +68,8 @@ class Verdict(enum.Enum):
     """It cannot be meant for this state: no answer, no effect (it will be repeated if it matters)."""
     REFUSE = "refuse"
     """The peer is authenticated and has to know: INVALID_SYNTAX (RFC 7296 section 2.21.3)."""
+    LATER = "later"
+    """It comes while the SA is being replaced or closed: TEMPORARY_FAILURE (RFC 7296 section 2.25.2)."""
 
 
 @attrs.frozen
@@ -71,13 +79,18 @@ class Row:
     ours: frozenset[int]
     theirs: frozenset[int]
     moves: Mapping[Input, State]
+    later: frozenset[int] = frozenset()
+    """What the peer may not begin now, but may ask again on whatever comes after."""
 
 
 _NONE: frozenset[int] = frozenset()
 _INIT, _AUTH = frozenset({Exchange.IKE_SA_INIT}), frozenset({Exchange.IKE_AUTH})
 _INFO = frozenset({Exchange.INFORMATIONAL})
-_ALL = frozenset({Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL})
+_CREATE = frozenset({Exchange.CREATE_CHILD_SA})
+_ALL = _CREATE | _INFO
 _END = {Input.GONE: State.CLOSED}
+_UP = {Input.REPLACED: State.REKEYED, Input.DELETE_SENT: State.DELETING, **_END}
+_OLD = {Input.DELETE_SENT: State.DELETING, **_END}
 
 TABLE: Mapping[tuple[State, Role], Row] = {
     # state, role                             ours   theirs  input -> state
@@ -87,15 +100,17 @@ TABLE: Mapping[tuple[State, Role], Row] = {
         _NONE, _AUTH, {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.QUESTION_ASKED: State.DECIDING, **_END}
     ),
     (State.DECIDING, "responder"): Row(_NONE, _NONE, {Input.AUTH_VERIFIED: State.ESTABLISHED, **_END}),
-    (State.ESTABLISHED, "initiator"): Row(_ALL, _ALL, {Input.DELETE_SENT: State.DELETING, **_END}),
-    (State.ESTABLISHED, "responder"): Row(_ALL, _ALL, {Input.DELETE_SENT: State.DELETING, **_END}),
-    (State.DELETING, "initiator"): Row(_INFO, _INFO, _END),
-    (State.DELETING, "responder"): Row(_INFO, _INFO, _END),
+    (State.ESTABLISHED, "initiator"): Row(_ALL, _ALL, _UP),
+    (State.ESTABLISHED, "responder"): Row(_ALL, _ALL, _UP),
+    (State.REKEYED, "initiator"): Row(_INFO, _INFO, _OLD, _CREATE),
+    (State.REKEYED, "responder"): Row(_INFO, _INFO, _OLD, _CREATE),
+    (State.DELETING, "initiator"): Row(_INFO, _INFO, _END, _CREATE),
+    (State.DELETING, "responder"): Row(_INFO, _INFO, _END, _CREATE),
     (State.CLOSED, "initiator"): Row(_NONE, _NONE, {}),
     (State.CLOSED, "responder"): Row(_NONE, _NONE, {}),
 }
 
-AUTHENTICATED = frozenset({State.ESTABLISHED, State.DELETING})
+AUTHENTICATED = frozenset({State.ESTABLISHED, State.REKEYED, State.DELETING})
 """In these states the peer has proved who it is, so its mistakes are answered."""
 
 
@@ -118,6 +133,8 @@ def verdict(state: State, role: Role, exchange: int) -> Verdict:
     row = TABLE.get((state, role))
     if row is not None and exchange in row.theirs:
         return Verdict.PROCESS
-    if state is State.ESTABLISHED:
+    if row is not None and exchange in row.later:
+        return Verdict.LATER
+    if state in (State.ESTABLISHED, State.REKEYED):
         return Verdict.REFUSE
     return Verdict.DROP

@@ -21,6 +21,10 @@ class Timer(enum.Enum):
     """No better answer came than an unprotected error."""
     FRAGMENTS = "fragments"
     """A message in fragments has waited long enough for the missing ones."""
+    POSTPONED = "postponed"
+    """An exchange that the peer could not take begins again."""
+    REKEYED = "rekeyed"
+    """The peer has not deleted a pair of SPIs that it replaced: we do."""
     QUESTION = "question"
     DELETE = "delete"
 

@@ -36,7 +36,10 @@ class ChildSaView:
 
 @attrs.frozen
 class IkeSaView:
-    """One IKE SA. *local* and *remote* are the addresses of its datagrams, None while it has no UDP path."""
+    """One IKE SA. *local* and *remote* are the addresses of its datagrams, None while it has no UDP path.
+
+    *replaced_spis* are the pairs that a rekey replaced and that are not deleted yet.
+    """
 
     id: SaId
     connection: str
@@ -55,6 +58,7 @@ class IkeSaView:
     peer_behind_nat: bool
     peer_tcp_port: int | None
     children: tuple[ChildSaView, ...]
+    replaced_spis: tuple[tuple[bytes, bytes], ...]
     _keys: IkeKeyMaterial | None = attrs.field(repr=False, eq=False)
 
     def export_keys(self) -> IkeKeyMaterial:
@@ -71,11 +75,11 @@ def view_of(sa: IkeSa) -> IkeSaView:
         sa.connection.name,
         sa.role,
         sa.state.value,
-        sa.spi_i,
-        sa.spi_r,
+        sa.current.spi_i,
+        sa.current.spi_r,
         str(sa.connection.local_identity),
         None if sa.peer_identity is None else str(sa.peer_identity),
-        None if sa.keys is None else str(sa.keys.suite),
+        None if sa.current.keys is None else str(sa.current.keys.suite),
         sa.transport,
         sa.transport_reason,
         None if sa.path is None else sa.path.local,
@@ -84,7 +88,8 @@ def view_of(sa: IkeSa) -> IkeSaView:
         sa.nat.peer_behind_nat,
         sa.facts.tcp_port,
         tuple(_child_view(child) for child in sa.children.values()),
-        None if sa.keys is None else sa.keys.export(),
+        tuple((each.spi_i, each.spi_r) for each in sa.others),
+        None if sa.current.keys is None else sa.current.keys.export(),
     )
 
 

@@ -38,6 +38,21 @@ class RequestWindow:
         """Whether 32 bits of Message IDs are spent, so that the SA has to end (RFC 7296 section 2.2)."""
         return self.next_id > LAST_ID
 
+    def take_next(self, now: float) -> OurExchange | None:
+        """Take the next waiting exchange that may be sent now, None if there is none.
+
+        One that wants to be alone waits until nothing is unanswered, and everything else waits for its end.
+        """
+        while self.queue and self.has_room:
+            if self.unanswered and (
+                self.queue[0].alone or any(each.handler.alone for each in self.unanswered.values())
+            ):
+                return None
+            exchange = self.queue.popleft()
+            if exchange.still_wanted(now):
+                return exchange
+        return None
+
     def take_id(self) -> int:
         """Return the next Message ID; only called while they are not `used_up`."""
         self.next_id += 1
@@ -75,16 +90,22 @@ class Answered:
 
 
 class ResponseWindow:
-    """The peer's requests: which Message ID is due, what is being decided, and the last answers."""
+    """The peer's requests: which Message IDs may come, what is being decided, and the last answers.
+
+    *size* is what we told the peer (RFC 7296 section 2.3): so many requests may be unanswered at once, in any order.
+    """
 
     MOST_PATHS = 4
     """Paths remembered for one undecided request: UDP before and after a NAT rebinding, and two streams."""
 
-    __slots__ = ("_answered", "_in_progress", "expected", "size")
+    __slots__ = ("_answered", "_in_progress", "_seen", "expected", "size")
 
     def __init__(self, expected: int = 0) -> None:
         self.expected = expected
+        """The lowest Message ID that has not come."""
         self.size = 1
+        self._seen: set[int] = set()
+        """Those above *expected* that came out of order."""
         self._answered: dict[int, Answered] = {}
         self._in_progress: dict[int, InProgress] = {}
 
@@ -96,14 +117,17 @@ class ResponseWindow:
         answered = self._answered.get(message_id)
         if answered is not None:
             return Glance.REPEAT if answered.digest == digest else Glance.PERHAPS_REPEAT
-        if message_id < self.expected:
+        if message_id < self.expected or message_id in self._seen:
             return Glance.FORGOTTEN
         return Glance.NEW if message_id < self.expected + self.size else Glance.AHEAD
 
     def begin(self, message_id: int, digest: bytes, path: Path) -> None:
         """Note that a new, verified request is being worked on."""
         self._in_progress[message_id] = InProgress(digest, [path])
-        self.expected = max(self.expected, message_id + 1)
+        self._seen.add(message_id)
+        while self.expected in self._seen:
+            self._seen.remove(self.expected)
+            self.expected += 1
 
     def also_wanted_on(self, message_id: int, path: Path) -> bool:
         """Note one more path that waits for a request in progress. False if it is one too many."""
@@ -128,7 +152,9 @@ class ResponseWindow:
         """Store the answer, forget those outside the window, and return the paths that wait for it."""
         progress = self._in_progress.pop(message_id)
         self._answered[message_id] = Answered(progress.digest, response)
-        for old in [known for known in self._answered if known <= message_id - self.size]:
+        # The peer sends request X only when all up to X - size are answered, so those need no repeating.
+        highest = max(self._seen, default=self.expected - 1)
+        for old in [known for known in self._answered if known <= highest - self.size]:
             del self._answered[old]
         return progress.paths
 

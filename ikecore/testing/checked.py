@@ -34,7 +34,7 @@ from ..outputs import (
 from ..transport import Local
 
 if TYPE_CHECKING:
-    from ..config import Connection
+    from ..config import ChildConfig, Connection
     from ..endpoint import Endpoint
     from ..sa import IkeSaView
 
@@ -170,6 +170,16 @@ class CheckedEndpoint:
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
         with self._input("check_liveness", now):
             request: RequestId = self._endpoint.check_liveness(sa, now=now)
+            return request
+
+    def create_child(self, sa: SaId, child: ChildConfig | str | None = None, *, now: float) -> RequestId:
+        with self._input("create_child", now):
+            request: RequestId = self._endpoint.create_child(sa, child, now=now)
+            return request
+
+    def rekey(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
+        with self._input("rekey", now):
+            request: RequestId = self._endpoint.rekey(sa, child=child, now=now)
             return request
 
     def delete(self, what: SaId, *, child: ChildId | None = None, now: float) -> RequestId:

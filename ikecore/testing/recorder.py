@@ -24,7 +24,7 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from ..config import Config, Connection
+from ..config import ChildConfig, Config, Connection
 from ..endpoint import Endpoint
 from ..framing import Framing
 from ..outputs import Output
@@ -40,7 +40,7 @@ FORMAT = 1
 INPUTS = frozenset(
     {"local_added", "local_removed", "datagram_received", "datagram_failed", "stream_accepted", "stream_connected",
      "stream_received", "stream_sent", "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness",
-     "delete", "abandon", "answer", "shutdown"}
+     "create_child", "rekey", "delete", "abandon", "answer", "shutdown"}
 )  # fmt: skip
 """The calls that change an endpoint."""
 
@@ -106,6 +106,8 @@ class Recorder(Endpoint):
     timer_expired = _recorded(Endpoint.timer_expired)
     initiate = _recorded(Endpoint.initiate)
     check_liveness = _recorded(Endpoint.check_liveness)
+    create_child = _recorded(Endpoint.create_child)
+    rekey = _recorded(Endpoint.rekey)
     delete = _recorded(Endpoint.delete)
     abandon = _recorded(Endpoint.abandon)
     answer = _recorded(Endpoint.answer)
@@ -156,6 +158,8 @@ def to_json(value: object) -> Any:
         return {"time": value.isoformat()}
     if isinstance(value, Connection):
         return {"connection": value.name}
+    if isinstance(value, ChildConfig):
+        return value.name  # `Endpoint.create_child` takes the name as well
     if isinstance(value, Local):
         framings = sorted(framing.value for framing in value.framings)
         return {"local": [*value.address, value.kind, value.marker, framings]}

@@ -34,6 +34,13 @@ Test = TypeVar("Test", bound=Callable[..., None])
 SHOWN = {
     "cookie_threshold": "test_cookie.py",
     "cookie_lifetime": "test_cookie.py",
+    "window": "sa/test_windows.py",
+    "requests_in_flight": "sa/test_windows.py",
+    "children": "sa/test_create_child_sa.py",
+    "generations": "sa/test_rekey_ike_sa.py",
+    "rekeyed_lifetime": "sa/test_rekey_ike_sa.py",
+    "temporary_failure_wait": "sa/test_rekey_ike_sa.py",
+    "temporary_failure_limit": "sa/test_rekey_ike_sa.py",
     "questions": "test_questions.py",
     "question_timeout": "sa/test_ike_auth.py",
     "queued_requests": "sa/test_informational.py",

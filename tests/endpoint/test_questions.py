@@ -17,7 +17,7 @@ from tests.rig import Puppet, Rig
 
 
 def opened(sa: int = 1) -> Open:
-    return Open(SaId(sa), bool, lambda value, now: None)
+    return Open(SaId(sa), bool, False, lambda value, now: None, 30.0)
 
 
 def test_a_question_is_closed_once() -> None:

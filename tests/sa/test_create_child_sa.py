@@ -1,59 +1,372 @@
-"""CREATE_CHILD_SA is refused, as RFC 7296 section 1.3 allows, in every form, and harms nothing."""
+"""CREATE_CHILD_SA for Child SAs, both sides: new ones, rekeys, and every refusal that has a meaning of its own."""
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
-from ikecore.events import ChildSaClosed, IkeSaClosed
+from ikecore.config import ChildConfig
+from ikecore.crypto import DEFAULT_ESP_PROPOSALS, derive_child_keys, generate
+from ikecore.crypto.suite import SUPPORTED_GROUPS
+from ikecore.errors import (
+    ChildSaNotFound,
+    LocalProtocolError,
+    NoProposalChosen,
+    PeerRefused,
+    TsUnacceptable,
+)
+from ikecore.events import (
+    ChildSaClosed,
+    ChildSaEstablished,
+    ChildSaFailed,
+    IkeSaClosed,
+    RequestCompleted,
+    RequestFailed,
+    Role,
+)
+from ikecore.limits import Limits
+from ikecore.outputs import ChildId, SaId
+from ikecore.sa import parse_selector
+from ikecore.sa.selectors import host_selector
+from ikecore.testing import psk_connection
 from ikecore.wire import (
+    Delete,
     KeyExchange,
     Nonce,
     Notification,
     Payload,
     Proposal,
     SecurityAssociation,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+    Transform,
 )
-from ikecore.wire.numbers import Exchange, Notify, Protocol
-from tests.rig import Puppet, Rig
+from ikecore.wire.numbers import Exchange, Ke, Notify, Protocol, TransformType
+from tests.rig import Puppet, Rig, notifications
 
 CHILD, INFO = Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
+ROLES = pytest.mark.parametrize("role", ["initiator", "responder"])
+NONCE = bytes(range(32))
 
 
-def another_child(puppet: Puppet) -> list[Payload]:
-    return [Nonce(bytes(32)), *puppet.child_payloads()]
+def up(role: Role = "initiator", *, limits: Limits | None = None, **changes: object) -> tuple[Rig, Puppet, SaId]:
+    """An endpoint of original *role* with an SA, and its peer."""
+    connection = attrs.evolve(psk_connection("responder"), **changes)  # type: ignore[arg-type]
+    rig = Rig(connection, limits=limits)
+    if role == "responder":
+        puppet = Puppet(rig)
+        return rig, puppet, puppet.establish()
+    puppet = Puppet(rig, "responder")
+    sa = rig.initiate(attrs.evolve(psk_connection("initiator"), **changes))  # type: ignore[arg-type]
+    puppet.answer_init()
+    puppet.answer_auth()
+    return rig, puppet, sa
 
 
-def rekeyed_child(puppet: Puppet) -> list[Payload]:
-    return [Notification(Notify.REKEY_SA, b"", Protocol.ESP, puppet.spi_in), *another_child(puppet)]
+def child_of(rig: Rig) -> ChildId:
+    return rig.endpoint.sa(rig.endpoint.sas[0]).children[0].id
 
 
-def rekeyed_ike_sa(puppet: Puppet) -> list[Payload]:
-    offer = tuple(Proposal(each.number, each.protocol, b"new spi!", each.transforms) for each in puppet.proposals)
+def offer(puppet: Puppet, spi: bytes, *, group: int | None = None) -> list[Payload]:
+    """What the puppet asks for: a new Child SA between the two hosts, with a key exchange of *group* or without."""
+    transforms = [
+        tuple(each for each in proposal.transforms if each.type != TransformType.KE)
+        + ((Transform(TransformType.KE, group),) if group is not None else ())
+        for proposal in DEFAULT_ESP_PROPOSALS
+    ]
+    offered = tuple(Proposal(number, Protocol.ESP, spi, each) for number, each in enumerate(transforms, 1))
+    host = puppet.child_payloads()
+    selectors = [each for each in host if not isinstance(each, SecurityAssociation)]
+    if puppet.role == "responder":
+        # It initiates this exchange: its own address comes first.
+        first, second = selectors
+        assert isinstance(first, TrafficSelectorsInitiator)
+        assert isinstance(second, TrafficSelectorsResponder)
+        selectors = [TrafficSelectorsInitiator(second.selectors), TrafficSelectorsResponder(first.selectors)]
+    payloads: list[Payload] = [SecurityAssociation(offered), Nonce(NONCE)]
+    if group is not None:
+        known = group in SUPPORTED_GROUPS
+        public = generate(group, puppet.random.randbytes).public if known else bytes(128)
+        payloads.append(KeyExchange(group, public))
+    return [*payloads, *selectors]
+
+
+def grant(request: list[Payload], spi: bytes, *more: Payload) -> list[Payload]:
+    """Answer a request of the endpoint with the first of everything."""
+    found = {type(each): each for each in request}
+    asked = found[SecurityAssociation]
+    assert isinstance(asked, SecurityAssociation)
+    kept: dict[int, Transform] = {}
+    for transform in asked.proposals[0].transforms:
+        kept.setdefault(transform.type, transform)
+    if not any(isinstance(each, KeyExchange) for each in more):
+        kept.pop(TransformType.KE, None)
     return [
-        SecurityAssociation(offer),
-        Nonce(bytes(32)),
-        KeyExchange(puppet.agreement.group, puppet.agreement.public),
+        SecurityAssociation((Proposal(1, Protocol.ESP, spi, tuple(kept.values())),)),
+        Nonce(NONCE),
+        *more,
+        found[TrafficSelectorsInitiator],
+        found[TrafficSelectorsResponder],
     ]
 
 
-@pytest.mark.requirement("IKE-013", "IKE-016", "IKE-017", "IKE-311", "IKE-196")
-@pytest.mark.parametrize("role", ["initiator", "responder"])
-@pytest.mark.parametrize("form", [another_child, rekeyed_child, rekeyed_ike_sa])
-def test_every_form_is_refused_with_the_word_for_it(form: object, role: str) -> None:
-    rig = Rig()
-    puppet = Puppet(rig, role)  # type: ignore[arg-type]
-    sa = puppet.establish()
-    before = rig.endpoint.sa(sa)
-    assert puppet.request(CHILD, form(puppet)) == [Notification(Notify.NO_ADDITIONAL_SAS)]  # type: ignore[operator]
-    assert rig.endpoint.sa(sa) == before
-    assert rig.of(ChildSaClosed, IkeSaClosed) == []
-    assert puppet.request(INFO) == []
+def asked(rig: Rig, puppet: Puppet) -> tuple[int, list[Payload]]:
+    """The endpoint's last request."""
+    rig.drain()
+    header, payloads = puppet.requests()[-1]
+    return header.message_id, payloads
+
+
+def reply(puppet: Puppet, message_id: int, payloads: list[Payload], exchange: int = CHILD) -> None:
+    puppet.give(puppet.seal(exchange, payloads, message_id=message_id, response=True))
+
+
+def with_groups(*groups: int) -> tuple[ChildConfig, ...]:
+    """A child whose rekeys do a key exchange by one of *groups*."""
+    transforms = tuple(Transform(TransformType.KE, group) for group in groups)
+    proposals = tuple(
+        Proposal(each.number, each.protocol, each.spi, (*each.transforms, *transforms))
+        for each in DEFAULT_ESP_PROPOSALS
+    )
+    return (ChildConfig(proposals=proposals),)
+
+
+# --- the side that answers ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-013", "IKE-014", "IKE-311")
+@ROLES
+def test_a_new_child_sa_without_key_exchange(role: Role) -> None:
+    rig, puppet, sa = up(role)
+    answer = puppet.request(CHILD, offer(puppet, b"\1\2\3\4"))
+    made = rig.of(ChildSaEstablished)[-1]
+    assert (made.spi_out, made.replaces) == (b"\1\2\3\4", None)
+    assert len(rig.endpoint.sa(sa).children) == 2
+    assert not any(isinstance(each, KeyExchange) for each in answer)
+    nonce = next(each.data for each in answer if isinstance(each, Nonce))
+    assert puppet.keys is not None
+    child = rig.endpoint.sa(sa).children[-1]
+    material = child.export_keys()
+    suite = rig.endpoint._keeper.sas[sa].children[child.id].suite
+    expected = derive_child_keys(suite, puppet.keys.suite.prf, puppet.keys.ike.sk_d, NONCE, nonce)
+    assert (material.encr_in, material.encr_out) == (expected.encr_i, expected.encr_r)
+
+
+@pytest.mark.requirement("IKE-014", "IKE-115")
+def test_another_group_is_asked_for_and_nothing_is_kept() -> None:
+    rig, puppet, sa = up()
+    answer = puppet.request(CHILD, offer(puppet, b"\1\2\3\4", group=Ke.MODP_1024))
+    assert notifications(answer) == [Notify.NO_PROPOSAL_CHOSEN]
+    rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.ECP_256))
+    request = offer(puppet, b"\1\2\3\4", group=Ke.CURVE25519)
+    request[2] = KeyExchange(Ke.ECP_384, bytes(96))
+    assert puppet.request(CHILD, request) == [
+        Notification(Notify.INVALID_KE_PAYLOAD, int(Ke.CURVE25519).to_bytes(2, "big"))
+    ]
+    assert len(rig.endpoint.sa(sa).children) == 1
+    assert rig.of(IkeSaClosed) == []
+
+
+@pytest.mark.requirement("IKE-018", "IKE-106")
+@ROLES
+def test_a_rekey_names_what_it_replaces(role: Role) -> None:
+    rig, puppet, sa = up(role)
+    old = child_of(rig)
+    named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, puppet.spi_in)
+    assert not notifications(puppet.request(CHILD, [named, *offer(puppet, b"\1\2\3\4")]))
+    assert rig.of(ChildSaEstablished)[-1].replaces == old
+    assert rig.endpoint.sa(sa).children[0].id == old, "both live until the old one is deleted"
+    gone = puppet.request(INFO, [Delete(Protocol.ESP, (puppet.spi_in,))])
+    assert len(gone) == 1
+    assert rig.one(ChildSaClosed).child == old
+    assert len(rig.endpoint.sa(sa).children) == 1
+
+
+@pytest.mark.requirement("IKE-184", "IKE-185")
+def test_a_rekey_of_what_is_not_there() -> None:
+    rig, puppet, sa = up()
+    named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, b"none")
+    answer = puppet.request(CHILD, [named, *offer(puppet, b"\1\2\3\4", group=Ke.CURVE25519)])
+    assert answer == [Notification(Notify.CHILD_SA_NOT_FOUND, b"", Protocol.ESP, b"none")]
+    assert len(rig.endpoint.sa(sa).children) == 1
+    assert rig.of(IkeSaClosed) == []
+
+
+@pytest.mark.requirement("IKE-187")
+def test_a_rekey_of_what_we_are_deleting() -> None:
+    rig, puppet, sa = up()
+    rig.endpoint.delete(sa, child=child_of(rig), now=rig.now)
+    rig.drain()
+    named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, puppet.spi_in)
+    answer = puppet.request(CHILD, [named, *offer(puppet, b"\1\2\3\4", group=Ke.CURVE25519)])
+    assert notifications(answer) == [Notify.TEMPORARY_FAILURE]
+
+
+@pytest.mark.requirement("IKE-016")
+def test_as_many_child_sas_as_the_limit_allows() -> None:
+    rig, puppet, sa = up(limits=Limits(children=2))
+    assert not notifications(puppet.request(CHILD, offer(puppet, b"\1\2\3\4")))
+    assert puppet.request(CHILD, offer(puppet, b"\1\2\3\5")) == [Notification(Notify.NO_ADDITIONAL_SAS)]
+    assert len(rig.endpoint.sa(sa).children) == 2
 
 
 @pytest.mark.requirement("IKE-198", "IKE-196")
 def test_a_malformed_one_ends_the_sa() -> None:
-    rig = Rig()
-    puppet = Puppet(rig)
-    puppet.establish()
+    rig, puppet, _ = up()
     assert puppet.request(CHILD, [Nonce(bytes(32))]) == [Notification(Notify.INVALID_SYNTAX)]
     rig.one(IkeSaClosed)
+
+
+@pytest.mark.requirement("IKE-142")
+def test_selectors_that_are_not_ours_are_refused_and_the_sa_lives() -> None:
+    rig, puppet, sa = up()
+    request = offer(puppet, b"\1\2\3\4")
+    ours = request[-1]
+    assert isinstance(ours, TrafficSelectorsResponder)
+    request[-1] = TrafficSelectorsResponder((host_selector("9.9.9.9"),))
+    assert notifications(puppet.request(CHILD, request)) == [Notify.TS_UNACCEPTABLE]
+    assert isinstance(rig.one(ChildSaFailed).error, TsUnacceptable)
+    assert rig.endpoint.sa(sa).state == "established"
+
+
+@pytest.mark.requirement("IKE-014", "IKE-129")
+@ROLES
+def test_a_key_exchange_goes_into_the_keys(role: Role) -> None:
+    rig, puppet, sa = up(role, children=with_groups(Ke.CURVE25519))
+    agreement = generate(Ke.CURVE25519, puppet.random.randbytes)
+    request = offer(puppet, b"\1\2\3\4", group=Ke.CURVE25519)
+    request[2] = KeyExchange(agreement.group, agreement.public)
+    answer = {type(each): each for each in puppet.request(CHILD, request)}
+    exchange, nonce = answer[KeyExchange], answer[Nonce]
+    assert isinstance(exchange, KeyExchange)
+    assert isinstance(nonce, Nonce)
+    assert puppet.keys is not None
+    child = rig.endpoint.sa(sa).children[-1]
+    assert "CURVE25519" in child.suite
+    expected = derive_child_keys(
+        rig.endpoint._keeper.sas[sa].children[child.id].suite,
+        puppet.keys.suite.prf,
+        puppet.keys.ike.sk_d,
+        NONCE,
+        nonce.data,
+        agreement.shared(exchange.data),
+    )
+    assert child.export_keys().encr_in == expected.encr_i
+
+
+# --- we ask ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-013")
+@ROLES
+def test_we_create_a_child_sa(role: Role) -> None:
+    rig, puppet, sa = up(role, children=(ChildConfig(name="first"), ChildConfig(name="second")))
+    wish = rig.endpoint.create_child(sa, "second", now=rig.now)
+    message_id, request = asked(rig, puppet)
+    assert [type(each) for each in request] == [
+        SecurityAssociation,
+        Nonce,
+        TrafficSelectorsInitiator,
+        TrafficSelectorsResponder,
+    ]
+    reply(puppet, message_id, grant(request, b"\1\2\3\4"))
+    made, done = rig.of(ChildSaEstablished)[-1], rig.one(RequestCompleted)
+    assert (made.name, made.spi_out) == ("second", b"\1\2\3\4")
+    assert (done.request, done.child) == (wish, made.child)
+
+
+@pytest.mark.requirement("IKE-018", "IKE-106", "IKE-110")
+@ROLES
+def test_we_rekey_a_child_sa_and_delete_the_old_one(role: Role) -> None:
+    rig, puppet, sa = up(role)
+    old = child_of(rig)
+    old_spi = rig.endpoint.sa(sa).children[0].spi_in
+    wish = rig.endpoint.rekey(sa, child=old, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    assert request[0] == Notification(Notify.REKEY_SA, b"", Protocol.ESP, old_spi)
+    reply(puppet, message_id, grant(request, b"\1\2\3\4"))
+    made = rig.of(ChildSaEstablished)[-1]
+    assert made.replaces == old
+    assert (rig.one(RequestCompleted).request, rig.one(RequestCompleted).child) == (wish, made.child)
+    message_id, request = asked(rig, puppet)
+    assert request == [Delete(Protocol.ESP, (old_spi,))]
+    reply(puppet, message_id, [Delete(Protocol.ESP, (puppet.spi_in,))], INFO)
+    assert rig.one(ChildSaClosed).reason == "it was rekeyed"
+    assert [each.id for each in rig.endpoint.sa(sa).children] == [made.child]
+
+
+@pytest.mark.requirement("IKE-115")
+def test_the_group_that_the_peer_wants_is_tried_once() -> None:
+    rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.ECP_256))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    assert next(each.group for each in request if isinstance(each, KeyExchange)) == Ke.CURVE25519
+    other = Ke.ECP_256
+    reply(puppet, message_id, [Notification(Notify.INVALID_KE_PAYLOAD, int(other).to_bytes(2, "big"))])
+    message_id, request = asked(rig, puppet)
+    exchange = next(each for each in request if isinstance(each, KeyExchange))
+    assert exchange.group == other
+    reply(puppet, message_id, [Notification(Notify.INVALID_KE_PAYLOAD, int(other).to_bytes(2, "big"))])
+    assert isinstance(rig.one(RequestFailed).error, PeerRefused)
+    assert len(rig.endpoint.sa(sa).children) == 1
+
+
+@pytest.mark.requirement("IKE-016")
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [
+        (Notify.NO_ADDITIONAL_SAS, PeerRefused),
+        (Notify.NO_PROPOSAL_CHOSEN, NoProposalChosen),
+        (Notify.TS_UNACCEPTABLE, TsUnacceptable),
+        (Notify.CHILD_SA_NOT_FOUND, ChildSaNotFound),
+    ],
+)
+def test_a_refusal_ends_the_wish_and_not_the_sa(number: int, error: type[Exception]) -> None:
+    rig, puppet, sa = up()
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    reply(puppet, message_id, [Notification(number)])
+    assert isinstance(rig.one(RequestFailed).error, error)
+    assert isinstance(rig.one(ChildSaFailed).error, error)
+    assert rig.endpoint.sa(sa).state == "established"
+
+
+@pytest.mark.requirement("IKE-185")
+def test_a_child_sa_that_the_peer_has_lost_is_made_anew() -> None:
+    rig, puppet, sa = up()
+    old = child_of(rig)
+    wish = rig.endpoint.rekey(sa, child=old, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    reply(puppet, message_id, [Notification(Notify.CHILD_SA_NOT_FOUND)])
+    assert rig.one(ChildSaClosed).child == old
+    message_id, request = asked(rig, puppet)
+    assert not notifications(request), "from scratch, without REKEY_SA"
+    reply(puppet, message_id, grant(request, b"\1\2\3\4"))
+    assert rig.of(ChildSaEstablished)[-1].replaces is None
+    assert rig.one(RequestCompleted).request == wish
+
+
+@pytest.mark.requirement("IKE-144")
+def test_an_answer_beyond_the_offer_is_deleted_again() -> None:
+    rig, puppet, sa = up()
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    offered = next(each for each in request if isinstance(each, SecurityAssociation))
+    spi = offered.proposals[0].spi
+    answer = grant(request, b"\1\2\3\4")
+    selectors = answer[-1]
+    assert isinstance(selectors, TrafficSelectorsResponder)
+    answer[-1] = TrafficSelectorsResponder((parse_selector("0.0.0.0/0"),))
+    reply(puppet, message_id, answer)
+    assert isinstance(rig.one(RequestFailed).error, TsUnacceptable)
+    message_id, request = asked(rig, puppet)
+    assert request == [Delete(Protocol.ESP, (spi,))]
+    assert len(rig.endpoint.sa(sa).children) == 1
+
+
+def test_misuse() -> None:
+    rig, _, sa = up()
+    with pytest.raises(LocalProtocolError, match="has no child 'nobody'"):
+        rig.endpoint.create_child(sa, "nobody", now=rig.now)
+    with pytest.raises(LocalProtocolError, match="has no Child SA 77"):
+        rig.endpoint.rekey(sa, child=ChildId(77), now=rig.now)

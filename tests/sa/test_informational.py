@@ -121,18 +121,17 @@ def test_a_child_named_several_times_is_closed_once() -> None:
 
 
 @pytest.mark.requirement("IKE-066", "IKE-067", "IKE-061")
-@pytest.mark.parametrize("size", [0, 1, 16])
-def test_a_window_of_the_peer_changes_nothing(size: int) -> None:
-    """We go on with one request at a time, which every window has room for."""
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 16])
+def test_a_window_of_the_peer_is_used_and_no_more(size: int) -> None:
     rig, puppet, sa = up()
     assert puppet.request(INFO, [Notification(Notify.SET_WINDOW_SIZE, encode_window_size(size))]) == []
-    for _ in range(2):
+    for _ in range(4):
         rig.endpoint.check_liveness(sa, now=rig.now)
     rig.drain()
-    assert len([each for each in puppet.requests() if each[0].exchange == INFO]) == 1
-    reply(puppet, 0)
-    reply(puppet, 1)
-    assert len(rig.of(RequestCompleted)) == 2
+    assert len([each for each in puppet.requests() if each[0].exchange == INFO]) == min(max(size, 1), 4)
+    for message_id in range(4):
+        reply(puppet, message_id)
+    assert len(rig.of(RequestCompleted)) == 4
 
 
 # --- we ask -----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ikecore.outputs import SaId, SendDatagram
 from ikecore.sa import TABLE, Input, State, Verdict
 from ikecore.sa.states import AUTHENTICATED, may_begin, step, verdict
 from ikecore.testing import psk_connection
-from ikecore.wire import Payload
+from ikecore.wire import KeyExchange, Nonce, Payload, Proposal, SecurityAssociation
 from ikecore.wire.numbers import Exchange, Notify
 from tests.rig import Puppet, Rig, notifications
 
@@ -55,13 +55,21 @@ EXPECTED: dict[tuple[State, Role], tuple[set[int], set[int], dict[Input, State]]
         (State.ESTABLISHED, role): (
             {CHILD, INFO},
             {CHILD, INFO},
-            {Input.DELETE_SENT: State.DELETING, Input.GONE: State.CLOSED},
+            {Input.REPLACED: State.REKEYED, Input.DELETE_SENT: State.DELETING, Input.GONE: State.CLOSED},
         )
+        for role in ROLES
+    },
+    **{
+        (State.REKEYED, role): ({INFO}, {INFO}, {Input.DELETE_SENT: State.DELETING, Input.GONE: State.CLOSED})
         for role in ROLES
     },
     **{(State.DELETING, role): ({INFO}, {INFO}, {Input.GONE: State.CLOSED}) for role in ROLES},
     **{(State.CLOSED, role): (set(), set(), {}) for role in ROLES},
 }
+
+
+LATER = {(state, role): {CHILD} for state in (State.REKEYED, State.DELETING) for role in ROLES}
+"""What is answered with TEMPORARY_FAILURE (RFC 7296 section 2.25.2)."""
 
 
 # --- the table on paper -------------------------------------------------------------------------------------------
@@ -70,6 +78,7 @@ EXPECTED: dict[tuple[State, Role], tuple[set[int], set[int], dict[Input, State]]
 def test_the_table_has_these_rows_and_no_others() -> None:
     found = {key: (set(row.ours), set(row.theirs), dict(row.moves)) for key, row in TABLE.items()}
     assert found == EXPECTED
+    assert {key: set(row.later) for key, row in TABLE.items() if row.later} == LATER
 
 
 @pytest.mark.requirement("IKE-001", "IKE-010", "IKE-012", "IKE-307")
@@ -101,7 +110,9 @@ def test_the_verdict_on_a_request(state: State, role: Role, exchange: int) -> No
     theirs = EXPECTED.get((state, role), (set(), set(), {}))[1]
     if exchange in theirs:
         expected = Verdict.PROCESS
-    elif state is State.ESTABLISHED:
+    elif exchange in LATER.get((state, role), ()):
+        expected = Verdict.LATER
+    elif state in (State.ESTABLISHED, State.REKEYED):
         expected = Verdict.REFUSE
     else:
         expected = Verdict.DROP
@@ -146,7 +157,11 @@ class Placed:
 
     @property
     def state(self) -> str:
-        return self.rig.endpoint.sa(self.sa).state if self.sa in self.rig.endpoint.sas else "closed"
+        """That of the pair of SPIs which the puppet speaks on."""
+        if self.sa not in self.rig.endpoint.sas:
+            return "closed"
+        view = self.rig.endpoint.sa(self.sa)
+        return "rekeyed" if self.puppet.spis in view.replaced_spis else view.state
 
 
 def half_open() -> Placed:
@@ -170,6 +185,16 @@ def established(role: Role) -> Placed:
     rig = Rig()
     puppet = Puppet(rig, "responder" if role == "initiator" else "initiator")
     return Placed(rig, puppet, puppet.establish())
+
+
+def rekeyed(role: Role) -> Placed:
+    """The puppet has rekeyed, and goes on with the old pair of SPIs."""
+    placed = established(role)
+    puppet = placed.puppet
+    offer = tuple(Proposal(each.number, each.protocol, b"new spi!", each.transforms) for each in puppet.proposals)
+    exchange = KeyExchange(puppet.agreement.group, puppet.agreement.public)
+    assert not notifications(puppet.request(CHILD, [SecurityAssociation(offer), Nonce(bytes(32)), exchange]))
+    return placed
 
 
 def deleting(role: Role) -> Placed:
@@ -210,6 +235,8 @@ PLACES: dict[tuple[State, Role], Callable[[], Placed]] = {
     (State.DECIDING, "responder"): deciding,
     (State.ESTABLISHED, "initiator"): lambda: established("initiator"),
     (State.ESTABLISHED, "responder"): lambda: established("responder"),
+    (State.REKEYED, "initiator"): lambda: rekeyed("initiator"),
+    (State.REKEYED, "responder"): lambda: rekeyed("responder"),
     (State.DELETING, "initiator"): lambda: deleting("initiator"),
     (State.DELETING, "responder"): lambda: deleting("responder"),
     (State.CLOSED, "initiator"): lambda: closed("initiator"),
@@ -255,6 +282,10 @@ def test_every_exchange_in_every_state(state: State, role: Role, exchange: int) 
         assert notifications(contents) == [Notify.INVALID_SYNTAX]
         assert len(contents) == 1
         assert placed.state == "closed"
+    elif expected is Verdict.LATER:
+        _, contents = puppet.open(answers[0])
+        assert notifications(contents) == [Notify.TEMPORARY_FAILURE]
+        assert placed.state == state.value
     else:
         header, contents = puppet.open(answers[0])
         assert header.is_response

@@ -1,0 +1,181 @@
+"""Agreeing on a Child SA, both sides, the same in IKE_AUTH and CREATE_CHILD_SA (RFC 7296 sections 1.2, 1.3, 2.9, 2.17).
+
+`ChildOffer` is the side that asks: it holds what was offered until the response is there. `answer_child` is the side
+that answers. Nonces, and the shared secret where there is a key exchange, come from the exchange around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..config import ChildConfig
+from ..crypto import child_suite, derive_child_keys
+from ..errors import NoProposalChosen, RemoteProtocolError, TsUnacceptable
+from ..wire import (
+    Contents,
+    Notification,
+    Payload,
+    Proposal,
+    SecurityAssociation,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+)
+from ..wire.numbers import Notify
+from .child_sa import Agreed, ChildSa, accept_answer, choose, offer, selectors_of
+from .ike_sa import IkeSa
+from .init_facts import refusal_of
+from .keys import SaKeys
+
+__all__ = ["ChildOffer", "add_child", "agree", "answer_payloads", "child_error"]
+
+
+class ChildOffer:
+    """What we offer for one Child SA: an inbound SPI, proposals, traffic selectors, and the mode.
+
+    One that *replaces* another Child SA offers the selectors that were agreed on for that one, so that the new one
+    carries what the old one did (RFC 7296 section 2.9.2).
+    """
+
+    def __init__(
+        self, sa: IkeSa, config: ChildConfig, *, with_group: bool = False, replaces: ChildSa | None = None
+    ) -> None:
+        self.sa = sa
+        self.config = config
+        self.replaces = replaces
+        self.spi_in = sa.services.new_child_spi(sa)
+        self.proposals: tuple[Proposal, ...] = offer(config, self.spi_in, with_group=with_group)
+        if replaces is None:
+            self.ts_i, self.ts_r = selectors_of(config, *sa.hosts)
+        else:
+            self.ts_i, self.ts_r = replaces.local_ts, replaces.remote_ts
+        mode = config.mode if replaces is None else replaces.mode
+        self.transport_mode = mode == "transport"
+
+    @property
+    def notifications(self) -> list[Payload]:
+        return [Notification(Notify.USE_TRANSPORT_MODE)] if self.transport_mode else []
+
+    @property
+    def selectors(self) -> list[Payload]:
+        return [TrafficSelectorsInitiator(self.ts_i), TrafficSelectorsResponder(self.ts_r)]
+
+    def accept(
+        self, contents: Contents, keys: SaKeys, ni: bytes, nr: bytes, shared: bytes = b"", *, group: int | None = None
+    ) -> ChildSa:
+        """Take the Child SA of the response. Raises what is wrong with it, or the peer's refusal; nothing is kept then.
+
+        *group* is the method of the key exchange that was done, None if there was none.
+        """
+        answer = contents.maybe(SecurityAssociation)
+        if answer is None:
+            error = contents.error()
+            raise child_error(0 if error is None else error.notify_type)
+        agreed = accept_answer(
+            self.proposals,
+            self.ts_i,
+            self.ts_r,
+            answer.proposals,
+            contents.one(TrafficSelectorsInitiator).selectors,
+            contents.one(TrafficSelectorsResponder).selectors,
+        )
+        if child_suite(agreed.proposal).group != group:
+            raise NoProposalChosen("the accepted proposal names another key exchange method than was used")
+        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and self.transport_mode
+        return add_child(
+            self.sa,
+            self.config,
+            agreed,
+            keys,
+            (ni, nr, shared),
+            self.spi_in,
+            agreed.proposal.spi,
+            transport_mode,
+            initiator=True,
+            replaces=self.replaces,
+        )
+
+    def withdraw(self) -> None:
+        """Nothing came of it: the SPI is free again."""
+        self.sa.services.release_child_spi(self.sa, self.spi_in)
+
+
+def agree(
+    sa: IkeSa, children: Sequence[ChildConfig], contents: Contents, *, group: int | None = None, with_group: bool
+) -> tuple[ChildConfig, Agreed]:
+    """As the side that answers, find the configured child that the offer fits. *group* is that of the KE payload.
+
+    Raises NoProposalChosen or TsUnacceptable.
+    """
+    local, remote = sa.hosts
+    return choose(
+        children,
+        contents.one(SecurityAssociation).proposals,
+        contents.one(TrafficSelectorsInitiator).selectors,
+        contents.one(TrafficSelectorsResponder).selectors,
+        local=local,
+        remote=remote,
+        with_group=with_group,
+        group=group,
+    )
+
+
+def answer_payloads(child: ChildSa, agreed: Agreed, between: Sequence[Payload] = ()) -> list[Payload]:
+    """Return what tells the peer of *child*, with the payloads *between* in their place behind the SA payload."""
+    chosen = agreed.proposal
+    return [
+        *([Notification(Notify.USE_TRANSPORT_MODE)] if child.mode == "transport" else []),
+        SecurityAssociation((Proposal(chosen.number, chosen.protocol, child.spi_in, chosen.transforms),)),
+        *between,
+        TrafficSelectorsInitiator(agreed.ts_i),
+        TrafficSelectorsResponder(agreed.ts_r),
+    ]
+
+
+def add_child(
+    sa: IkeSa,
+    config: ChildConfig,
+    agreed: Agreed,
+    keys: SaKeys,
+    secrets: tuple[bytes, bytes, bytes],
+    spi_in: bytes,
+    spi_out: bytes,
+    transport_mode: bool,
+    *,
+    initiator: bool,
+    replaces: ChildSa | None = None,
+) -> ChildSa:
+    """Derive the Child SA's keys (RFC 7296 section 2.17), add it to *sa* and hand it out.
+
+    *keys* are those of the IKE SA on which it was negotiated; *secrets* are Ni, Nr and the shared secret, empty where
+    there was no key exchange; *initiator* says that we initiated that exchange.
+    """
+    suite = child_suite(agreed.proposal)
+    ni, nr, shared = secrets
+    material = derive_child_keys(suite, keys.suite.prf, keys.ike.sk_d, ni, nr, shared)
+    local_ts, remote_ts = (agreed.ts_i, agreed.ts_r) if initiator else (agreed.ts_r, agreed.ts_i)
+    child = ChildSa(
+        sa.services.new_child_id(),
+        config,
+        suite,
+        spi_in,
+        spi_out,
+        local_ts,
+        remote_ts,
+        "transport" if transport_mode else "tunnel",
+        material,
+        initiator,
+    )
+    sa.children[child.id] = child
+    if replaces is not None:
+        replaces.heir = child
+    sa.services.emit(child.established(sa.id, sa.nat.any, None if replaces is None else replaces.id))
+    return child
+
+
+def child_error(number: int) -> RemoteProtocolError:
+    """Turn the notification that stands in place of a Child SA into its error."""
+    if number == Notify.TS_UNACCEPTABLE:
+        return TsUnacceptable("the peer accepts none of our traffic selectors")
+    if number == Notify.NO_PROPOSAL_CHOSEN:
+        return NoProposalChosen("the peer accepts none of our ESP proposals")
+    return refusal_of(number)

@@ -1,0 +1,22 @@
+"""A request of the peer on its way to an answer."""
+
+from __future__ import annotations
+
+import attrs
+
+from ..transport import Path
+from ..wire import Contents
+from .generation import Generation
+
+__all__ = ["Incoming"]
+
+
+@attrs.define
+class Incoming:
+    """A request that is verified and of a known shape, until it is answered. *generation* is what it came for."""
+
+    generation: Generation
+    exchange: int
+    message_id: int
+    contents: Contents
+    path: Path
