@@ -219,6 +219,12 @@ class Transports:
     is sent in fragments. It is made smaller, down to what every path takes (576 for IPv4, 1280 for IPv6), while they
     stay unanswered.
     *certificate_response* is the size in octets that an IKE_AUTH response with certificates is expected to have.
+
+    Behind a NAT one octet goes to the peer whenever nothing else went there for *keepalive* seconds; 0 sends none, and
+    the NAT may forget us. *force_encapsulation* makes the peer believe that we are behind a NAT, so that ESP goes in
+    UDP where a firewall lets nothing else through. *static_nat* says that our own NAT forwards our ports for good: then
+    we follow the peer to a new address as if there were none. Otherwise whoever is behind a NAT does not, since its
+    peer's address is the stable one (RFC 7296 section 2.23).
     """
 
     policy: Policy = attrs.field(factory=BySize)
@@ -232,6 +238,9 @@ class Transports:
     fragmentation: Literal["yes", "accept", "no"] = "yes"
     fragment_size: int = 1280
     certificate_response: int = 4000
+    keepalive: float = 20.0
+    force_encapsulation: bool = False
+    static_nat: bool = False
 
     def __attrs_post_init__(self) -> None:
         for name in ("udp_port", "udp_nat_port", "tcp_port", "announce_tcp"):
@@ -245,6 +254,8 @@ class Transports:
             raise LocalProtocolError(
                 f"fragment_size: packets of {self.fragment_size} octets; allowed are {LEAST_PACKET} to 65535"
             )
+        if not 1 <= self.keepalive <= 3600 and self.keepalive != 0:
+            raise LocalProtocolError(f"keepalive: {self.keepalive!r}; allowed are 0, or 1 to 3600 seconds")
 
 
 @attrs.frozen(kw_only=True)

@@ -103,8 +103,13 @@ class ChildSaEstablished(Event):
 
     *spi_in* is what the peer puts into packets to us, *spi_out* what we put into packets to it (4 octets each).
     *local_ts* and *remote_ts* are selectors in words ("10.0.0.0/24", "10.0.0.1-10.0.0.9 udp/53").
-    *udp_encapsulation* is true where a NAT was found, so that ESP has to travel in UDP (RFC 3948). *replaces* is the
-    Child SA that this one was made to replace, None for a new one; accept packets by both until that one is closed.
+    *udp_encapsulation* is true where a NAT was found or forced, so that ESP has to travel in UDP (RFC 3948): between
+    *local*, our socket with the marker, and *remote*. Without it the ports are 0, and ESP goes over IP between these
+    hosts. Both are None while a NAT demands UDP and the peer has shown no path for it, as after a set-up over TCP
+    alone. When they change, `PathChanged` says so for all Child SAs of the SA at once.
+
+    *replaces* is the Child SA that this one was made to replace, None for a new one; accept packets by both until that
+    one is closed.
     """
 
     sa: SaId
@@ -118,6 +123,8 @@ class ChildSaEstablished(Event):
     local_ts: tuple[str, ...]
     remote_ts: tuple[str, ...]
     udp_encapsulation: bool
+    local: Address | None
+    remote: Address | None
     replaces: ChildId | None
     keys: ChildKeyMaterial = attrs.field(repr=False, eq=False, metadata={"secret": True})
 
@@ -209,21 +216,30 @@ class TransportSwitched(Event):
 
 @record
 class NatDetected(Event):
-    """IKE_SA_INIT showed a NAT (RFC 7296 section 2.23): in front of us, of the peer, or both."""
+    """IKE_SA_INIT showed a NAT (RFC 7296 section 2.23): in front of us, of the peer, or both.
+
+    *forced*: our configuration makes the peer believe in one (`Transports.force_encapsulation`).
+    """
 
     sa: SaId
     local_behind_nat: bool
     peer_behind_nat: bool
+    forced: bool = False
 
 
 @record
 class PathChanged(Event):
-    """Datagrams of this SA go between other addresses from now on, because of *reason*."""
+    """Datagrams of this SA go between other addresses from now on, because of *reason*.
+
+    So does ESP of every Child SA that it has: in UDP between these ports with *udp_encapsulation*, else over IP between
+    these hosts. A path without the marker (port 500) never carries ESP.
+    """
 
     sa: SaId
     local: Address
     remote: Address
     reason: str
+    udp_encapsulation: bool
 
 
 @record

@@ -110,6 +110,13 @@ class Limits:
     """A stored response is sent again at most this often per path: a repeat proves no address."""
     stateless_per_second: float = _seconds(200.0)
     """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION."""
+    unknown_spi_per_second: int = _count(10)
+    """Requests for SAs that we do not know, answered with INVALID_IKE_SPI, in all: a peer learns that we forgot it.
+    With 0 none is answered (RFC 7296 section 2.21.4 leaves that open)."""
+    hint_interval: float = _seconds(30.0)
+    """An unauthenticated error makes us look after the peer at most this often per SA: anyone can forge one."""
+    hints_per_second: int = _count(20)
+    """The same for all SAs together."""
     path_wait: float = _seconds(120.0)
     """So long a request waits for a UDP path of an SA that came up over TCP alone, before the SA is given up."""
     init_error_wait: float = _seconds(10.0)

@@ -53,7 +53,9 @@ def child() -> ChildSaEstablished:
         "AES",
         ("10.0.0.0/8",),
         (),
-        False,
+        True,
+        ("192.0.2.1", 4500),
+        None,
         None,
         keys,
     )
@@ -86,7 +88,9 @@ def test_to_dict_is_json() -> None:
         "suite": "AES",
         "local_ts": ["10.0.0.0/8"],
         "remote_ts": [],
-        "udp_encapsulation": False,
+        "udp_encapsulation": True,
+        "local": ["192.0.2.1", 4500],
+        "remote": None,
         "replaces": None,
     }
     failed = IkeSaFailed(SaId(1), "c", "initiator", "IKE_AUTH", NoProposalChosen("none fits"), None)

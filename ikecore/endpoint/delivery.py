@@ -34,6 +34,7 @@ from ..transport import (
 )
 from ..wire.numbers import Exchange, name_of
 from .choosing import Chooser
+from .keepalives import Keepalives
 from .streams import Streams
 
 __all__ = ["Delivery"]
@@ -55,6 +56,7 @@ class Delivery:
         local_address: Callable[[str, bool, str | None], Address | None],
         locals: Mapping[tuple[str, Address], Local],
         chooser: Chooser,
+        keepalives: Keepalives,
         another_attempt: Callable[[IkeSa, Attempt, frozenset[Way], float], bool],
         trace: bool,
     ) -> None:
@@ -64,6 +66,7 @@ class Delivery:
         self._local_address = local_address
         self._locals = locals
         self._chooser = chooser
+        self._keepalives = keepalives
         self._another_attempt = another_attempt
         self._trace = trace
 
@@ -121,7 +124,7 @@ class Delivery:
         request.tries += 1
         request.sent(path)
         request.repeat_at = now + self._interval(request.tries)
-        self._datagram(sa, request, path, request.reason, repeat=request.tries > 1)
+        self._datagram(sa, request, path, request.reason, now, repeat=request.tries > 1)
         self._rearm(sa)
 
     def _wait_for_path(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
@@ -409,7 +412,7 @@ class Delivery:
         self, sa: IkeSa | None, response: OutgoingResponse, path: Path, now: float, *, repeat: bool
     ) -> None:
         if isinstance(path, DatagramPath):
-            self._datagram(sa, response, path, "where the request came from", repeat=repeat, is_response=True)
+            self._datagram(sa, response, path, "where the request came from", now, repeat=repeat, is_response=True)
             return
         stream = self._streams.get(path.stream)
         if stream is None:
@@ -423,7 +426,7 @@ class Delivery:
         """Send without waiting for anything: by UDP, or where there is no path on the open connection of the SA."""
         stream = self._streams.of_sa(sa.id)
         if sa.path is not None:
-            self._datagram(sa, message, sa.path, "nobody waits for an answer", repeat=False)
+            self._datagram(sa, message, sa.path, "nobody waits for an answer", now, repeat=False)
         elif stream is not None and stream.writable and stream.write(message.whole, now):
             self._trace_sent(sa, message, stream.path, "nobody waits for an answer", is_response=False, repeat=False)
 
@@ -433,6 +436,7 @@ class Delivery:
         message: Message,
         path: DatagramPath,
         reason: str,
+        now: float,
         *,
         repeat: bool,
         is_response: bool = False,
@@ -443,6 +447,8 @@ class Delivery:
         self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat, form=form)
         for octets in form:
             self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
+        if sa is not None:
+            self._keepalives.sent(sa, path, now)
 
     def _form(self, sa: IkeSa | None, message: Message, path: DatagramPath) -> tuple[bytes, ...]:
         """Return the messages that carry *message* over UDP: one, or its fragments.

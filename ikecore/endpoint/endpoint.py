@@ -32,6 +32,7 @@ from ..sa import (
     State,
     Timer,
     delete_overdue,
+    esp_came_by,
     view_of,
 )
 from ..transport import DatagramPath, Local, Stream, packed_address
@@ -108,6 +109,26 @@ class Endpoint:
         """Sending failed, or ICMP came. It proves nothing (RFC 7296 section 2.4): repeats and timeouts go on."""
         self._clamp(now)
         self._counters["datagram: failed"] += 1
+
+    def esp_sent(self, sa: SaId, *, now: float) -> None:
+        """ESP of a Child SA of *sa* left in UDP: that spares the keepalive. Once in some seconds is often enough."""
+        self._sa(sa).udp_sent_at = self._clamp(now)
+
+    def esp_received(self, sa: SaId, *, local: Address, remote: Address, now: float) -> None:
+        """ESP of a Child SA of *sa* came in UDP to the socket *local* from *remote*.
+
+        Only tell what was authenticated and no replay, and only where *remote* is another address than before: the
+        peer's address follows (RFC 7296 section 2.23), and `PathChanged` says so.
+        """
+        now, found = self._clamp(now), self._sa(sa)
+        socket = self._keeper.locals.get(("udp", local))
+        if socket is None or not socket.marker:
+            raise LocalProtocolError(f"local: there is no udp socket {local} with the non-ESP marker")
+        if found.setting_up:
+            raise LocalProtocolError(f"sa: SA {sa} has no Child SA yet")
+        _check_address(remote, "remote")
+        self._keeper.touched(found)
+        self._guard(lambda: esp_came_by(found, DatagramPath(local, remote, True), now), now, found)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs."""
@@ -344,6 +365,8 @@ class Endpoint:
                 self._keeper.delivery.retransmit(sa, now)
             elif timer is Timer.QUESTION:
                 self._keeper.question_overdue(sa, now)
+            elif timer is Timer.KEEPALIVE:
+                self._keeper.keepalives.due(sa, now)
             elif timer is Timer.FORGET_INIT:
                 self._keeper.forget_init(sa)
             elif timer is Timer.REKEYED:

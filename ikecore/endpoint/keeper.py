@@ -33,6 +33,7 @@ from .admission import Admission, Refusals
 from .choosing import Chooser
 from .cookie import CookieJar
 from .delivery import Delivery
+from .keepalives import Keepalives
 from .questions import Open, Questions
 from .schedule import Schedule
 from .streams import Streams
@@ -78,6 +79,7 @@ class Keeper:
         self.tombstones = Tombstones()
         self.streams = Streams(config.limits, emit, self._message_bound, self.schedule.forget)
         self.chooser = Chooser(config.limits, self.streams, self.local_address)
+        self.keepalives = Keepalives(emit, self.locals)
         self.delivery = Delivery(
             config.limits,
             self.streams,
@@ -85,6 +87,7 @@ class Keeper:
             self.local_address,
             self.locals,
             self.chooser,
+            self.keepalives,
             self.another_attempt,
             config.trace,
         )
@@ -228,7 +231,8 @@ class Keeper:
     def move_path(self, sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
         had_none, sa.path, sa.lost_path = sa.path is None, path, None
         sa.packet = None
-        self.emit(PathChanged(sa.id, path.local, path.remote, reason))
+        self.emit(PathChanged(sa.id, path.local, path.remote, reason, sa.esp_route.udp_encapsulation))
+        self.keepalives.arm(sa, now)
         if had_none:
             self.delivery.path_found(sa, now)
 

@@ -12,16 +12,19 @@ import hashlib
 from ..errors import InvalidKePayload, InvalidMajorVersion, NoProposalChosen, RemoteProtocolError
 from ..events import MessageDropped, MessageReceived
 from ..outputs import SaId
-from ..sa import IkeSa, OutgoingResponse, Responder, answer_init, message_received
+from ..sa import IkeSa, Liveness, OutgoingResponse, Responder, State, answer_init, message_received
 from ..transport import Path, Stream
 from ..wire import Contents, Envelope, Nonce, Notification, Payload, decode_envelope, encode_message, match, triage
-from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, name_of
+from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, PayloadType, name_of
 from .admission import Verdict
 from .keeper import Keeper
 
 __all__ = ["Reception"]
 
 _NO_SPI = bytes(8)
+_PROTECTED = (PayloadType.SK, PayloadType.SKF)
+_HINTS = (Notify.INVALID_IKE_SPI, Notify.INVALID_SPI, Notify.INVALID_MAJOR_VERSION)
+"""What an honest peer has to say without protection (RFC 7296 section 1.5)."""
 
 
 class Reception:
@@ -30,6 +33,8 @@ class Reception:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._stateless = _Allowance(keeper.limits.stateless_per_second)
+        self._unknown_spis = _Allowance(keeper.limits.unknown_spi_per_second)
+        self._hints = _Allowance(keeper.limits.hints_per_second)
 
     def octets(self, stream: Stream, data: bytes, now: float) -> None:
         """Octets of a stream: messages, until a fault ends it."""
@@ -99,7 +104,25 @@ class Reception:
             return "the peer's SPI is another"
         if (generation.role == "initiator") is bool(flags & INITIATOR):
             return "our own Initiator flag"
-        return message_received(sa, generation, decode_envelope(data), path, now)
+        envelope = decode_envelope(data)
+        if envelope.encrypted is None:
+            return self._unprotected(sa, envelope, path, now)
+        return message_received(sa, generation, envelope, path, now)
+
+    def _unprotected(self, sa: IkeSa, envelope: Envelope, path: Path, now: float) -> str:
+        """Anyone may have sent it. Some errors are a reason to ask the peer itself, now and then, and that is all.
+
+        A peer that has lost the SA cannot say so in any other way (RFC 7296 section 2.21.4). While a request of ours is
+        on its way there is nothing to add: it is repeated anyhow, and the SA ends if nobody answers.
+        """
+        hints = [each for each in envelope.payloads if isinstance(each, Notification) and each.notify_type in _HINTS]
+        if not hints or path.transport == "tcp" or sa.state is not State.ESTABLISHED:
+            return "not protected"
+        recent = sa.hinted_at is not None and now - sa.hinted_at < self._keeper.limits.hint_interval
+        if not recent and not sa.in_flight and self._hints.take(now):
+            sa.hinted_at = now
+            sa.begin(Liveness(sa), now)
+        return "an unprotected error"
 
     def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:
         """An unprotected response: only on the exact path of its request (TCP-17)."""
@@ -213,6 +236,8 @@ class Reception:
             self._keeper.delivery.send_response(None, response, [path], now)
             return
         self._drop(data, path, "unknown SPI")
+        if stream is None:
+            self._refuse_spi(data, path, now)
         if stream is not None and not stream.opened and not tombstones.has(spi):
             stream.reset("a message for no SA of ours")
 
@@ -238,19 +263,36 @@ class Reception:
         response = OutgoingResponse(header.exchange, header.message_id, lambda: octets, self._keeper.names_of(payloads))
         self._keeper.delivery.send_response(None, response, [path], now)
 
+    def _refuse_spi(self, data: bytes, path: Path, now: float) -> None:
+        """Tell whoever still believes in an SA that we have none (RFC 7296 sections 1.5 and 2.21.4).
+
+        Only a protected request gets it, never a response or a notification, so that two of us cannot keep each other
+        talking; and it is shorter than any such request, so that it is no use for floods.
+        """
+        if data[19] & RESPONSE or data[16] not in _PROTECTED or data[18] == Exchange.IKE_SA_INIT:
+            return
+        if not self._unknown_spis.take(now):
+            return
+        self._reply(data, Notification(Notify.INVALID_IKE_SPI), path, now)
+
     def _refuse_version(self, data: bytes, error: InvalidMajorVersion, path: Path, now: float) -> None:
         """A higher major version is told ours (RFC 7296 section 2.5); a lower one is another protocol."""
         if error.version >> 4 < 3 or data[19] & RESPONSE or not self._stateless.take(now):
             return
+        self._reply(data, Notification(Notify.INVALID_MAJOR_VERSION), path, now)
+
+    def _reply(self, data: bytes, answer: Notification, path: Path, now: float) -> None:
+        """Answer the request *data*, of which no more than the header was looked at."""
+        message_id = int.from_bytes(data[20:24], "big")
         octets = encode_message(
             spi_i=data[:8],
             spi_r=data[8:16],
             exchange=data[18],
             flags=RESPONSE | (0 if data[19] & INITIATOR else INITIATOR),
-            message_id=int.from_bytes(data[20:24], "big"),
-            payloads=[Notification(Notify.INVALID_MAJOR_VERSION)],
+            message_id=message_id,
+            payloads=[answer],
         )
-        response = OutgoingResponse(data[18], 0, lambda: octets, ("N(INVALID_MAJOR_VERSION)",))
+        response = OutgoingResponse(data[18], message_id, lambda: octets, self._keeper.names_of([answer]))
         self._keeper.delivery.send_response(None, response, [path], now)
 
     # --- words ------------------------------------------------------------------------------------------------------

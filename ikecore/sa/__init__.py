@@ -12,6 +12,7 @@ from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
 from .informational import DeleteChild, DeleteIke, Liveness
+from .moving import esp_came_by
 from .receiving import message_received
 from .rekey_ike_sa import RekeyIke, delete_overdue
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
@@ -49,6 +50,7 @@ __all__ = [
     "answer_init",
     "begin_auth",
     "delete_overdue",
+    "esp_came_by",
     "message_received",
     "new_spi",
     "parse_selector",

@@ -168,7 +168,7 @@ def add_child(
     sa.children[child.id] = child
     if replaces is not None:
         replaces.heir = child
-    sa.services.emit(child.established(sa.id, sa.nat.any, None if replaces is None else replaces.id))
+    sa.services.emit(child.established(sa.id, sa.esp_route, None if replaces is None else replaces.id))
     return child
 
 

@@ -15,6 +15,7 @@ from ..crypto import ChildKeys, ChildSuite, check_accepted, choose_proposal
 from ..errors import NoProposalChosen, TsUnacceptable
 from ..events import ChildKeyMaterial, ChildSaEstablished
 from ..outputs import ChildId, SaId
+from ..transport import EspRoute
 from ..wire import Proposal, TrafficSelector, UnknownSelector
 from ..wire.numbers import Protocol, TransformType
 from .selectors import covers, host_selector, in_words, narrow
@@ -54,7 +55,7 @@ class ChildSa:
             return ChildKeyMaterial(keys.encr_r, keys.integ_r, keys.encr_i, keys.integ_i)
         return ChildKeyMaterial(keys.encr_i, keys.integ_i, keys.encr_r, keys.integ_r)
 
-    def established(self, sa: SaId, udp_encapsulation: bool, replaces: ChildId | None = None) -> ChildSaEstablished:
+    def established(self, sa: SaId, route: EspRoute, replaces: ChildId | None = None) -> ChildSaEstablished:
         """Return the event that hands this Child SA out."""
         return ChildSaEstablished(
             sa,
@@ -67,7 +68,9 @@ class ChildSa:
             str(self.suite),
             tuple(in_words(selector) for selector in self.local_ts),
             tuple(in_words(selector) for selector in self.remote_ts),
-            udp_encapsulation,
+            route.udp_encapsulation,
+            route.local,
+            route.remote,
             replaces,
             self.export_keys(),
         )

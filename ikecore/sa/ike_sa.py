@@ -22,7 +22,7 @@ from ..events import (
     Transport,
 )
 from ..outputs import ChildId, SaId
-from ..transport import DatagramPath, NatFacts, PeerFacts, least_packet
+from ..transport import DatagramPath, EspRoute, NatFacts, PeerFacts, esp_route, least_packet
 from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
@@ -52,6 +52,7 @@ class IkeSa:
         "current",
         "facts",
         "fragmentation",
+        "hinted_at",
         "hosts",
         "id",
         "lost_path",
@@ -70,6 +71,7 @@ class IkeSa:
         "timers",
         "transport",
         "transport_reason",
+        "udp_sent_at",
     )
 
     def __init__(self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa]) -> None:
@@ -101,6 +103,10 @@ class IkeSa:
         self.path: DatagramPath | None = None
         self.lost_path: DatagramPath | None = None
         """What *path* was when its socket went, until there is another."""
+        self.udp_sent_at = 0.0
+        """When anything was last sent by *path*, so that a NAT's mapping was fresh; only kept behind a NAT."""
+        self.hinted_at: float | None = None
+        """When somebody unauthenticated last made us look whether the peer is there."""
         self.facts = PeerFacts(connection.transports.tcp_port)
         self.nat = NatFacts()
         self.fragmentation = False
@@ -145,6 +151,11 @@ class IkeSa:
         """Packets of *octets* octets are what this path takes, so larger ones are not tried again."""
         if self.path is not None:
             self.packet = min(self.packet_size, max(octets, least_packet(self.path)))
+
+    @property
+    def esp_route(self) -> EspRoute:
+        """How ESP of its Child SAs travels now."""
+        return esp_route(self.nat, self.path, self.hosts)
 
     @property
     def generations(self) -> list[Generation]:

@@ -24,7 +24,7 @@ from ..crypto import (
 )
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
-from ..transport import Choice, DatagramPath, Path, Way
+from ..transport import Choice, DatagramPath, NatFacts, Path, Way
 from ..wire import (
     CertificateRequest,
     Contents,
@@ -45,6 +45,7 @@ from .exchange import OurExchange
 from .ike_sa import IkeSa
 from .init_facts import (
     check_nonce,
+    false_source,
     first_group,
     groups_of,
     hash_notification,
@@ -89,6 +90,7 @@ class InitAttempt(OurExchange):
         self.then = then
         self.spi_i = sa.services.new_ike_spi()
         self.nonce = sa.services.random(NONCE_OCTETS)
+        self.false_source = false_source(sa.connection, sa.services.random)
         self.agreement: KeyAgreement = generate(first_group(sa.connection.proposals), sa.services.random)
         self.cookie: bytes | None = None
         self.rounds = 0
@@ -131,7 +133,7 @@ class InitAttempt(OurExchange):
             SecurityAssociation(numbered(sa.connection.proposals)),
             KeyExchange(self.agreement.group, self.agreement.public),
             Nonce(self.nonce),
-            *nat_notifications(self.spi_i, bytes(8), path),
+            *nat_notifications(self.spi_i, bytes(8), path, self.false_source),
             hash_notification(),
         ]
         if sa.connection.transports.fragmentation != "no":
@@ -256,7 +258,7 @@ class InitAttempt(OurExchange):
             "initiator", (self.spi_i, spi_r), suite, (self.nonce, nonce), keys, services.ciphers, services.random
         )
         generation.ours.next_id = 1
-        sa.nat = nat_facts(contents, self.spi_i, spi_r, path)
+        sa.nat = nat_facts(sa, contents, self.spi_i, spi_r, path)
         sa.hosts = (path.local[0], path.remote[0])
         note_fragmentation(sa, contents)
         note_tcp(sa, contents, path)
@@ -291,7 +293,8 @@ class InitAttempt(OurExchange):
             return
         settled = DatagramPath(local, (self.host, transports.udp_nat_port if marker else transports.udp_port), marker)
         if sa.nat.any:
-            services.move_path(sa, settled, "a NAT was found: port 4500", now)
+            why = "UDP encapsulation is forced" if sa.nat == NatFacts(forced=True) else "a NAT was found"
+            services.move_path(sa, settled, f"{why}: port {settled.remote[1]}", now)
         else:
             sa.path = settled
 
@@ -359,7 +362,7 @@ def answer_init(
     generation = sa.current
     generation.spi_i, generation.spi_r = spi_i, spi_r
     generation.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.ciphers, services.random)
-    sa.nat = nat_facts(contents, spi_i, bytes(8), path)
+    sa.nat = nat_facts(sa, contents, spi_i, bytes(8), path)
     sa.hosts = (path.local[0], path.remote[0])
     if isinstance(path, DatagramPath):
         sa.path = path
@@ -426,7 +429,7 @@ def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: b
         SecurityAssociation((chosen,)),
         KeyExchange(agreement.group, agreement.public),
         Nonce(nr),
-        *nat_notifications(sa.current.spi_i, sa.current.spi_r, path),
+        *nat_notifications(sa.current.spi_i, sa.current.spi_r, path, false_source(sa.connection, services.random)),
     ]
     authorities = authority_hashes(sa.connection)
     if authorities is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
 from ..errors import InvalidSyntax, PeerRefused
 from ..events import NatDetected, TcpAnnounced
@@ -21,6 +22,7 @@ from .ike_sa import IkeSa
 
 __all__ = [
     "check_nonce",
+    "false_source",
     "first_group",
     "groups_of",
     "hash_notification",
@@ -36,6 +38,9 @@ __all__ = [
     "tell_facts",
     "wanted_authorities",
 ]
+
+DIGEST_OCTETS = 20
+"""Of SHA-1."""
 
 
 def numbered(proposals: Sequence[Proposal]) -> tuple[Proposal, ...]:
@@ -69,15 +74,22 @@ def check_nonce(nonce: bytes, prf_key_length: int) -> None:
         raise InvalidSyntax(f"a nonce of {len(nonce)} octets")
 
 
-def nat_notifications(spi_i: bytes, spi_r: bytes, path: Path) -> tuple[Notification, Notification]:
-    """Hash the addresses of *path*: for TCP those of the connection (TCP-72)."""
+def false_source(connection: Connection, random: Callable[[int], bytes]) -> bytes | None:
+    """Return a digest of no address for NAT_DETECTION_SOURCE_IP, where configuration forces UDP encapsulation."""
+    return random(DIGEST_OCTETS) if connection.transports.force_encapsulation else None
+
+
+def nat_notifications(
+    spi_i: bytes, spi_r: bytes, path: Path, source: bytes | None = None
+) -> tuple[Notification, Notification]:
+    """Hash the addresses of *path*: for TCP those of the connection (TCP-72). *source* stands in place of our own."""
     return (
-        Notification(Notify.NAT_DETECTION_SOURCE_IP, nat_digest(spi_i, spi_r, path.local)),
+        Notification(Notify.NAT_DETECTION_SOURCE_IP, source or nat_digest(spi_i, spi_r, path.local)),
         Notification(Notify.NAT_DETECTION_DESTINATION_IP, nat_digest(spi_i, spi_r, path.remote)),
     )
 
 
-def nat_facts(contents: Contents, spi_i: bytes, spi_r: bytes, path: Path) -> NatFacts:
+def nat_facts(sa: IkeSa, contents: Contents, spi_i: bytes, spi_r: bytes, path: Path) -> NatFacts:
     """Compare the peer's view of the addresses with ours; *spi_r* as in the header of that message."""
     return detect(
         spi_i,
@@ -86,6 +98,7 @@ def nat_facts(contents: Contents, spi_i: bytes, spi_r: bytes, path: Path) -> Nat
         destinations=[each.data for each in contents.notifies(Notify.NAT_DETECTION_DESTINATION_IP)],
         remote=path.remote,
         local=path.local,
+        forced=sa.connection.transports.force_encapsulation,
     )
 
 
@@ -135,7 +148,7 @@ def tell_facts(sa: IkeSa) -> None:
     """Say what IKE_SA_INIT showed. A responder says it once the peer is authenticated: strangers make no events."""
     services, facts = sa.services, sa.facts
     if sa.nat.any:
-        services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat))
+        services.emit(NatDetected(sa.id, sa.nat.local_behind_nat, sa.nat.peer_behind_nat, sa.nat.forced))
     if facts.announced_port is not None:
         services.emit(TcpAnnounced(sa.id, facts.announced_port, True, "may be used"))
     if facts.refused_port is not None:

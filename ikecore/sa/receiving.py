@@ -20,6 +20,7 @@ from .generation import Generation
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import answer_informational
+from .moving import came_by
 from .request import OutgoingRequest
 from .states import Verdict, verdict
 from .window import Glance
@@ -158,7 +159,7 @@ def _answer(
     """Let the exchange answer, or answer in its place where the request is at fault or comes at the wrong time."""
     header = envelope.header
     asked = Incoming(generation, header.exchange, header.message_id, NOTHING, path)
-    _path_proved(sa, path, now)
+    came_by(sa, path, now, newest=generation is sa.current and header.message_id + 1 == generation.theirs.expected)
     try:
         payloads = _parse(sa, envelope, plaintext)
         _trace_received(sa, envelope, payloads, path)
@@ -188,7 +189,7 @@ def _process(
     now: float,
 ) -> None:
     """Take the response to *request*; a malformed one ends the SA (RFC 7296 section 2.21.3)."""
-    _path_proved(sa, path, now)
+    came_by(sa, path, now, newest=generation is sa.current and request.message_id + 1 == generation.ours.next_id)
     del generation.ours.unanswered[request.message_id]
     sa.services.request_done(sa, request, now)
     if path.transport == "udp" and request.in_fragments and request.packet is not None:
@@ -214,24 +215,6 @@ def _parse(sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> l
     encrypted = envelope.encrypted
     first = 0 if encrypted is None else encrypted.inner_first
     return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]
-
-
-def _path_proved(sa: IkeSa, path: Path, now: float) -> None:
-    """A fresh, verified message came by *path*: it may be where the peer is now (RFC 7296 section 2.23).
-
-    TCP addresses never become the path of datagrams (TCP-73). Whoever is behind a NAT does not move: its peer's
-    address is the stable one, and a stranger on the path could replay to move it.
-    """
-    sa.services.proved(sa, path)
-    if sa.role == "responder" and not sa.setting_up and path.remote[0] != sa.hosts[1]:
-        # What the peer announced was for the address it had (TCP-32). Until it is authenticated its address stays
-        # the one at which IKE_SA_INIT reached it: a forged one must not become its traffic selector.
-        sa.hosts = (path.local[0], path.remote[0])
-        sa.facts.announced_port = None
-    if path.transport != "udp" or path == sa.path:
-        return
-    if sa.path is None or (sa.role == "responder" and not sa.nat.local_behind_nat):
-        sa.services.move_path(sa, path, "authenticated traffic came this way", now)
 
 
 def _trace_received(sa: IkeSa, envelope: Envelope, payloads: Sequence[Payload], path: Path) -> None:

@@ -25,6 +25,8 @@ class Timer(enum.Enum):
     """An exchange that the peer could not take begins again."""
     REKEYED = "rekeyed"
     """The peer has not deleted a pair of SPIs that it replaced: we do."""
+    KEEPALIVE = "keepalive"
+    """A NAT in front of us may be about to forget us."""
     QUESTION = "question"
     DELETE = "delete"
 

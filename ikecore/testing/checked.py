@@ -104,6 +104,16 @@ class CheckedEndpoint:
             self._check_address("datagram_failed", remote)
             self._endpoint.datagram_failed(local=local, remote=remote, error=error, now=now)
 
+    def esp_sent(self, sa: SaId, *, now: float) -> None:
+        with self._input("esp_sent", now):
+            self._endpoint.esp_sent(sa, now=now)
+
+    def esp_received(self, sa: SaId, *, local: Address, remote: Address, now: float) -> None:
+        with self._input("esp_received", now):
+            self._check_local("esp_received", "udp", local)
+            self._check_address("esp_received", remote)
+            self._endpoint.esp_received(sa, local=local, remote=remote, now=now)
+
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         with self._input("stream_accepted", now):
             self._check_local("stream_accepted", "tcp", local)

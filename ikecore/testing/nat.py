@@ -15,16 +15,19 @@ class _Mapping:
     inside: Address
     port: int
     used: float
-    partners: set[str] = attrs.Factory(set)
+    partners: set[Address | str] = attrs.Factory(set)
 
 
 class Nat:
     """Rewrites addresses and ports of the hosts behind it (endpoint-independent mapping, RFC 4787).
 
+    Two hosts behind the same one meet at its outside address (hairpinning).
+
     *outside* is its public address. A mapping for an inside address and port is made by the first packet out, lives for
     *lifetime* seconds after the last (None: for ever), and lets in only hosts that something was sent to, unless
-    *open*. *preserve_ports* keeps the inside port where it is free. *forwards* are permanent: (transport, outside port)
-    to an inside address.
+    *open*. With *per_partner* each partner, an address with a port, has a mapping of its own (a "symmetric" NAT), and
+    a partner's other ports never reach the inside. *preserve_ports* keeps the inside port where it is free. *forwards*
+    are permanent: (transport, outside port) to an inside address.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Nat:
         *,
         lifetime: float | None = None,
         open: bool = False,
+        per_partner: bool = False,
         preserve_ports: bool = False,
         first_port: int = 20_000,
         forwards: dict[tuple[Transport, int], Address] | None = None,
@@ -40,10 +44,11 @@ class Nat:
         self.outside = outside
         self.lifetime = lifetime
         self.open = open
+        self.per_partner = per_partner
         self.preserve_ports = preserve_ports
         self.forwards = dict(forwards or {})
         self._next_port = first_port
-        self._by_inside: dict[tuple[Transport, Address], _Mapping] = {}
+        self._by_inside: dict[tuple[Transport, Address, Address | None], _Mapping] = {}
         self._by_port: dict[tuple[Transport, int], _Mapping] = {}
 
     def outbound(self, transport: Transport, inside: Address, partner: Address, now: float) -> Address:
@@ -51,15 +56,16 @@ class Nat:
         for (kind, port), target in self.forwards.items():
             if kind == transport and target == inside:
                 return self.outside, port
-        mapping = self._by_inside.get((transport, inside))
+        key = transport, inside, partner if self.per_partner else None
+        mapping = self._by_inside.get(key)
         if mapping is None or self._stale(mapping, now):
             if mapping is not None:
                 del self._by_port[transport, mapping.port]
             mapping = _Mapping(inside, self._port(transport, inside[1]), now)
-            self._by_inside[transport, inside] = mapping
+            self._by_inside[key] = mapping
             self._by_port[transport, mapping.port] = mapping
         mapping.used = now
-        mapping.partners.add(partner[0])
+        mapping.partners.add(partner if self.per_partner else partner[0])
         return self.outside, mapping.port
 
     def inbound(self, transport: Transport, port: int, partner: Address, now: float) -> Address | None:
@@ -70,7 +76,7 @@ class Nat:
         mapping = self._by_port.get((transport, port))
         if mapping is None or self._stale(mapping, now):
             return None
-        if not self.open and partner[0] not in mapping.partners:
+        if not self.open and not mapping.partners & {partner, partner[0]}:
             return None
         return mapping.inside
 

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 
 from ..events import Event, Transport
+from ..framing import KEEPALIVE
 from ..outputs import (
     Address,
     CloseStream,
@@ -152,6 +153,7 @@ class Host:
 
     def _carry_out(self, output: Output) -> None:
         network = self.network
+        network.carried_out(output)
         if isinstance(output, SendDatagram):
             network.datagram_out(self, output)
         elif isinstance(output, WriteStream):
@@ -256,6 +258,9 @@ class Network:
         self.timeline: list[Happening] = []
         self.calm = 60.0
         """A deadline farther away than this does not keep `run` going."""
+        self._stirred = 0.0
+        self._stirs = 0
+        self._keepalives = 0
         self._steps = steps
         self._record = record
         self._links: dict[tuple[str, str], tuple[Udp | None, Tcp | None]] = {}
@@ -328,14 +333,14 @@ class Network:
     def run(self, until: float | Callable[[], object] | None = None) -> None:
         """Let time pass: to the moment *until*, until the callable *until* returns true, or until all is quiet.
 
-        Quiet is when nothing is on its way and no deadline is within `calm` seconds. Raises `NetworkError` after too
-        many steps, or if all is quiet and the callable still returns false.
+        Quiet is when nothing is on its way and no deadline is within `calm` seconds; keepalives, which never end, do
+        not count. Raises `NetworkError` after too many steps, or if all is quiet and the callable still returns false.
         """
         for attached in tuple(self.hosts):
             attached.flush()
         condition = until if callable(until) else None
         limit = until if isinstance(until, int | float) else None
-        rings = 0
+        rings, self._stirred = 0, self.now
         for _ in range(self._steps):
             if condition is not None and condition():
                 return
@@ -346,12 +351,15 @@ class Network:
             if rings > RINGS_IN_A_ROW:
                 raise NetworkError(f"{host}: the deadline {moment} stays due, however often the timer expires")
             self.now = max(self.now, moment)
+            stirs, keepalives = self._stirs, self._keepalives
             if host is not None:
                 heapq.heappop(self._timers)
                 host.armed = None
                 host.timer_expired()
             else:
                 heapq.heappop(self._deliveries)[2]()
+            if self._keepalives == keepalives or self._stirs > stirs:
+                self._stirred = self.now
         else:
             raise NetworkError(f"still busy after {self._steps} steps, at {self.now:.3f} s; last: {self.wire[-3:]}")
         if limit is not None:
@@ -383,7 +391,7 @@ class Network:
         return delivery, None
 
     def _quiet(self, moment: float) -> bool:
-        return not self._deliveries and moment - self.now > self.calm
+        return not self._deliveries and moment - self._stirred > self.calm
 
     # --- datagrams --------------------------------------------------------------------------------------------------
 
@@ -391,6 +399,13 @@ class Network:
         """Put a datagram on the wire with any *source*, as anybody on the Internet can."""
         link = self._links.get((source[0], destination[0]), (None, None))[0] or self.udp
         self._datagram(data, source, destination, link, None)
+
+    def carried_out(self, output: Output) -> None:
+        """Tell keepalives from everything else that hosts do: they alone do not disturb the quiet."""
+        if isinstance(output, SendDatagram) and output.data == KEEPALIVE:
+            self._keepalives += 1
+        else:
+            self._stirs += 1
 
     def datagram_out(self, host: Host, action: SendDatagram) -> None:
         """Carry out a `SendDatagram`."""
@@ -442,6 +457,8 @@ class Network:
 
     def _datagram_arrived(self, packet: Packet, data: bytes, link: Udp, sender: tuple[Host, Address] | None) -> None:
         packet.arrived = self.now
+        if data == KEEPALIVE:
+            self._keepalives += 1
         reached = self._reach("udp", packet.destination, packet.source)
         if reached is not None and reached[0].attached and ("udp", reached[1]) in reached[0].locals:
             packet.fate = "delivered"

@@ -38,9 +38,9 @@ R = TypeVar("R")
 FORMAT = 1
 """The number of this way to write recordings down."""
 INPUTS = frozenset(
-    {"local_added", "local_removed", "datagram_received", "datagram_failed", "stream_accepted", "stream_connected",
-     "stream_received", "stream_sent", "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness",
-     "create_child", "rekey", "delete", "abandon", "answer", "shutdown"}
+    {"local_added", "local_removed", "datagram_received", "datagram_failed", "esp_sent", "esp_received",
+     "stream_accepted", "stream_connected", "stream_received", "stream_sent", "stream_eof", "stream_lost",
+     "timer_expired", "initiate", "check_liveness", "create_child", "rekey", "delete", "abandon", "answer", "shutdown"}
 )  # fmt: skip
 """The calls that change an endpoint."""
 
@@ -97,6 +97,8 @@ class Recorder(Endpoint):
     local_removed = _recorded(Endpoint.local_removed)
     datagram_received = _recorded(Endpoint.datagram_received)
     datagram_failed = _recorded(Endpoint.datagram_failed)
+    esp_sent = _recorded(Endpoint.esp_sent)
+    esp_received = _recorded(Endpoint.esp_received)
     stream_accepted = _recorded(Endpoint.stream_accepted)
     stream_connected = _recorded(Endpoint.stream_connected)
     stream_received = _recorded(Endpoint.stream_received)

@@ -1,7 +1,7 @@
 """Paths, TCP stream lifecycle, transport policies and NAT facts: no knowledge of what exchanges mean."""
 
 from .facts import PeerFacts, port_allowed
-from .nat import NatFacts, detect, nat_digest, source_key
+from .nat import EspRoute, NatFacts, detect, esp_route, nat_digest, source_key
 from .packets import LEAST_PACKET, least_packet, packet_of, room_in, smaller_packet
 from .path import DatagramPath, Local, Path, StreamPath, packed_address
 from .policy import (
@@ -26,6 +26,7 @@ __all__ = [
     "DatagramPath",
     "Fallback",
     "Local",
+    "EspRoute",
     "NatFacts",
     "Path",
     "PeerFacts",
@@ -41,6 +42,7 @@ __all__ = [
     "Way",
     "WholeMission",
     "detect",
+    "esp_route",
     "least_packet",
     "nat_digest",
     "packed_address",

@@ -7,21 +7,45 @@ from collections.abc import Iterable
 
 from ..outputs import Address
 from ..record import record
-from .path import packed_address
+from .path import DatagramPath, packed_address
 
-__all__ = ["NatFacts", "detect", "nat_digest", "source_key"]
+__all__ = ["EspRoute", "NatFacts", "detect", "esp_route", "nat_digest", "source_key"]
 
 
 @record
 class NatFacts:
-    """Who stands behind a NAT."""
+    """Who stands behind a NAT. *forced*: nobody has to, but we made the peer believe that we do."""
 
     local_behind_nat: bool = False
     peer_behind_nat: bool = False
+    forced: bool = False
 
     @property
     def any(self) -> bool:
-        return self.local_behind_nat or self.peer_behind_nat
+        """Everything of the SA goes by the ports with the marker."""
+        return self.local_behind_nat or self.peer_behind_nat or self.forced
+
+
+@record
+class EspRoute:
+    """The outer addresses of ESP: in UDP between these ports, or, with ports 0, straight over IP.
+
+    None where a NAT demands UDP and no path with the marker is known yet: ESP never goes over one without it.
+    """
+
+    udp_encapsulation: bool
+    local: Address | None
+    remote: Address | None
+
+
+def esp_route(nat: NatFacts, path: DatagramPath | None, hosts: tuple[str, str]) -> EspRoute:
+    """Say how ESP travels beside IKE on *path*; *hosts* (ours, the peer's) count where there is none."""
+    if not nat.any:
+        local, remote = hosts if path is None else (path.local[0], path.remote[0])
+        return EspRoute(False, (local, 0), (remote, 0))
+    if path is None or not path.marker:
+        return EspRoute(True, None, None)
+    return EspRoute(True, path.local, path.remote)
 
 
 def nat_digest(spi_i: bytes, spi_r: bytes, address: Address) -> bytes:
@@ -38,16 +62,19 @@ def detect(
     destinations: Iterable[bytes],
     remote: Address,
     local: Address,
+    forced: bool = False,
 ) -> NatFacts:
     """Compare a peer's NAT_DETECTION notifications with the addresses that we see.
 
     A peer may send several sources (RFC 7296 section 2.23): one match means that nothing changed its address. A peer
-    that sends no notification of a kind tells nothing, which counts as no NAT.
+    that sends no notification of a kind tells nothing, which counts as no NAT; one that sends none at all knows no NAT
+    traversal, so nothing can be *forced* upon it.
     """
     sources, destinations = list(sources), list(destinations)
     return NatFacts(
         local_behind_nat=bool(destinations) and nat_digest(spi_i, spi_r, local) not in destinations,
         peer_behind_nat=bool(sources) and nat_digest(spi_i, spi_r, remote) not in sources,
+        forced=forced and bool(sources or destinations),
     )
 
 

@@ -270,6 +270,7 @@ def read_transports(connection: Table) -> Transports:
     extra: dict[str, Any] = {"udp_port": port}
     extra["fragmentation"] = connection.choice("fragmentation", FRAGMENTATION, "yes")
     extra["fragment_size"] = connection.number("fragment_size", LEAST_PACKET, 65535, Transports().fragment_size)
+    extra["force_encapsulation"] = connection.flag("encap", False)
     if isinstance(connection.peek("transports"), dict):
         table = connection.table("transports")
         if table is not None:
@@ -280,6 +281,8 @@ def read_transports(connection: Table) -> Transports:
                     extra[key] = value
             extra["udp_start"] = table.choice("udp_start", {"ike": "ike", "nat": "nat"}, "ike")
             extra["half_close"] = table.flag("half_close", False)
+            extra["static_nat"] = table.flag("static_nat", False)
+            extra["keepalive"] = table.number("keepalive", 0, 3600, 20)
             table.finish()
     else:
         words = {word: word for word in POLICY_WORDS}

@@ -66,7 +66,11 @@ def event_line(event: Output) -> str | None:
             )
         case ChildSaEstablished():
             selectors = f"{' '.join(event.local_ts)} to {' '.join(event.remote_ts)}"
-            encapsulated = ", ESP in UDP" if event.udp_encapsulation else ""
+            encapsulated = ""
+            if event.udp_encapsulation:
+                encapsulated = ", ESP in UDP"
+                if event.remote is not None:
+                    encapsulated += f" to {address_text(event.remote)}"
             return (
                 f"Child SA {event.child} of IKE SA {event.sa} up: {printable(event.name)}, {selectors}, {event.suite}, "
                 f"{event.mode} mode{encapsulated}, SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
@@ -96,7 +100,7 @@ def event_line(event: Output) -> str | None:
         case events.NatDetected():
             return (
                 f"IKE SA {event.sa}: NAT in front of us: {yes(event.local_behind_nat)}, "
-                f"of the peer: {yes(event.peer_behind_nat)}"
+                f"of the peer: {yes(event.peer_behind_nat)}{', UDP encapsulation is forced' if event.forced else ''}"
             )
         case events.TcpAnnounced():
             return f"IKE SA {event.sa}: the peer announces TCP port {event.port}, which {printable(event.reason)}"

@@ -108,7 +108,7 @@ def test_everything_about_a_connection(folder: Path) -> None:
         'remote_port = 1500\nproposals = ["aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"]\nsend_cert = '
         '"never"\nfragmentation = "accept"\nfragment_size = 1400\n'
         'transports = { policy = "by-size", threshold = 900, udp_nat_port = 14500, tcp_port = 10500, announce_tcp = 0, '
-        'half_close = true, udp_start = "nat" }',
+        'half_close = true, udp_start = "nat", keepalive = 50, static_nat = true }\nencap = true',
         children='[connections.office.children.net]\nlocal_ts = "10.1.0.0/16"\nremote_ts = ["10.2.0.0/16", '
         '"10.3.0.1[tcp/80]"]\nesp_proposals = "aes128gcm16, aes256-sha256"\nmode = "transport"\n'
         '[connections.office.children.host]\nlocal_ts = "dynamic"',
@@ -120,6 +120,7 @@ def test_everything_about_a_connection(folder: Path) -> None:
     assert connection.send_certificates == "never"
     assert (transports.udp_port, transports.udp_nat_port, transports.tcp_port) == (1500, 14500, 10500)
     assert (transports.announce_tcp, transports.half_close, transports.udp_start) == (0, True, "nat")
+    assert (transports.keepalive, transports.static_nat, transports.force_encapsulation) == (50, True, True)
     assert transports.policy == BySize(threshold=900)
     assert (transports.fragmentation, transports.fragment_size) == ("accept", 1400)
     net, host = connection.children

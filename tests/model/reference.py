@@ -53,7 +53,8 @@ from ikecore.outputs import (
 from ikecore.testing import Host, Network, Packet
 
 IKE_SA_INIT = 34
-NOTIFY, SECURITY_ASSOCIATION, COOKIE, IKE_TCP_SUPPORTED = 41, 33, 16390, 52310
+NOTIFY, SECURITY_ASSOCIATION, INVALID_IKE_SPI, COOKIE, IKE_TCP_SUPPORTED = 41, 33, 4, 16390, 52310
+KEEPALIVE = b"\xff"
 EMPTY_REQUEST = 57
 """Octets of an empty INFORMATIONAL message with AES-GCM: nothing else that is protected is so small."""
 LEAST_SILENCE = 100.0
@@ -243,7 +244,8 @@ class Side:
 
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
         self.now = now
-        self._heard(read(data[4:] if self.sockets[local] else data), ("udp", local, remote), remote)
+        if data != KEEPALIVE:
+            self._heard(read(data[4:] if self.sockets[local] else data), ("udp", local, remote), remote)
         self.endpoint.datagram_received(data, local=local, remote=remote, now=now)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> Any:
@@ -295,7 +297,9 @@ class Side:
         return len(alive) <= MOST_WAYS
 
     def _heard(self, message: Message, way: Way, remote: Address) -> None:
-        """Everything that comes is authentic: the network loses and repeats, and makes nothing up."""
+        """Everything protected that comes is authentic: the network loses and repeats, and makes nothing up."""
+        if not message.is_init and message.notified(INVALID_IKE_SPI) is not None:
+            return
         if message.is_response:
             request = self.requests.get(message.asks)
             if request is not None:
@@ -366,6 +370,9 @@ class Side:
         if action.local not in self.sockets:
             raise self.broken(f"TCP-23: a datagram from {action.local}, where there is no socket")
         marker = self.sockets[action.local]
+        if action.data == KEEPALIVE:
+            self._keepalive(action, marker)
+            return
         if marker and action.data[:4] != bytes(4):
             raise self.broken("IKE-212: no marker on a socket that has it")
         message, way = read(action.data[4:] if marker else action.data), ("udp", action.local, action.remote)
@@ -380,6 +387,12 @@ class Side:
             sa = self._sa(message)
             if action.remote not in sa.udp_remotes:
                 raise self.broken(f"TCP-73: a request to {action.remote}, of {sorted(sa.udp_remotes)}")
+
+    def _keepalive(self, action: SendDatagram, marker: bool) -> None:
+        if not marker or not self.natted:
+            raise self.broken("IKE-214: a keepalive where there is no NAT, or on a socket without the marker")
+        if not any(sa.established and not sa.ended and action.remote in sa.udp_remotes for sa in self.known.values()):
+            raise self.broken(f"IKE-209: a keepalive to {action.remote}, where no SA is")
 
     def _on_WriteStream(self, action: WriteStream) -> None:  # noqa: N802
         line, message = self.lines[action.stream], read(action.data)
@@ -426,6 +439,11 @@ class Side:
         if way not in self.heard_by[message.asks]:
             raise self.broken(f"TCP-22, TCP-23: a response by {way}, where no request came from")
         if message.is_init and message.first != SECURITY_ASSOCIATION:
+            return
+        if message.notified(INVALID_IKE_SPI) is not None:
+            sa = self.known.get(self.by_spis.get(message.spis, 0))
+            if source is None or (sa is not None and not sa.ended):
+                raise self.broken("IKE-201: INVALID_IKE_SPI on a connection, or for an SA that there is")
             return
         self.responses[message.asks] += 1
         if self.responses[message.asks] > self.copies_heard[message.asks]:
@@ -692,7 +710,7 @@ class Wire:
         """Read what is new."""
         log = self.network.wire
         for packet in log[self.read_to :]:
-            if packet.kind == "datagram":
+            if packet.kind == "datagram" and packet.data != KEEPALIVE:
                 self._message(read(packet.data[4:] if packet.data[:4] == bytes(4) else packet.data))
             elif packet.transport == "tcp" and packet.connection is not None:
                 self._segment(packet, packet.connection)
@@ -710,7 +728,7 @@ class Wire:
                 raise RuleBroken("TCP-30, TCP-77: requests go one way on a connection, responses the other")
 
     def _message(self, message: Message) -> None:
-        if message.is_init:
+        if message.is_init or message.notified(INVALID_IKE_SPI) is not None:
             return
         if self.octets.setdefault((message.asks, message.is_response), message.data) != message.data:
             raise RuleBroken(f"TCP-14: {message} in two forms")

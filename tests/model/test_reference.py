@@ -100,6 +100,31 @@ def test_a_response_goes_only_where_its_request_came_from() -> None:
     breach("TCP-23", scene, SendDatagram(ANSWER, US, PEER))
 
 
+def test_keepalives_go_only_through_a_nat() -> None:
+    breach("IKE-214", Scene(), SendDatagram(b"\xff", US, PEER))
+    scene = Scene()
+    scene.side.natted = True
+    breach("IKE-214", scene, SendDatagram(b"\xff", US, PEER))
+    scene.side.local_added(Local(("10.0.0.1", 4500), marker=True), now=0.0)
+    breach("IKE-209", scene, SendDatagram(b"\xff", ("10.0.0.1", 4500), ("10.0.0.2", 4500)))
+
+
+def test_nobody_is_told_of_an_sa_that_there_is() -> None:
+    body = bytes([0, 0, 0, 8, 0, 0, 0, 4])
+    told = message(0x20, spi=b"theirspi", number=1, exchange=37, body=body)
+    told = told[:16] + b"\x29" + told[17:]
+    asked = message(0x08, spi=b"theirspi", number=1, exchange=37)
+    scene = Scene()
+    scene.side.datagram_received(asked, local=US, remote=PEER, now=0.0)
+    scene.says(SendDatagram(told, US, PEER))
+    scene.side.by_spis[b"theirspi", bytes(8)] = SA
+    breach("IKE-201", scene, SendDatagram(told, US, PEER))
+    scene = Scene()
+    scene.accept()
+    scene.side.stream_received(STREAM, asked, now=0.0)
+    breach("IKE-201", scene, WriteStream(STREAM, told))
+
+
 def test_requests_and_responses_keep_to_their_connections() -> None:
     scene = Scene()
     scene.open()

@@ -44,7 +44,7 @@ def half_open(seed: int = 1) -> tuple[Rig, Puppet]:
 
 
 def up(**kwargs: object) -> tuple[Rig, Puppet]:
-    rig = Rig(limits=Limits(response_resends_per_second=1000.0))
+    rig = Rig(limits=Limits(response_resends_per_second=1000.0, unknown_spi_per_second=0))
     puppet = Puppet(rig, **kwargs)  # type: ignore[arg-type]
     puppet.establish()
     return rig, puppet
