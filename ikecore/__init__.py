@@ -4,6 +4,7 @@ Hand an `Endpoint` octets, the fates of connections, and the time; take from it 
 close, a deadline, and events. It plays both roles, for many SAs at once, over UDP and TCP.
 """
 
+from .addressing import Lease, Pool
 from .config import (
     CertificateCredential,
     ChildConfig,
@@ -21,8 +22,10 @@ from .crypto import Identity, esp_proposals, ike_proposals, load_private_key
 from .endpoint import Endpoint
 from .errors import (
     AuthenticationFailed,
+    FailedCpRequired,
     FramingError,
     IkeError,
+    InternalAddressFailure,
     InternalFailure,
     InvalidSyntax,
     LocalProtocolError,
@@ -31,9 +34,12 @@ from .errors import (
     PeerUnreachable,
     RemoteProtocolError,
     SessionClosed,
+    SinglePairRequired,
     TsUnacceptable,
 )
 from .events import (
+    AcceptanceNeeded,
+    AddressesAssigned,
     AuthorizationNeeded,
     ChildKeyMaterial,
     ChildSaClosed,
@@ -49,6 +55,7 @@ from .events import (
     IkeSaFailed,
     InternalError,
     KeyExchangeRetried,
+    LeaseNeeded,
     MessageDropped,
     MessageReceived,
     MessageSent,
@@ -89,8 +96,10 @@ from .transport import BySize, Fallback, Local, Policy, Race, Situation, Step, T
 __version__ = "0.1.0"
 
 __all__ = [
+    "AcceptanceNeeded",
     "Action",
     "Address",
+    "AddressesAssigned",
     "AuthenticationFailed",
     "AuthorizationNeeded",
     "BySize",
@@ -109,6 +118,7 @@ __all__ = [
     "CookiesDemanded",
     "Endpoint",
     "Event",
+    "FailedCpRequired",
     "Fallback",
     "FramingError",
     "HalfCloseStream",
@@ -120,10 +130,13 @@ __all__ = [
     "IkeSaEstablished",
     "IkeSaFailed",
     "IkeSaView",
+    "InternalAddressFailure",
     "InternalError",
     "InternalFailure",
     "InvalidSyntax",
     "KeyExchangeRetried",
+    "Lease",
+    "LeaseNeeded",
     "Limits",
     "Listen",
     "Local",
@@ -141,6 +154,7 @@ __all__ = [
     "PeerUnreachable",
     "PinnedKeys",
     "Policy",
+    "Pool",
     "PskCredential",
     "Question",
     "QuestionClosed",
@@ -156,6 +170,7 @@ __all__ = [
     "SaId",
     "SendDatagram",
     "SessionClosed",
+    "SinglePairRequired",
     "Situation",
     "SpisChanged",
     "Step",

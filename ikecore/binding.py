@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
+from .addressing import Lease
 from .errors import IkeError, LocalProtocolError, SessionClosed
 from .events import (
     AuthorizationNeeded,
@@ -250,6 +251,21 @@ class SessionFacts:
     def child_sas(self) -> tuple[ChildSaView, ...]:
         """Its Child SAs as they are now. Raises `SessionClosed` after its end."""
         return self.view.children
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """What the peer assigned to us, or we to the peer. Raises `SessionClosed` after the end of the SA."""
+        lease = self.lease
+        return () if lease is None else lease.addresses
+
+    @property
+    def lease(self) -> Lease | None:
+        """The addresses that one side has from the other, with DNS servers and whatever else was told beside them.
+
+        None if there are none. Raises `SessionClosed` after the end of the SA.
+        """
+        view = self.view
+        return view.assigned or view.granted
 
     def export_keys(self) -> IkeKeyMaterial:
         """Return the keys of the IKE SA. Raises `SessionClosed` after its end."""

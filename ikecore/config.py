@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from .addressing import Pool, check_disjoint
 from .crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
@@ -29,6 +30,7 @@ from .wire import Proposal, TrafficSelector, Transform
 from .wire.numbers import (
     IKE_TCP_SUPPORTED_DEFAULT,
     SEPARATE_TRANSPORTS_DEFAULT,
+    CfgAttribute,
     Protocol,
     TransformType,
     name_of,
@@ -48,6 +50,8 @@ __all__ = [
     "TrustedCertificates",
 ]
 
+MOST_ADDRESSES = 16
+"""Addresses that we ask for: one or two is what peers grant."""
 LARGEST_CHAIN = 60_000
 """Octets: an Encrypted payload ends at 65,535, and other payloads stand beside the certificates."""
 _IKE_TYPES = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
@@ -68,6 +72,18 @@ def _proposals(items: Iterable[Proposal]) -> tuple[Proposal, ...]:
 
 def _children(items: Iterable[ChildConfig]) -> tuple[ChildConfig, ...]:
     return tuple(items)
+
+
+def _pools(items: Iterable[Pool]) -> tuple[Pool, ...]:
+    return tuple(items)
+
+
+def _numbers(items: Iterable[int] | None) -> tuple[int, ...] | None:
+    return None if items is None else tuple(items)
+
+
+def _packet(items: Iterable[TrafficSelector] | None) -> tuple[TrafficSelector, ...] | None:
+    return None if items is None else tuple(items)
 
 
 def _connections(items: Iterable[Connection]) -> tuple[Connection, ...]:
@@ -97,6 +113,23 @@ def _check_proposals(
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise LocalProtocolError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
+
+
+def _check_addresses(connection: Connection) -> None:
+    """Refuse what could not be asked for or told."""
+    for text in connection.virtual_addresses:
+        try:
+            ip_address(text)
+        except ValueError:
+            raise LocalProtocolError(f"virtual_addresses: {text!r} is no address; 0.0.0.0 and :: ask for any") from None
+    if len(connection.virtual_addresses) > MOST_ADDRESSES:
+        raise LocalProtocolError(f"virtual_addresses: more than {MOST_ADDRESSES} of them")
+    for number in connection.attributes_to_request:
+        if number in (CfgAttribute.INTERNAL_IP4_ADDRESS, CfgAttribute.INTERNAL_IP6_ADDRESS) or not 0 < number < 0x8000:
+            raise LocalProtocolError(f"requested_attributes: {number}; allowed are 1 to 32767, without addresses")
+    version = connection.application_version
+    if not (version.isascii() and (version.isprintable() or not version)) or len(version) > 255:
+        raise LocalProtocolError("application_version: allowed are up to 255 printable ASCII characters")
 
 
 @lru_cache(maxsize=4096)
@@ -184,7 +217,16 @@ class ChildConfig:
 
     *local_ts* None means the address that we send from, *remote_ts* None the one that the peer's messages come from
     (one host each). Behind a NAT these differ from what the other side sees, so both sides have to name selectors
-    there.
+    there. Where addresses were assigned (`Connection.virtual_addresses`, `Connection.pools`), None means those of the
+    side that got them.
+
+    *mode* "transport" is between the two hosts; selectors are cut down to their addresses, and a NAT may be between
+    them (RFC 7296 section 2.23.1). A peer that does not take it gets tunnel mode, unless *tunnel_fallback* is false:
+    then there is no Child SA. *packet* is a pair of selectors, of our and of the peer's address, protocol and port in
+    the packet that is waiting: they go first, so that the responder grants a set with them (section 2.9).
+    *single_pair* grants peers only selectors of one address on each side, and wants each pair in its own Child SA.
+    *tfc_padding* false says that we do not take packets with TFC padding. *non_first_fragments* is for fragments
+    behind the first, in force if both sides say so (section 1.3.1).
     """
 
     name: str = "child"
@@ -192,9 +234,16 @@ class ChildConfig:
     local_ts: tuple[TrafficSelector, ...] | None = None
     remote_ts: tuple[TrafficSelector, ...] | None = None
     mode: Literal["tunnel", "transport"] = "tunnel"
+    tunnel_fallback: bool = True
+    packet: tuple[TrafficSelector, ...] | None = attrs.field(default=None, converter=_packet)
+    single_pair: bool = False
+    tfc_padding: bool = True
+    non_first_fragments: bool = False
 
     def __attrs_post_init__(self) -> None:
         _check_proposals(self.proposals, Protocol.ESP, _ESP_TYPES, supported_esp_transform)
+        if self.packet is not None and len(self.packet) != 2:
+            raise LocalProtocolError(f"packet: {len(self.packet)} selectors; allowed is one of each side")
         for name in ("local_ts", "remote_ts"):
             selectors = getattr(self, name)
             if selectors is not None and not 1 <= len(selectors) <= 255:
@@ -267,6 +316,13 @@ class Connection:
     *remote_addresses* are addresses or networks ("192.0.2.0/24") of peers that may use this connection as responder;
     empty means any. *authorize* asks the application (`AuthorizationNeeded`) after the peer has proved its identity.
     *children* empty makes a childless IKE SA (RFC 6023) as initiator, and grants none as responder.
+
+    Addresses (RFC 7296 section 2.19): as initiator, *virtual_addresses* asks the peer for some, "0.0.0.0" and "::" for
+    any of the family, and *requested_attributes* for more (`CfgAttribute`; by default DNS servers of those families);
+    without an address there is no Child SA. *ask_acceptance* asks the application about what was granted
+    (`AcceptanceNeeded`). As responder, peers get addresses out of *pools*, or with *ask_lease* those that the
+    application says (`LeaseNeeded`). With *addresses_required* whoever asks for none gets no Child SA. An authenticated
+    peer that asks for our version is told *application_version*.
     """
 
     name: str
@@ -280,8 +336,16 @@ class Connection:
     transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False
     send_certificates: Literal["always", "asked", "never"] = "always"
+    virtual_addresses: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    requested_attributes: tuple[int, ...] | None = attrs.field(default=None, converter=_numbers)
+    ask_acceptance: bool = False
+    pools: tuple[Pool, ...] = attrs.field(default=(), converter=_pools)
+    ask_lease: bool = False
+    addresses_required: bool = False
+    application_version: str = ""
 
     def __attrs_post_init__(self) -> None:
+        _check_addresses(self)
         _check_proposals(self.proposals, Protocol.IKE, _IKE_TYPES, supported_ike_transform)
         _check_choice("send_certificates", self.send_certificates, ("always", "asked", "never"))
         for text in self.remote_addresses:
@@ -296,6 +360,14 @@ class Connection:
             if name is None or child.name == name:
                 return child
         raise LocalProtocolError(f"child: {self.name!r} has no child {name!r}")
+
+    @property
+    def attributes_to_request(self) -> tuple[int, ...]:
+        """*requested_attributes*, or those that go without saying: DNS servers of the families asked for."""
+        if self.requested_attributes is not None:
+            return self.requested_attributes
+        by_family = {False: CfgAttribute.INTERNAL_IP4_DNS, True: CfgAttribute.INTERNAL_IP6_DNS}
+        return tuple(dict.fromkeys(by_family[":" in text] for text in self.virtual_addresses))
 
     def admits(self, address: str) -> bool:
         """Tell whether a peer at *address* (an IP literal) may use this connection."""
@@ -326,6 +398,11 @@ class Config:
         for name in names:
             if names.count(name) > 1:
                 raise LocalProtocolError(f"connections: the name {name!r} is used twice")
+        pools: dict[str, Pool] = {}
+        for pool in (pool for connection in self.connections for pool in connection.pools):
+            if pools.setdefault(pool.name, pool) != pool:
+                raise LocalProtocolError(f"connections: two different pools are called {pool.name!r}")
+        check_disjoint(pools.values())
         for field in ("tcp_notify", "separate_notify"):
             number = getattr(self, field)
             if not 16384 <= number <= 65535:

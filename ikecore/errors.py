@@ -16,9 +16,11 @@ from typing import ClassVar, Literal
 __all__ = [
     "AuthenticationFailed",
     "ChildSaNotFound",
+    "FailedCpRequired",
     "FramingError",
     "IkeError",
     "IntegrityError",
+    "InternalAddressFailure",
     "InternalFailure",
     "InvalidKePayload",
     "InvalidMajorVersion",
@@ -30,6 +32,7 @@ __all__ = [
     "RemoteProtocolError",
     "Scope",
     "SessionClosed",
+    "SinglePairRequired",
     "Superseded",
     "TemporaryFailure",
     "TsUnacceptable",
@@ -136,6 +139,27 @@ class TsUnacceptable(RemoteProtocolError):
     """No traffic selector is acceptable (RFC 7296 section 2.9)."""
 
     notify = 38
+    scope = "child"
+
+
+class SinglePairRequired(RemoteProtocolError):
+    """Only selectors of a single pair of addresses are acceptable (RFC 7296 section 2.9)."""
+
+    notify = 34
+    scope = "child"
+
+
+class InternalAddressFailure(RemoteProtocolError):
+    """No address could be assigned, by us or by the peer; the IKE SA lives (RFC 7296 section 3.15.4)."""
+
+    notify = 36
+    scope = "child"
+
+
+class FailedCpRequired(RemoteProtocolError):
+    """A Child SA needs an assigned address, and none was asked for (RFC 7296 section 2.19)."""
+
+    notify = 37
     scope = "child"
 
 

@@ -10,6 +10,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from .addressing import Lease
 from .outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
 from .record import record
 
@@ -110,6 +111,12 @@ class ChildSaEstablished(Event):
 
     *replaces* is the Child SA that this one was made to replace, None for a new one; accept packets by both until that
     one is closed.
+
+    *original_local* and *original_remote* are, in transport mode through a NAT, the addresses of both sides as the peer
+    has them in its packets: checksums are about those (RFC 7296 section 2.23.1, RFC 3948 section 3.1.2). The peer
+    takes packets with TFC padding (RFC 4303 section 2.7) if *tfc_padding*, and both sides agreed on other fragments
+    than the first if *non_first_fragments* (RFC 4301 section 7). With *additional_ts_possible* the responder would have
+    granted more selectors, in another Child SA.
     """
 
     sa: SaId
@@ -127,10 +134,27 @@ class ChildSaEstablished(Event):
     remote: Address | None
     replaces: ChildId | None
     keys: ChildKeyMaterial = attrs.field(repr=False, eq=False, metadata={"secret": True})
+    original_local: str | None = None
+    original_remote: str | None = None
+    tfc_padding: bool = True
+    non_first_fragments: bool = False
+    additional_ts_possible: bool = False
 
     def export_keys(self) -> ChildKeyMaterial:
         """Return the Child SA's keys."""
         return self.keys
+
+
+@record
+class AddressesAssigned(Event):
+    """One side has addresses from the other, for the life of the IKE SA: the peer if *to_peer*, else we.
+
+    Comes before the Child SA that uses them. An initiator should configure *lease* before it sends through that.
+    """
+
+    sa: SaId
+    lease: Lease
+    to_peer: bool
 
 
 @record
@@ -416,6 +440,39 @@ class AuthorizationNeeded(Question[bool]):
     connection: str
     peer_identity: str
     remote: Address
+
+
+@record
+class LeaseNeeded(Question["Lease | None"]):
+    """The peer, which proved *peer_identity*, asks for *addresses*: answer with a `Lease`, or None to refuse.
+
+    "0.0.0.0" and "::" stand for any of the family; *attributes* names what else it wants to know. More than it asked
+    for, and addresses that another SA has, are left out of the answer. Asked only where the connection says so.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    peer_identity: str
+    remote: Address
+    addresses: tuple[str, ...]
+    attributes: tuple[str, ...]
+
+
+@record
+class AcceptanceNeeded(Question[bool]):
+    """The peer assigned *lease* to us; do we take it? If not, there is no Child SA.
+
+    Asked only where the connection says so.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    peer_identity: str
+    lease: Lease
 
 
 @record

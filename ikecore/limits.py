@@ -62,6 +62,12 @@ class Limits:
     sas: int = _count(1_000_000)
     """IKE SAs of the endpoint in total."""
 
+    # Addresses for peers.
+    addresses_per_sa: int = _count(4)
+    """Addresses that one peer may lease: one or two of each family are normal, and a pool is for many peers."""
+    past_leases: int = _count(10_000)
+    """Addresses of a pool's range kept for identities that may come back, before the oldest is anybody's again."""
+
     # Messages.
     message_init: int = _count(16_384)
     """Largest IKE_SA_INIT on a stream: room for a large key exchange, no more for someone unknown."""

@@ -60,6 +60,8 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, int):
         return int(value)
+    if attrs.has(type(value)) and not isinstance(value, BaseException):
+        return {field.name: plain(getattr(value, field.name)) for field in attrs.fields(type(value))}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Iterable):

@@ -92,6 +92,11 @@ def test_to_dict_is_json() -> None:
         "local": ["192.0.2.1", 4500],
         "remote": None,
         "replaces": None,
+        "original_local": None,
+        "original_remote": None,
+        "tfc_padding": True,
+        "non_first_fragments": False,
+        "additional_ts_possible": False,
     }
     failed = IkeSaFailed(SaId(1), "c", "initiator", "IKE_AUTH", NoProposalChosen("none fits"), None)
     assert failed.to_dict()["error"] == "none fits"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar, cast
 
+from ..addressing import AddressRange, Pool
 from ..config import Config, Connection
 from ..crypto import CipherCache
 from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged
@@ -34,6 +35,7 @@ from .choosing import Chooser
 from .cookie import CookieJar
 from .delivery import Delivery
 from .keepalives import Keepalives
+from .leases import Leases
 from .questions import Open, Questions
 from .schedule import Schedule
 from .streams import Streams
@@ -74,6 +76,7 @@ class Keeper:
         """No new SAs any more."""
         self.schedule = Schedule()
         self.questions = Questions()
+        self.leases = Leases(config.limits.past_leases)
         self.admission = Admission(config.limits)
         self.cookies = CookieJar(random, config.limits.cookie_lifetime)
         self.tombstones = Tombstones()
@@ -135,6 +138,17 @@ class Keeper:
         self._child_spis.discard(spi)
         self._child_spis_of.get(sa.id, set()).discard(spi)
 
+    def lease_address(
+        self, sa: IkeSa, pools: Sequence[Pool], version: int, wanted: str | None
+    ) -> tuple[str, AddressRange] | None:
+        return self.leases.take(sa.id, str(sa.peer_identity), pools, version, wanted)
+
+    def hold_address(self, sa: IkeSa, address: str) -> bool:
+        return self.leases.hold(sa.id, str(sa.peer_identity), address)
+
+    def release_addresses(self, sa: IkeSa) -> None:
+        self.leases.release(sa.id)
+
     def new_ike_spi(self) -> bytes:
         """Draw an SPI that is not zero, not in use, and that no listener can take for another framing (TCP-79)."""
         while True:
@@ -178,6 +192,7 @@ class Keeper:
         for spi in sa.attempts:
             self.release(spi)
         self._child_spis -= self._child_spis_of.pop(sa.id, set())
+        self.leases.release(sa.id)
         self.forget_init(sa)
         self._settled_half_open(sa)
         for generation in sa.generations:

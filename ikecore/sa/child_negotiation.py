@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ..config import ChildConfig
 from ..crypto import child_suite, derive_child_keys
-from ..errors import NoProposalChosen, RemoteProtocolError, TsUnacceptable
+from ..errors import LocalProtocolError, NoProposalChosen, RemoteProtocolError
 from ..wire import (
     Contents,
     Notification,
@@ -21,10 +21,14 @@ from ..wire import (
     TrafficSelectorsResponder,
 )
 from ..wire.numbers import Notify
-from .child_sa import Agreed, ChildSa, accept_answer, choose, offer, selectors_of
+from .child_facts import answer_notifications, facts_of, offer_notifications
+from .child_sa import ChildSa
+from .child_terms import Agreed, accept_answer, choose, no_host, offer, offered_selectors
+from .configuration import configuration_request, take_addresses
 from .ike_sa import IkeSa
 from .init_facts import refusal_of
 from .keys import SaKeys
+from .refusals import CHILD_REFUSALS
 
 __all__ = ["ChildOffer", "add_child", "agree", "answer_payloads", "child_error"]
 
@@ -44,16 +48,21 @@ class ChildOffer:
         self.replaces = replaces
         self.spi_in = sa.services.new_child_spi(sa)
         self.proposals: tuple[Proposal, ...] = offer(config, self.spi_in, with_group=with_group)
-        if replaces is None:
-            self.ts_i, self.ts_r = selectors_of(config, *sa.hosts)
+        self.asks = replaces is None and sa.wants_addresses
+        """The request asks for addresses too, and ours in the selectors are those that will be assigned."""
+        terms = None if replaces is not None else offered_selectors(config, sa.ends(asking=self.asks))
+        if terms is not None:
+            self.ts_i, self.ts_r, self.mode = terms
+        elif replaces is not None:
+            self.ts_i, self.ts_r, self.mode = replaces.local_ts, replaces.remote_ts, replaces.mode
         else:
-            self.ts_i, self.ts_r = replaces.local_ts, replaces.remote_ts
-        mode = config.mode if replaces is None else replaces.mode
-        self.transport_mode = mode == "transport"
+            raise LocalProtocolError(no_host(config))
 
     @property
     def notifications(self) -> list[Payload]:
-        return [Notification(Notify.USE_TRANSPORT_MODE)] if self.transport_mode else []
+        """What comes before the SA payload."""
+        request = configuration_request(self.sa.connection) if self.asks else None
+        return [*([] if request is None else [request]), *offer_notifications(self.config, self.mode)]
 
     @property
     def selectors(self) -> list[Payload]:
@@ -70,6 +79,8 @@ class ChildOffer:
         if answer is None:
             error = contents.error()
             raise child_error(0 if error is None else error.notify_type)
+        if self.asks:
+            take_addresses(self.sa, contents)
         agreed = accept_answer(
             self.proposals,
             self.ts_i,
@@ -77,10 +88,13 @@ class ChildOffer:
             answer.proposals,
             contents.one(TrafficSelectorsInitiator).selectors,
             contents.one(TrafficSelectorsResponder).selectors,
+            ends=self.sa.ends(),
+            config=self.config,
+            transport=contents.notify(Notify.USE_TRANSPORT_MODE) is not None,
+            offered_mode=self.mode,
         )
         if child_suite(agreed.proposal).group != group:
             raise NoProposalChosen("the accepted proposal names another key exchange method than was used")
-        transport_mode = contents.notify(Notify.USE_TRANSPORT_MODE) is not None and self.transport_mode
         return add_child(
             self.sa,
             self.config,
@@ -88,8 +102,7 @@ class ChildOffer:
             keys,
             (ni, nr, shared),
             self.spi_in,
-            agreed.proposal.spi,
-            transport_mode,
+            contents,
             initiator=True,
             replaces=self.replaces,
         )
@@ -100,22 +113,28 @@ class ChildOffer:
 
 
 def agree(
-    sa: IkeSa, children: Sequence[ChildConfig], contents: Contents, *, group: int | None = None, with_group: bool
+    sa: IkeSa,
+    children: Sequence[ChildConfig],
+    contents: Contents,
+    *,
+    group: int | None = None,
+    with_group: bool,
+    replaces: ChildSa | None = None,
 ) -> tuple[ChildConfig, Agreed]:
     """As the side that answers, find the configured child that the offer fits. *group* is that of the KE payload.
 
-    Raises NoProposalChosen or TsUnacceptable.
+    Raises NoProposalChosen, TsUnacceptable or SinglePairRequired.
     """
-    local, remote = sa.hosts
     return choose(
         children,
         contents.one(SecurityAssociation).proposals,
         contents.one(TrafficSelectorsInitiator).selectors,
         contents.one(TrafficSelectorsResponder).selectors,
-        local=local,
-        remote=remote,
+        ends=sa.ends(),
+        transport=contents.notify(Notify.USE_TRANSPORT_MODE) is not None,
         with_group=with_group,
         group=group,
+        kept=replaces,
     )
 
 
@@ -123,11 +142,12 @@ def answer_payloads(child: ChildSa, agreed: Agreed, between: Sequence[Payload] =
     """Return what tells the peer of *child*, with the payloads *between* in their place behind the SA payload."""
     chosen = agreed.proposal
     return [
-        *([Notification(Notify.USE_TRANSPORT_MODE)] if child.mode == "transport" else []),
+        *answer_notifications(child),
         SecurityAssociation((Proposal(chosen.number, chosen.protocol, child.spi_in, chosen.transforms),)),
         *between,
         TrafficSelectorsInitiator(agreed.ts_i),
         TrafficSelectorsResponder(agreed.ts_r),
+        *([Notification(Notify.ADDITIONAL_TS_POSSIBLE)] if agreed.additional else []),
     ]
 
 
@@ -138,8 +158,7 @@ def add_child(
     keys: SaKeys,
     secrets: tuple[bytes, bytes, bytes],
     spi_in: bytes,
-    spi_out: bytes,
-    transport_mode: bool,
+    contents: Contents,
     *,
     initiator: bool,
     replaces: ChildSa | None = None,
@@ -147,7 +166,7 @@ def add_child(
     """Derive the Child SA's keys (RFC 7296 section 2.17), add it to *sa* and hand it out.
 
     *keys* are those of the IKE SA on which it was negotiated; *secrets* are Ni, Nr and the shared secret, empty where
-    there was no key exchange; *initiator* says that we initiated that exchange.
+    there was no key exchange; *contents* is the peer's message; *initiator* says that we initiated that exchange.
     """
     suite = child_suite(agreed.proposal)
     ni, nr, shared = secrets
@@ -158,12 +177,13 @@ def add_child(
         config,
         suite,
         spi_in,
-        spi_out,
+        agreed.proposal.spi,
         local_ts,
         remote_ts,
-        "transport" if transport_mode else "tunnel",
+        agreed.mode,
         material,
         initiator,
+        facts_of(config, agreed, contents),
     )
     sa.children[child.id] = child
     if replaces is not None:
@@ -174,8 +194,9 @@ def add_child(
 
 def child_error(number: int) -> RemoteProtocolError:
     """Turn the notification that stands in place of a Child SA into its error."""
-    if number == Notify.TS_UNACCEPTABLE:
-        return TsUnacceptable("the peer accepts none of our traffic selectors")
+    if number in CHILD_REFUSALS:
+        kind, words = CHILD_REFUSALS[number]
+        return kind(words)
     if number == Notify.NO_PROPOSAL_CHOSEN:
         return NoProposalChosen("the peer accepts none of our ESP proposals")
     return refusal_of(number)

@@ -14,9 +14,12 @@ from ..crypto import KeyAgreement, child_suite, generate
 from ..errors import (
     ChildSaNotFound,
     IkeError,
+    InternalAddressFailure,
     InvalidKePayload,
     InvalidSyntax,
+    LocalProtocolError,
     NoProposalChosen,
+    RemoteProtocolError,
     TemporaryFailure,
     TsUnacceptable,
 )
@@ -27,13 +30,15 @@ from ..wire import Contents, KeyExchange, Nonce, Notification, Payload, Security
 from ..wire.numbers import Exchange, Ke, Notify
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_sa import ChildSa
+from .child_terms import no_host, offered_selectors
+from .configuration import Granting
 from .exchange import OurExchange
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteChild, DeleteSpi
 from .init_facts import check_nonce, groups_of
 from .persistence import Persistence
-from .refusals import refusal, wanted_group
+from .refusals import CHILD_REFUSED, refusal, wanted_group
 from .rekey_ike_sa import NONCE_OCTETS, answer_rekey_ike
 
 __all__ = ["CreateChild", "answer_create_child_sa"]
@@ -79,8 +84,11 @@ class CreateChild(OurExchange):
         self.nonce = b""
 
     def still_wanted(self, now: float) -> bool:
-        """A rekey is for a Child SA that still is there, and that nobody has replaced."""
+        """A rekey is for a Child SA that still is there, and that nobody has replaced; a new one needs selectors."""
         old = self.replaces
+        if old is None and offered_selectors(self.config, self.sa.ends()) is None:
+            self.failed(LocalProtocolError(no_host(self.config)), now)
+            return False
         if old is None or (old.id in self.sa.children and old.heir is None):
             return True
         if old.heir is not None:
@@ -118,7 +126,7 @@ class CreateChild(OurExchange):
             raise InvalidSyntax("the response rekeys the IKE SA, the request was for a Child SA")
         try:
             child, lowest = self._made(contents, offer)
-        except (NoProposalChosen, TsUnacceptable) as error:
+        except (NoProposalChosen, TsUnacceptable, InternalAddressFailure) as error:
             # The peer believes that it is there. The IKE SA is none the worse.
             self.offer = None
             self.sa.begin(DeleteSpi(self.sa, offer.spi_in), now)
@@ -219,25 +227,35 @@ def answer_create_child_sa(sa: IkeSa, asked: Incoming, now: float) -> list[Paylo
     except ChildSaNotFound:
         named = asked.contents.notifies(Notify.REKEY_SA)[0]
         return [Notification(Notify.CHILD_SA_NOT_FOUND, b"", named.protocol, named.spi)]
-    except (NoProposalChosen, TsUnacceptable) as error:
+    except CHILD_REFUSED as error:
         if asked.contents.shape == "child":
             sa.services.emit(ChildSaFailed(sa.id, "", error))
         return [Notification(error.notify or 0, error.notify_data)]
 
 
 def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
-    contents, services, ours = asked.contents, sa.services, asked.generation.ours
-    if any(request.handler.alone for request in ours.unanswered.values()):
+    contents, services = asked.contents, sa.services
+    if any(request.handler.alone for request in asked.generation.ours.unanswered.values()):
         raise TemporaryFailure("we are rekeying the IKE SA")
     if len(sa.children) >= services.limits.children:
         return [Notification(Notify.NO_ADDITIONAL_SAS)]
     old = _named(sa, asked)
+    granting = Granting(sa, contents, rekey=old is not None)
+    try:
+        return _grant_child(sa, asked, old, granting)
+    except RemoteProtocolError:
+        granting.undo()
+        raise
+
+
+def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Granting) -> list[Payload]:
+    contents, services = asked.contents, sa.services
     exchange, ni = contents.maybe(KeyExchange), contents.one(Nonce).data
     keys = asked.generation.need_keys()
     check_nonce(ni, keys.suite.prf_key_length)
     configs = sa.connection.children if old is None else (old.config,)
     offered = None if exchange is None else exchange.group
-    config, agreed = agree(sa, configs, contents, group=offered, with_group=True)
+    config, agreed = agree(sa, configs, contents, group=offered, with_group=True, replaces=old)
     wanted = child_suite(agreed.proposal).group
     shared, between, nr = b"", [], services.random(NONCE_OCTETS)
     if wanted is not None and wanted != Ke.NONE:
@@ -246,7 +264,7 @@ def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
         agreement = generate(wanted, services.random)
         shared = agreement.shared(exchange.data)
         between = [KeyExchange(agreement.group, agreement.public)]
-    mode = config.mode if old is None else old.mode
+    reply = granting.done()
     child = add_child(
         sa,
         config,
@@ -254,14 +272,13 @@ def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
         keys,
         (ni, nr, shared),
         services.new_child_spi(sa),
-        agreed.proposal.spi,
-        contents.notify(Notify.USE_TRANSPORT_MODE) is not None and mode == "transport",
+        contents,
         initiator=False,
         replaces=old,
     )
     if old is not None:
         _note_rival(sa, old, child, min(ni, nr))
-    return answer_payloads(child, agreed, [Nonce(nr), *between])
+    return [*reply, *answer_payloads(child, agreed, [Nonce(nr), *between])]
 
 
 def _named(sa: IkeSa, asked: Incoming) -> ChildSa | None:

@@ -7,20 +7,23 @@ to the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails lea
 
 from __future__ import annotations
 
+from ..addressing import Lease
 from ..config import ChildConfig, Connection
 from ..crypto import Identity
 from ..errors import (
     AuthenticationFailed,
     IkeError,
+    InternalAddressFailure,
+    LocalProtocolError,
     NoProposalChosen,
     RemoteProtocolError,
-    TsUnacceptable,
 )
-from ..events import AuthorizationNeeded, ChildSaFailed, IkeSaEstablished
+from ..events import AcceptanceNeeded, AuthorizationNeeded, ChildSaFailed, IkeSaEstablished, LeaseNeeded
 from ..transport import Path
 from ..wire import (
     Authentication,
     CertificateRequest,
+    Configuration,
     Contents,
     IdentificationInitiator,
     IdentificationResponder,
@@ -31,6 +34,8 @@ from ..wire import (
 from ..wire.numbers import CertEncoding, Exchange, Notify
 from .auth_context import AuthContext
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
+from .child_terms import no_host, offered_selectors
+from .configuration import Granting, configuration_request, read_reply, read_request, take_addresses
 from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
 from .exchange import OurExchange
 from .ike_sa import IkeSa
@@ -38,7 +43,8 @@ from .incoming import Incoming
 from .informational import DeleteSpi, Liveness, note_window, window_notification
 from .init_facts import refusal_of, settle_facts, tell_facts, wanted_authorities
 from .keys import SaKeys
-from .states import Input
+from .refusals import CHILD_REFUSED
+from .states import Input, State
 from .timers import Timer
 
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
@@ -59,6 +65,8 @@ class OurIkeAuth(OurExchange):
         self.context = context
         self.child: ChildConfig | None = next(iter(sa.connection.children), None)
         self.offer: ChildOffer | None = None
+        self.impossible: ChildConfig | None = None
+        """The child that we cannot offer, as its selectors and the hosts have nothing in common."""
 
     def expected_octets(self) -> int:
         return expected_auth_octets(self.sa.connection)
@@ -77,12 +85,16 @@ class OurIkeAuth(OurExchange):
         if wanted is not None and not wanted.is_pattern:
             payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
         payloads.append(auth)
+        if self.child is not None and offered_selectors(self.child, sa.ends()) is None:
+            self.impossible, self.child = self.child, None
         if self.child is not None:
             self.offer = ChildOffer(sa, self.child)
             payloads += self.offer.notifications
             payloads.append(SecurityAssociation(self.offer.proposals))
             payloads += self.offer.selectors
         else:
+            request = configuration_request(connection) if sa.wants_addresses else None
+            payloads += [] if request is None else [request]
             payloads.append(Notification(Notify.CHILDLESS_IKEV2_SUPPORTED))
         return [*payloads, *window_notification(sa, sa.current)]
 
@@ -109,7 +121,7 @@ class OurIkeAuth(OurExchange):
         sa.timers.clear(Timer.ESTABLISH)
         note_window(sa, sa.current, contents)
         announce(sa, path)
-        self._take_child(contents, now)
+        self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
             sa.begin(Liveness(sa), now)
 
@@ -123,19 +135,57 @@ class OurIkeAuth(OurExchange):
         check(sa.connection, self.keys, self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
 
+    def _take_addresses(self, contents: Contents, now: float) -> None:
+        """Take what the response assigns to us, asking the application if it wants that, and the Child SA after it."""
+        sa = self.sa
+        if self.impossible is not None:
+            sa.services.emit(ChildSaFailed(sa.id, self.impossible.name, LocalProtocolError(no_host(self.impossible))))
+        if not (sa.wants_addresses and sa.connection.ask_acceptance and contents.maybe(Configuration) is not None):
+            self._take_child(contents, now)
+            return
+        try:
+            lease = read_reply(sa, contents)
+        except InternalAddressFailure as failure:
+            self._refuse_child(contents, failure, now)
+            return
+
+        def resume(accepted: bool, then: float) -> None:
+            if accepted:
+                self._take_child(contents, then)
+            else:
+                self._refuse_child(contents, InternalAddressFailure("the application refused the addresses"), then)
+
+        sa.services.ask(
+            sa,
+            lambda question, deadline: AcceptanceNeeded(
+                question, sa.id, deadline, sa.connection.name, str(sa.peer_identity), lease
+            ),
+            bool,
+            False,
+            resume,
+            now,
+        )
+
     def _take_child(self, contents: Contents, now: float) -> None:
         """Take or refuse the Child SA of the response. The IKE SA lives either way (RFC 7296 section 1.2)."""
         sa, offer, keys = self.sa, self.offer, self.keys
+        try:
+            if offer is not None:
+                offer.accept(contents, keys, keys.ni, keys.nr)
+            elif sa.wants_addresses and contents.maybe(Configuration) is not None:
+                take_addresses(sa, contents)
+        except RemoteProtocolError as failure:
+            self._refuse_child(contents, failure, now)
+
+    def _refuse_child(self, contents: Contents, failure: RemoteProtocolError, now: float) -> None:
+        sa, offer = self.sa, self.offer
         if offer is None:
             return
-        try:
-            offer.accept(contents, keys, keys.ni, keys.nr)
-        except RemoteProtocolError as failure:
-            sa.services.emit(ChildSaFailed(sa.id, offer.config.name, failure))
-            if contents.maybe(SecurityAssociation) is None:
-                offer.withdraw()
-            else:
-                sa.begin(DeleteSpi(sa, offer.spi_in), now)
+        sa.services.emit(ChildSaFailed(sa.id, offer.config.name, failure))
+        if contents.maybe(SecurityAssociation) is None:
+            offer.withdraw()
+        else:
+            sa.begin(DeleteSpi(sa, offer.spi_in), now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""
@@ -167,7 +217,7 @@ class Responder:
         sa.timers.clear(Timer.HALF_OPEN)
         sa.services.authenticated(sa, path)
         if not sa.connection.authorize:
-            return self._accept(asked, now)
+            return self._assign(asked, now)
         asked.generation.move(Input.QUESTION_ASKED)
         sa.services.ask(
             sa,
@@ -204,18 +254,57 @@ class Responder:
         )
 
     def _resume(self, welcome: bool, asked: Incoming, now: float) -> None:
-        sa = self.sa
-        try:
-            if not welcome:
-                raise AuthenticationFailed("the application refused the peer")
-            answer = self._accept(asked, now)
-        except AuthenticationFailed as error:
-            sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
-            sa.fail(error, "us", now)
+        if not welcome:
+            self._refuse(asked, AuthenticationFailed("the application refused the peer"), now)
             return
-        sa.respond(asked, answer, now)
+        try:
+            answer = self._assign(asked, now)
+        except AuthenticationFailed as error:
+            self._refuse(asked, error, now)
+            return
+        if answer is not None:
+            self.sa.respond(asked, answer, now)
 
-    def _accept(self, asked: Incoming, now: float) -> list[Payload]:
+    def _refuse(self, asked: Incoming, error: AuthenticationFailed, now: float) -> None:
+        self.sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
+        self.sa.fail(error, "us", now)
+
+    def _assign(self, asked: Incoming, now: float) -> list[Payload] | None:
+        """The peer may have the SA. Ask for its addresses, if the application chooses them, then make the response."""
+        sa, request = self.sa, read_request(asked.contents)
+        if request is None or not request.addresses or not sa.connection.ask_lease:
+            return self._accept(asked, now)
+        if asked.generation.state is State.HALF_OPEN:
+            asked.generation.move(Input.QUESTION_ASKED)
+
+        def resume(lease: Lease | None, then: float) -> None:
+            try:
+                answer = self._accept(asked, then, Lease() if lease is None else lease)
+            except AuthenticationFailed as error:
+                self._refuse(asked, error, then)
+                return
+            sa.respond(asked, answer, then)
+
+        sa.services.ask(
+            sa,
+            lambda question, deadline: LeaseNeeded(
+                question,
+                sa.id,
+                deadline,
+                sa.connection.name,
+                str(sa.peer_identity),
+                asked.path.remote,
+                request.addresses,
+                request.attribute_names,
+            ),
+            (Lease, type(None)),
+            None,
+            resume,
+            now,
+        )
+        return None
+
+    def _accept(self, asked: Incoming, now: float, chosen: Lease | None = None) -> list[Payload]:
         """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""
         sa, path, keys = self.sa, asked.path, asked.generation.need_keys()
         connection = sa.connection
@@ -229,17 +318,23 @@ class Responder:
         tell_facts(sa)
         announce(sa, path)
         window = window_notification(sa, asked.generation)
-        return [identity, *certificates, auth, *self._child(asked, keys), *window]
+        return [identity, *certificates, auth, *self._child(asked, keys, chosen), *window]
 
-    def _child(self, asked: Incoming, keys: SaKeys) -> list[Payload]:
+    def _child(self, asked: Incoming, keys: SaKeys, chosen: Lease | None) -> list[Payload]:
+        """Grant addresses and the Child SA, or say why not. Addresses are only for a Child SA that comes with them."""
         sa, contents = self.sa, asked.contents
-        if contents.maybe(SecurityAssociation) is None:
-            return []
+        granting: Granting | None = None
         try:
+            granting = Granting(sa, contents, chosen, rekey=contents.maybe(SecurityAssociation) is None)
+            if contents.maybe(SecurityAssociation) is None:
+                return [*granting.done()]
             config, agreed = agree(sa, sa.connection.children, contents, with_group=False)
-        except (NoProposalChosen, TsUnacceptable) as error:
+        except CHILD_REFUSED as error:
+            if granting is not None:
+                granting.undo()
             sa.services.emit(ChildSaFailed(sa.id, "", error))
             return [Notification(error.notify or Notify.NO_PROPOSAL_CHOSEN)]
+        reply = granting.done()
         child = add_child(
             sa,
             config,
@@ -247,11 +342,10 @@ class Responder:
             keys,
             (keys.ni, keys.nr, b""),
             sa.services.new_child_spi(sa),
-            agreed.proposal.spi,
-            contents.notify(Notify.USE_TRANSPORT_MODE) is not None and config.mode == "transport",
+            contents,
             initiator=False,
         )
-        return answer_payloads(child, agreed)
+        return [*reply, *answer_payloads(child, agreed)]
 
 
 def needs_udp_mapping(sa: IkeSa) -> bool:

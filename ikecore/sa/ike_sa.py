@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from ..addressing import Lease
 from ..config import Connection
 from ..crypto import Identity
 from ..errors import IkeError, LocalProtocolError, PeerUnreachable, TemporaryFailure
@@ -26,6 +27,7 @@ from ..transport import DatagramPath, EspRoute, NatFacts, PeerFacts, esp_route, 
 from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
+from .ends import Ends
 from .exchange import OurExchange
 from .generation import Generation, Rival
 from .incoming import Incoming
@@ -46,12 +48,14 @@ class IkeSa:
 
     __slots__ = (
         "armed_for",
+        "assigned",
         "attempts",
         "children",
         "connection",
         "current",
         "facts",
         "fragmentation",
+        "granted",
         "hinted_at",
         "hosts",
         "id",
@@ -115,6 +119,10 @@ class IkeSa:
         """Octets of the IP packets that carry fragments on *path*, if that is known; less than was configured."""
         self.timers = Timers()
         self.peer_identity: Identity | None = None
+        self.assigned: Lease | None = None
+        """What the peer assigned to us."""
+        self.granted: Lease | None = None
+        """What we assigned to the peer, until the SA ends."""
         self.transport: Transport = "udp"
         self.transport_reason = ""
         self.progress: list[str] = []
@@ -132,6 +140,21 @@ class IkeSa:
     @property
     def alive(self) -> bool:
         return self.current.state is not State.CLOSED
+
+    @property
+    def wants_addresses(self) -> bool:
+        """Whether the peer is to assign us addresses, and has not done so yet."""
+        return self.role == "initiator" and bool(self.connection.virtual_addresses) and self.assigned is None
+
+    def ends(self, *, asking: bool = False) -> Ends:
+        """Return the two ends of its Child SAs. While *asking* for addresses, ours may be any of their families."""
+        assigned = () if self.assigned is None else self.assigned.addresses
+        if asking:
+            assigned = tuple(
+                dict.fromkeys("::" if ":" in each else "0.0.0.0" for each in self.connection.virtual_addresses)
+            )
+        granted = () if self.granted is None else self.granted.addresses
+        return Ends(*self.hosts, self.nat, assigned, granted)
 
     @property
     def setting_up(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import IkeError, Superseded
+from ..errors import IkeError, InternalAddressFailure, Superseded
 from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, Delete, Notification, Payload
 from ..wire.notify_data import decode_window_size, encode_window_size
 from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
+from .configuration import answer_configuration
 from .exchange import OurExchange
 from .generation import Generation
 from .ike_sa import IkeSa
@@ -213,7 +214,11 @@ def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload
     gone: list[bytes] = []
     for each in deletes:
         gone += _delete_children(sa, each)
-    return [Delete(Protocol.ESP, tuple(gone))] if gone else []
+    answer: list[Payload] = [Delete(Protocol.ESP, tuple(gone))] if gone else []
+    try:
+        return [*answer, *answer_configuration(sa, contents)]
+    except InternalAddressFailure as error:
+        return [*answer, Notification(error.notify)]
 
 
 def _peer_deleted(sa: IkeSa, generation: Generation, now: float) -> None:

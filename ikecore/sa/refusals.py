@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from ..errors import ChildSaNotFound, NoProposalChosen, RemoteProtocolError, TemporaryFailure, TsUnacceptable
+from collections.abc import Mapping
+
+from ..errors import (
+    ChildSaNotFound,
+    FailedCpRequired,
+    InternalAddressFailure,
+    NoProposalChosen,
+    RemoteProtocolError,
+    SinglePairRequired,
+    TemporaryFailure,
+    TsUnacceptable,
+)
 from ..wire import Contents
 from ..wire.numbers import Notify
 from .init_facts import refusal_of
 
-__all__ = ["refusal", "wanted_group"]
+__all__ = ["CHILD_REFUSALS", "CHILD_REFUSED", "refusal", "wanted_group"]
+
+CHILD_REFUSALS: Mapping[int, tuple[type[RemoteProtocolError], str]] = {
+    Notify.SINGLE_PAIR_REQUIRED: (SinglePairRequired, "the peer wants selectors of a single pair of addresses"),
+    Notify.INTERNAL_ADDRESS_FAILURE: (InternalAddressFailure, "the peer has no address for us"),
+    Notify.FAILED_CP_REQUIRED: (FailedCpRequired, "the peer wants us to ask for an address"),
+    Notify.TS_UNACCEPTABLE: (TsUnacceptable, "the peer accepts none of our traffic selectors"),
+}
+"""Refusals of a Child SA that say why, with our error and its words."""
+CHILD_REFUSED: tuple[type[RemoteProtocolError], ...] = (
+    NoProposalChosen,
+    *(kind for kind, _ in CHILD_REFUSALS.values()),
+)
+"""With what we refuse a Child SA ourselves; the IKE SA lives."""
 
 
 def refusal(contents: Contents) -> RemoteProtocolError:
@@ -20,8 +44,9 @@ def refusal(contents: Contents) -> RemoteProtocolError:
         return ChildSaNotFound("the peer has no such Child SA")
     if number == Notify.NO_PROPOSAL_CHOSEN:
         return NoProposalChosen("the peer accepts none of our proposals")
-    if number == Notify.TS_UNACCEPTABLE:
-        return TsUnacceptable("the peer accepts none of our traffic selectors")
+    if number in CHILD_REFUSALS:
+        kind, words = CHILD_REFUSALS[number]
+        return kind(words)
     return refusal_of(number)
 
 

@@ -11,7 +11,19 @@ from ..transport import packed_address
 from ..wire import TrafficSelector, UnknownSelector
 from ..wire.numbers import TsType
 
-__all__ = ["covers", "host_selector", "in_words", "intersect", "narrow", "parse_selector"]
+__all__ = [
+    "ANY_PORT",
+    "address_of",
+    "covers",
+    "host_selector",
+    "in_words",
+    "intersect",
+    "moved_to",
+    "narrow",
+    "packet_first",
+    "parse_selector",
+    "same_address",
+]
 
 ANY_PORT = (0, 65535)
 OPAQUE = (65535, 0)
@@ -25,11 +37,39 @@ def host_selector(address: str) -> TrafficSelector:
     return TrafficSelector(kind, 0, *ANY_PORT, packed, packed)
 
 
+def address_of(selectors: Sequence[TrafficSelector | UnknownSelector]) -> str | None:
+    """Return the address of the first selector that has a single one."""
+    for each in selectors:
+        if isinstance(each, TrafficSelector) and each.start == each.end:
+            return str(ip_address(each.start))
+    return None
+
+
+def moved_to(selector: TrafficSelector | UnknownSelector, address: str) -> TrafficSelector | UnknownSelector:
+    """Put *address* in place of the one address of a selector; one with several, or of another family, stays."""
+    if isinstance(selector, UnknownSelector) or selector.start != selector.end:
+        return selector
+    packed = packed_address(address)
+    if len(packed) != len(selector.start):
+        return selector
+    return TrafficSelector(selector.ts_type, selector.protocol, selector.start_port, selector.end_port, packed, packed)
+
+
+def same_address(
+    first: TrafficSelector | UnknownSelector, selectors: Sequence[TrafficSelector]
+) -> tuple[TrafficSelector, ...]:
+    """Return what of *selectors* is about the one address of *first*; of several, empty if they have several, too."""
+    if isinstance(first, TrafficSelector) and first.start == first.end:
+        return narrow(selectors, [host_selector(str(ip_address(first.start)))])
+    alone = {(each.start, each.end) for each in selectors}
+    return tuple(selectors) if len(alone) == 1 and all(low == high for low, high in alone) else ()
+
+
 def parse_selector(text: str) -> TrafficSelector:
     """Read "10.0.0.0/24", "10.0.0.1-10.0.0.9" or "2001:db8::/32", optionally with "[tcp/443]", "[udp]" or "[17/53-99]".
 
-    "opaque" in place of ports means packets whose ports cannot be seen (RFC 7296 section 3.13.1). Raises
-    LocalProtocolError, with what was read.
+    "opaque" in place of ports means packets whose ports cannot be seen. For ICMP "8.0" is a type and its code, "8.*" a
+    type with any code (RFC 7296 section 3.13.1). Raises LocalProtocolError, with what was read.
     """
     where, bracket, rest = text.strip().partition("[")
     try:
@@ -64,11 +104,22 @@ def _protocol_ports(text: str) -> tuple[int, tuple[int, int]]:
         return protocol, ANY_PORT
     if port == "opaque":
         return protocol, OPAQUE
+    if "." in port and protocol in (_PROTOCOLS["icmp"], _PROTOCOLS["ipv6-icmp"]):
+        return protocol, _icmp(port)
     low, _, high = port.partition("-")
     ports = (int(low), int(high or low))
     if not 0 <= ports[0] <= ports[1] <= 65535:
         raise ValueError(f"{port!r} is no port or range of ports")
     return protocol, ports
+
+
+def _icmp(text: str) -> tuple[int, int]:
+    """Read "type.code"; they lie in the two octets of a port."""
+    kind, _, code = text.partition(".")
+    low, high = (0, 255) if code == "*" else (int(code), int(code))
+    if not (0 <= int(kind) <= 255 and 0 <= low <= high <= 255):
+        raise ValueError(f"{text!r} is no ICMP type and code")
+    return int(kind) << 8 | low, int(kind) << 8 | high
 
 
 def intersect(one: TrafficSelector, other: TrafficSelector) -> TrafficSelector | None:
@@ -123,6 +174,12 @@ def narrow(
             if len(found) >= most:
                 return tuple(found)
     return tuple(found)
+
+
+def packet_first(selector: TrafficSelector, allowed: Sequence[TrafficSelector]) -> tuple[TrafficSelector, ...]:
+    """Put that of a waiting packet before those *allowed*, as far as it is among them (RFC 7296 section 2.9)."""
+    common = next((found for rule in allowed if (found := intersect(selector, rule)) is not None), None)
+    return tuple(allowed) if common is None or common in allowed else (common, *allowed)
 
 
 def in_words(selector: TrafficSelector | UnknownSelector) -> str:

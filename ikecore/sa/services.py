@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from ..addressing import AddressRange, Pool
 from ..config import Config
 from ..crypto import CipherCache
 from ..errors import IkeError
@@ -84,6 +85,17 @@ class Services(Protocol[S]):
 
     def release_child_spi(self, sa: S, spi: bytes) -> None:
         """Let *spi* be used again."""
+
+    def lease_address(
+        self, sa: S, pools: Sequence[Pool], version: int, wanted: str | None
+    ) -> tuple[str, AddressRange] | None:
+        """Give *sa* an address of family *version* until it ends, if it can be *wanted*; None if none is left."""
+
+    def hold_address(self, sa: S, address: str) -> bool:
+        """Give *sa* exactly *address* until it ends; False if another SA has it."""
+
+    def release_addresses(self, sa: S) -> None:
+        """Take back the addresses that *sa* has."""
 
     def claim(self, spi: bytes, sa: S) -> None:
         """Route messages for our *spi* to *sa*."""

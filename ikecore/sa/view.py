@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from ..addressing import Lease
 from ..errors import LocalProtocolError
 from ..events import ChildKeyMaterial, IkeKeyMaterial, Role, Transport
 from ..outputs import Address, ChildId, SaId
@@ -38,7 +39,8 @@ class ChildSaView:
 class IkeSaView:
     """One IKE SA. *local* and *remote* are the addresses of its datagrams, None while it has no UDP path.
 
-    *replaced_spis* are the pairs that a rekey replaced and that are not deleted yet.
+    *replaced_spis* are the pairs that a rekey replaced and that are not deleted yet. *assigned* is what the peer
+    assigned to us, *granted* what we assigned to the peer.
     """
 
     id: SaId
@@ -57,6 +59,8 @@ class IkeSaView:
     local_behind_nat: bool
     peer_behind_nat: bool
     peer_tcp_port: int | None
+    assigned: Lease | None
+    granted: Lease | None
     children: tuple[ChildSaView, ...]
     replaced_spis: tuple[tuple[bytes, bytes], ...]
     _keys: IkeKeyMaterial | None = attrs.field(repr=False, eq=False)
@@ -87,6 +91,8 @@ def view_of(sa: IkeSa) -> IkeSaView:
         sa.nat.local_behind_nat,
         sa.nat.peer_behind_nat,
         sa.facts.tcp_port,
+        sa.assigned,
+        sa.granted,
         tuple(_child_view(child) for child in sa.children.values()),
         tuple((each.spi_i, each.spi_r) for each in sa.others),
         None if sa.current.keys is None else sa.current.keys.export(),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -43,8 +43,12 @@ def psk_connection(
     secret: bytes = SECRET,
     children: Sequence[ChildConfig] = (ChildConfig(),),
     name: str | None = None,
+    **more: Any,
 ) -> Connection:
-    """Return a connection with a pre-shared key, in which the sides are initiator.example and responder.example."""
+    """Return a connection with a pre-shared key, in which the sides are initiator.example and responder.example.
+
+    *more* are further fields of `Connection`.
+    """
     peer = "responder" if role == "initiator" else "initiator"
     return Connection(
         name=name or f"to-{peer}",
@@ -54,6 +58,7 @@ def psk_connection(
         remote_identity=Identity.parse(f"{peer}.example"),
         children=tuple(children),
         transports=transports or Transports(),
+        **more,
     )
 
 

@@ -4,6 +4,7 @@
     [connections.<name>]          one peering: addresses, proposals, transports, and under it
       local, remote               who each side is and how it proves that
       children.<name>             its Child SAs
+    [pools.<name>]                addresses that peers may be assigned
     [secrets.ike-<x>]             a pre-shared key and whose it is
     [secrets.private-<x>]         a file with a private key
 
@@ -23,7 +24,7 @@ from typing import Any, Final
 
 import attrs
 
-from ikecore import ChildConfig, Connection, Listen, LocalProtocolError, Transports
+from ikecore import ChildConfig, Connection, Listen, LocalProtocolError, Pool, Transports
 from ikecore.crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
@@ -52,6 +53,7 @@ SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
 
 IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
 ESP_WORDS: Final = 'proposals such as "aes256gcm16" or "aes128-sha256-x25519"'
+POOL_WORDS: Final = '"10.3.0.0/16", "10.3.0.5-10.3.0.77" or several of them'
 TS_WORDS: Final = '"10.0.0.0/24", "10.0.0.1-10.0.0.9", each with "[protocol/port]" behind it if wanted, or "dynamic"'
 
 
@@ -128,6 +130,7 @@ class Reader:
         self._remotes: dict[str, tuple[str, ...]] = {}
         self._sources: dict[str, str] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._pools: dict[str, Pool | None] = {}
 
     def read(self) -> Settings:
         """Read everything. What is wrong is in the problems; then the result is not to be used."""
@@ -135,6 +138,8 @@ class Reader:
         listen, secrets = top.table("listen"), top.table("secrets")
         tables = top.table("connections", required="a table of connections, such as [connections.office]")
         credentials = read_secrets(secrets, self._folder) if secrets is not None else Secrets()
+        pools = top.table("pools")
+        self._pools = {} if pools is None else {name: read_pool(name, each) for name, each in pools.tables().items()}
         connections = []
         for name, table in (tables.tables() if tables is not None else {}).items():
             connection = self._connection(name, table, credentials)
@@ -176,6 +181,8 @@ class Reader:
         send = table.choice("send_cert", SEND_CERT, "always")
         transports = read_transports(table)
         children = read_children(table)
+        vips = table.parsed("vips", lambda text: str(ip_address(text)), '"0.0.0.0" and "::" for any, or addresses')
+        pools = self._pools_of(table)
         local = table.table("local", required='a table with auth = "psk" or "pubkey"')
         remote = table.table("remote", required='a table with auth = "psk" or "pubkey"')
         table.finish()
@@ -205,11 +212,25 @@ class Reader:
                 remote_addresses=addresses,
                 transports=transports,
                 send_certificates=send,  # type: ignore[arg-type]
+                virtual_addresses=vips,
+                pools=pools,
                 **extra,
             )
         except LocalProtocolError as error:
             table.note(str(error))
             return None
+
+    def _pools_of(self, table: Table) -> tuple[Pool, ...]:
+        """Read the names of pools, whose tables are read already; one with a mistake of its own is passed over."""
+        found = []
+        allowed = f"names of [pools]: {', '.join(self._pools) or 'there are none'}"
+        for name in table.texts("pools", allowed):
+            if name not in self._pools:
+                table.problem("pools", name, allowed)
+            pool = self._pools.get(name)
+            if pool is not None:
+                found.append(pool)
+        return tuple(found)
 
     def _addresses(self, name: str, table: Table) -> None:
         """Read where the connection goes from and to."""
@@ -306,12 +327,37 @@ def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:
         if proposals:
             extra["proposals"] = proposals
         extra["mode"] = table.choice("mode", CHILD_MODES, "tunnel")
+        extra["tunnel_fallback"] = table.flag("tunnel_fallback", True)
         table.finish()
         try:
             found.append(ChildConfig(name=name, **extra))
         except LocalProtocolError as error:
             table.note(str(error))
     return tuple(found)
+
+
+def read_pool(name: str, table: Table) -> Pool | None:
+    """Read one pool, None where it cannot be made."""
+    servers = "addresses of servers"
+    if "addrs" not in table:
+        table.missing("addrs", POOL_WORDS)
+    words: dict[str, Any] = {
+        "addresses": table.texts("addrs", POOL_WORDS),
+        "dns": table.texts("dns", servers),
+        "nbns": table.texts("nbns", servers),
+        "dhcp": table.texts("dhcp", servers),
+        "subnets": table.texts("subnet", "networks behind this gateway"),
+        "domains": table.texts("domain", "names that the DNS servers know"),
+        "netmask": table.text("netmask", "a netmask for IPv4 addresses"),
+    }
+    table.finish()
+    if not words["addresses"]:
+        return None
+    try:
+        return Pool(name=name, **words)
+    except LocalProtocolError as error:
+        table.note(str(error))
+        return None
 
 
 def read_proposals(

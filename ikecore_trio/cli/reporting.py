@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from ikecore import events
+from ikecore.addressing import Lease
 from ikecore.events import ChildSaEstablished, Event, IkeKeysDerived, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ikecore.outputs import Address, Output, SaId
 
@@ -75,6 +76,11 @@ def event_line(event: Output) -> str | None:
                 f"Child SA {event.child} of IKE SA {event.sa} up: {printable(event.name)}, {selectors}, {event.suite}, "
                 f"{event.mode} mode{encapsulated}, SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
             )
+        case events.AddressesAssigned():
+            whose = "the peer" if event.to_peer else "we"
+            have = "has" if event.to_peer else "have"
+            beside = lease_words(event.lease)
+            return f"IKE SA {event.sa}: {whose} {have} {' '.join(event.lease.addresses)}{beside}"
         case IkeSaFailed():
             where = "" if event.remote is None else f" with {address_text(event.remote)}"
             error = f"{type(event.error).__name__}: {printable(str(event.error))}"
@@ -120,6 +126,16 @@ def event_line(event: Output) -> str | None:
             return f"internal error, please report it: {printable(event.detail)}"
         case _:
             return None
+
+
+def lease_words(lease: Lease) -> str:
+    """Tell what came with assigned addresses; the domains are the peer's own words."""
+    named = (
+        ("DNS", lease.dns),
+        ("networks", lease.subnets),
+        ("domains", tuple(map(printable, lease.domains))),
+    )
+    return "".join(f", {name} {' '.join(values)}" for name, values in named if values)
 
 
 def yes(value: bool) -> str:

@@ -23,6 +23,7 @@ from ikecore import (
     Identity,
     Listen,
     PinnedKeys,
+    Pool,
     PskCredential,
     Race,
     Step,
@@ -169,6 +170,33 @@ def test_the_words_for_fragmentation(folder: Path, word: str, meaning: str) -> N
     assert settings(folder, psk(f'fragmentation = "{word}"')).connections[0].transports.fragmentation == meaning
 
 
+def test_addresses(folder: Path) -> None:
+    text = psk(
+        connection='vips = "0.0.0.0, ::"\npools = ["office", "guests"]',
+        children='[connections.office.children.net]\nmode = "transport"\ntunnel_fallback = false',
+        rest='[pools.office]\naddrs = "10.3.0.0/24"\ndns = ["10.1.0.53", "2001:db8::53"]\nnbns = "10.1.0.54"\n'
+        'dhcp = "10.1.0.55"\nsubnet = "10.1.0.0/16"\ndomain = "office.example"\nnetmask = "255.255.255.0"\n'
+        '[pools.guests]\naddrs = "10.4.0.5-10.4.0.9, 2001:db8:4::/64"',
+    )
+    (connection,) = settings(folder, text).connections
+    assert connection.virtual_addresses == ("0.0.0.0", "::")
+    assert connection.pools == (
+        Pool(
+            name="office",
+            addresses=("10.3.0.0/24",),
+            dns=("10.1.0.53", "2001:db8::53"),
+            nbns=("10.1.0.54",),
+            dhcp=("10.1.0.55",),
+            subnets=("10.1.0.0/16",),
+            domains=("office.example",),
+            netmask="255.255.255.0",
+        ),
+        Pool(name="guests", addresses=("10.4.0.5-10.4.0.9", "2001:db8:4::/64")),
+    )
+    (child,) = connection.children
+    assert (child.mode, child.tunnel_fallback) == ("transport", False)
+
+
 def test_no_children_at_all(folder: Path) -> None:
     assert settings(folder, psk("children = {}")).connections[0].children == ()
 
@@ -240,6 +268,12 @@ def test_which_connection(folder: Path) -> None:
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 MISTAKES = [
+    (psk('vips = "any"'), 'connections.office.vips: "any" is not allowed; allowed: "0.0.0.0" and "::" for any'),
+    (psk('pools = "none"'), 'connections.office.pools: "none" is not allowed; allowed: names of [pools]: there are no'),
+    (psk('pools = "p"', rest="[pools.p]"), 'pools.p.addrs: missing; allowed: "10.3.0.0/16"'),
+    (psk(rest='[pools.p]\naddrs = "10.3.0.1/16"'), "pools.p: '10.3.0.1/16' is no network: "),
+    (psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\ndns = "x"'), "pools.p: 'x' is no IP address"),
+    (psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\nwins = "x"'), "pools.p.wins: unknown key; allowed: addrs, dns, "),
     (
         psk("fragment_size = 500"),
         "connections.office.fragment_size: 500 is not allowed; allowed: an integer from 576 to",

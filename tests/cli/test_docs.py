@@ -36,6 +36,8 @@ bogus = 1
 auth = "psk"
 [connections.c.children.n]
 bogus = 1
+[pools.p]
+bogus = 1
 [secrets.ike-1]
 bogus = 1
 [secrets.private-1]

@@ -41,6 +41,8 @@ SHOWN = {
     "rekeyed_lifetime": "sa/test_rekey_ike_sa.py",
     "temporary_failure_wait": "sa/test_rekey_ike_sa.py",
     "temporary_failure_limit": "sa/test_rekey_ike_sa.py",
+    "addresses_per_sa": "sa/test_configuration.py",
+    "past_leases": "test_leases.py",
     "questions": "test_questions.py",
     "question_timeout": "sa/test_ike_auth.py",
     "queued_requests": "sa/test_informational.py",

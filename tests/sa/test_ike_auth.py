@@ -14,10 +14,13 @@ from ikecore.config import ChildConfig, Connection, PskCredential
 from ikecore.crypto import Identity, derive_child_keys, esp_proposals
 from ikecore.errors import (
     AuthenticationFailed,
+    FailedCpRequired,
+    InternalAddressFailure,
     InvalidSyntax,
     NoProposalChosen,
     PeerRefused,
     PeerUnreachable,
+    SinglePairRequired,
     TsUnacceptable,
     UnsupportedCriticalPayload,
 )
@@ -557,9 +560,9 @@ def test_a_childless_sa_in_either_role() -> None:
     [
         (Notify.NO_PROPOSAL_CHOSEN, NoProposalChosen),
         (Notify.TS_UNACCEPTABLE, TsUnacceptable),
-        (Notify.INTERNAL_ADDRESS_FAILURE, PeerRefused),
-        (Notify.FAILED_CP_REQUIRED, PeerRefused),
-        (Notify.SINGLE_PAIR_REQUIRED, PeerRefused),
+        (Notify.INTERNAL_ADDRESS_FAILURE, InternalAddressFailure),
+        (Notify.FAILED_CP_REQUIRED, FailedCpRequired),
+        (Notify.SINGLE_PAIR_REQUIRED, SinglePairRequired),
         (None, PeerRefused),
     ],
 )

@@ -52,7 +52,7 @@ def reply(puppet: Puppet, message_id: int, payloads: list[Payload] | None = None
 # --- the peer asks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("IKE-031", "IKE-308", "IKE-280", "IKE-029", "IKE-087", "IKE-306", "IKE-184", "IKE-203")
+@pytest.mark.requirement("IKE-031", "IKE-308", "IKE-280", "IKE-029", "IKE-087", "IKE-306", "IKE-203")
 @pytest.mark.parametrize(
     "payloads",
     [
@@ -60,7 +60,7 @@ def reply(puppet: Puppet, message_id: int, payloads: list[Payload] | None = None
         [Notification(Notify.INITIAL_CONTACT)],
         [Notification(9999), Notification(50000, b"x")],
         [VendorId(b"x"), UnknownPayload(201, False, b"y")],
-        [Configuration(CfgType.CFG_REQUEST, (ConfigurationAttribute(7, b""),))],
+        [Configuration(CfgType.CFG_REPLY, (ConfigurationAttribute(7, b""),))],
         [Notification(Notify.INVALID_SPI, b"\0\0\1\2")],
     ],
 )

@@ -1,0 +1,163 @@
+"""Which address is whose: the leases of an endpoint, out of the pools of its connections (RFC 7296 section 2.19).
+
+Taking and giving back cost the same whatever the size of a pool, and memory follows the leases, not the pools: of a
+range only those addresses are known one by one that are leased now, that were leased to an identity which may come
+back, or that are free again. The rest is "from *next* on". A peer that comes back gets the address it had, while that
+is remembered and free. The order of everything is fixed, so a run repeats.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeAlias
+
+import attrs
+
+from ..addressing import AddressRange, Pool
+from ..outputs import SaId
+
+__all__ = ["Leases"]
+
+IpAddress: TypeAlias = IPv4Address | IPv6Address
+_LOW_64 = (1 << 64) - 1
+
+
+@attrs.define
+class _Stock:
+    """The addresses of one range that nobody has now, by number.
+
+    Those from *next* on nobody ever had. *past* are kept for the identities that had them, the longest free first;
+    *again* were used and are anybody's.
+    """
+
+    range: AddressRange
+    next: int
+    again: OrderedDict[int, None] = attrs.field(factory=OrderedDict)
+    past: OrderedDict[int, str] = attrs.field(factory=OrderedDict)
+    past_of: dict[str, int] = attrs.field(factory=dict)
+
+    def taken(self, number: int) -> None:
+        """Somebody has *number* now."""
+        self.again.pop(number, None)
+        identity = self.past.pop(number, None)
+        if identity is not None:
+            del self.past_of[identity]
+        self.next += number == self.next
+
+    def given_back(self, number: int, identity: str, memory: int) -> None:
+        """Keep *number* for *identity*, which gives it back, as the latest of *memory* such addresses."""
+        earlier = self.past_of.pop(identity, None)
+        if earlier is not None:
+            del self.past[earlier]
+            self._free(earlier)
+        self.past[number] = identity
+        self.past_of[identity] = number
+        if len(self.past) > memory:
+            oldest, its_owner = self.past.popitem(last=False)
+            del self.past_of[its_owner]
+            self._free(oldest)
+
+    def _free(self, number: int) -> None:
+        if number < self.next:  # from there on it goes without saying
+            self.again[number] = None
+
+
+class Leases:
+    """The addresses that are leased, and who had which before (*memory* of those for each range)."""
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self._stocks: dict[str, list[_Stock]] = {}
+        self._taken: dict[IpAddress, SaId] = {}
+        self._of: dict[SaId, dict[IpAddress, tuple[str, _Stock | None]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def take(
+        self, sa: SaId, identity: str, pools: Sequence[Pool], version: int, wanted: str | None = None
+    ) -> tuple[str, AddressRange] | None:
+        """Lease an address of family *version* (4 or 6) to *sa*; return it with its range, None if there is none.
+
+        First the address *wanted*, then the one that *identity* had, then one that nobody is expected back for, then
+        the one whose owner is gone the longest.
+        """
+        stocks = [stock for pool in pools for stock in self._stock(pool) if stock.range.version == version]
+        if wanted is not None:
+            for address in _as_wanted(ip_address(wanted), stocks):
+                for stock in stocks:
+                    if address in stock.range and address not in self._taken:
+                        return self._give(sa, identity, int(address), stock)
+        for stock in stocks:
+            if identity in stock.past_of:
+                return self._give(sa, identity, stock.past_of[identity], stock)
+        for stock in stocks:
+            number = self._unused(stock)
+            if number is not None:
+                return self._give(sa, identity, number, stock)
+        for stock in stocks:
+            if stock.past:
+                return self._give(sa, identity, next(iter(stock.past)), stock)
+        return None
+
+    def hold(self, sa: SaId, identity: str, address: str) -> bool:
+        """Lease exactly *address*, of a pool or not, to *sa*; False if another SA has it."""
+        parsed = ip_address(address)
+        holder = self._taken.get(parsed)
+        if holder is None:
+            self._note(sa, identity, parsed, self._stock_with(parsed))
+        return holder in (None, sa)
+
+    def release(self, sa: SaId) -> None:
+        """Take back all that *sa* has."""
+        for address, (identity, stock) in self._of.pop(sa, {}).items():
+            del self._taken[address]
+            stock = stock or self._stock_with(address)
+            if stock is not None:
+                stock.given_back(int(address), identity, self._memory)
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    def _stock(self, pool: Pool) -> list[_Stock]:
+        stocks = self._stocks.get(pool.name)
+        if stocks is None:
+            stocks = self._stocks[pool.name] = [_Stock(each, each.first) for each in pool.ranges]
+        return stocks
+
+    def _stock_with(self, address: IpAddress) -> _Stock | None:
+        for stocks in self._stocks.values():
+            for stock in stocks:
+                if address in stock.range:
+                    return stock
+        return None
+
+    def _unused(self, stock: _Stock) -> int | None:
+        if stock.again:
+            return next(iter(stock.again))
+        while stock.next <= stock.range.last:
+            if stock.range.address(stock.next) not in self._taken and stock.next not in stock.past:
+                return stock.next
+            stock.next += 1  # somebody wanted just this one, before its turn; once free it is in `again`
+        return None
+
+    def _give(self, sa: SaId, identity: str, number: int, stock: _Stock) -> tuple[str, AddressRange]:
+        address = stock.range.address(number)
+        self._note(sa, identity, address, stock)
+        return str(address), stock.range
+
+    def _note(self, sa: SaId, identity: str, address: IpAddress, stock: _Stock | None) -> None:
+        self._taken[address] = sa
+        self._of.setdefault(sa, {})[address] = (identity, stock)
+        if stock is not None:
+            stock.taken(int(address))
+
+
+def _as_wanted(address: IpAddress, stocks: Sequence[_Stock]) -> Iterator[IpAddress]:
+    """Yield the address itself, then the same interface identifier under our prefixes (RFC 7296 section 3.15.3)."""
+    yield address
+    if address.version == 6:
+        for stock in stocks:
+            if stock.range.prefix_length <= 64:
+                yield IPv6Address(stock.range.first & ~_LOW_64 | int(address) & _LOW_64)
