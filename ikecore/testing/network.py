@@ -133,6 +133,19 @@ class Host:
         self.endpoint.local_removed(local.address, local.kind, now=self.network.now)
         self.flush()
 
+    def restart(self, endpoint: HostFace) -> None:
+        """Begin anew with *endpoint*, as a machine after a crash: nothing is known any more, the sockets are the same.
+
+        Connections are reset, since the kernel knows none of them either.
+        """
+        locals, self.locals = list(self.locals.values()), {}
+        for end in list(self.ends.values()):
+            end.abort()
+        self.ends.clear()
+        self.endpoint, self.armed = endpoint, None
+        for local in locals:
+            self.add(local)
+
     def listens(self, address: Address) -> bool:
         """Tell whether there is a TCP listener at *address*."""
         return self.attached and ("tcp", address) in self.locals
@@ -167,8 +180,9 @@ class Host:
         elif isinstance(output, ResetStream):
             self._end(output.stream).abort()
         elif isinstance(output, Event):
-            self.events.append(output)
-            network.timeline.append(Happening(network.now, self, output))
+            if network.remember:
+                self.events.append(output)
+                network.timeline.append(Happening(network.now, self, output))
             if self.on_event is not None:
                 self.on_event(output)
         else:
@@ -186,8 +200,11 @@ class Host:
 
     def ephemeral(self, host: str) -> Address:
         """Return a free address for an outgoing connection."""
-        self._ephemeral += 1
-        return host, self._ephemeral - 1
+        used = {end.address for end in self.ends.values() if not end.closed}
+        while True:
+            port, self._ephemeral = self._ephemeral, self._ephemeral + 1 if self._ephemeral < 65_535 else 49_152
+            if (host, port) not in used:
+                return host, port
 
     # --- what arrives -----------------------------------------------------------------------------------------------
 
@@ -234,6 +251,8 @@ class Network:
 
     *udp* and *tcp* say what happens to packets everywhere, unless `between` says otherwise; both may be replaced at any
     time. *steps* bounds one `run`: a loop that never ends raises instead. *record* False keeps no `wire`, for floods.
+    *remember* False keeps no events and no closed connections either, for runs of months: `Host.on_event` sees each
+    event once.
     """
 
     def __init__(
@@ -245,6 +264,7 @@ class Network:
         start: float = 0.0,
         steps: int = 1_000_000,
         record: bool = True,
+        remember: bool = True,
     ) -> None:
         self.now = start
         self.udp = Udp() if udp is None else udp
@@ -262,7 +282,9 @@ class Network:
         self._stirs = 0
         self._keepalives = 0
         self._steps = steps
-        self._record = record
+        self._record = record and remember
+        self.remember = remember
+        self._dialled = 0
         self._links: dict[tuple[str, str], tuple[Udp | None, Tcp | None]] = {}
         self._routes: dict[str, Host | Nat] = {}
         self._inside: dict[tuple[Nat, str], Host] = {}
@@ -484,13 +506,23 @@ class Network:
             raise NetworkError(f"{host.name} has no address to connect to {action.remote} from")
         local = host.ephemeral(action.local if action.local is not None else same_family[0])
         shown = local if host.nat is None else host.nat.outbound("tcp", local, action.remote, self.now)
-        connection = Connection(
-            self, len(self.connections) + 1, near=(local, shown), far=(action.remote, action.remote)
-        )
+        self._dialled += 1
+        connection = Connection(self, self._dialled, near=(local, shown), far=(action.remote, action.remote))
+        if not self.remember:
+            self._forget_closed()
         self.connections.append(connection)
         connection.client.host, connection.client.stream = host, action.stream
         host.ends[action.stream] = connection.client
         connection.dial()
+
+    def _forget_closed(self) -> None:
+        """Drop the connections that both ends have closed, and the ends themselves."""
+        for connection in self.connections:
+            if connection.dead:
+                for end in (connection.client, connection.server):
+                    if isinstance(end.host, Host) and end.stream is not None:
+                        end.host.ends.pop(end.stream, None)
+        self.connections = [each for each in self.connections if not each.dead]
 
     def listener(self, destination: Address, source: Address) -> tuple[Host, Address, bool] | None:
         """Return the host that *destination* leads to, its own address, and whether it listens; None if nowhere."""
