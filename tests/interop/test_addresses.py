@@ -129,8 +129,8 @@ def test_charon_gets_its_address_again(charon: Charon) -> None:
     connection = ours(pools=(pool,), children=(child(local_ts=CHARONS_NET),))
     with UdpHost(ikecore.Config(connections=(connection,))) as host:
         for _ in range(2):
-            for job in (charon.initiate("net"), charon.terminate("--ike", "lab")):
-                host.run_until(lambda job=job: job.poll() is not None)  # type: ignore[misc]
+            finish(host, charon.initiate("net"))
+            finish(host, charon.terminate("--ike", "lab"))
         assigned = [event.lease.addresses for event in host.of(ikecore.AddressesAssigned)]
         assert assigned == [("10.3.0.1",), ("10.3.0.1",)]
 
