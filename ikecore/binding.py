@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakSet
 
 from .addressing import Lease
-from .errors import IkeError, LocalProtocolError, SessionClosed
+from .errors import ChildSaNotFound, IkeError, LocalProtocolError, SessionClosed
 from .events import (
     AuthorizationNeeded,
     Event,
@@ -29,7 +29,7 @@ from .events import (
     RequestFailed,
     Transport,
 )
-from .outputs import QuestionId, RequestId, SaId
+from .outputs import ChildId, QuestionId, RequestId, SaId
 from .record import record
 from .transport import Local
 
@@ -138,7 +138,7 @@ class SessionState:
         self.established: IkeSaEstablished | None = None
         self.failure: IkeError | None = None
         self.closed: str | None = None
-        self.outcomes: dict[RequestId, IkeError | None] = {}
+        self.outcomes: dict[RequestId, IkeError | ChildId | None] = {}
         self._wanted: set[RequestId] = set()
         self._bug = ""
         self._rings: WeakSet[EventRing] = WeakSet()
@@ -169,6 +169,18 @@ class SessionState:
         """Keep the outcome of *request* when it comes."""
         self._wanted.add(request)
 
+    def outcome(self, request: RequestId) -> ChildId | None:
+        """Return the Child SA that *request* made, None if it was for something else; raise its error.
+
+        Raises `SessionClosed` if the SA ended before.
+        """
+        if request not in self.outcomes:
+            self.check()
+        outcome = self.outcomes[request]
+        if isinstance(outcome, IkeError):
+            raise outcome
+        return outcome
+
     def forget(self, request: RequestId) -> None:
         """Nobody waits for *request* any more."""
         self._wanted.discard(request)
@@ -186,8 +198,10 @@ class SessionState:
                 self.failure.add_note(self._bug)
         elif isinstance(event, IkeSaClosed):
             self.closed = event.reason
-        elif isinstance(event, RequestCompleted | RequestFailed) and event.request in self._wanted:
-            self.outcomes[event.request] = as_ike_error(event.error) if isinstance(event, RequestFailed) else None
+        elif isinstance(event, RequestCompleted) and event.request in self._wanted:
+            self.outcomes[event.request] = event.child
+        elif isinstance(event, RequestFailed) and event.request in self._wanted:
+            self.outcomes[event.request] = as_ike_error(event.error)
         for ring in tuple(self._rings):
             ring.push(event, last=self.over)
         if self.over:
@@ -249,8 +263,18 @@ class SessionFacts:
 
     @property
     def child_sas(self) -> tuple[ChildSaView, ...]:
-        """Its Child SAs as they are now. Raises `SessionClosed` after its end."""
+        """Its Child SAs as they are now. Raises `SessionClosed` after its end.
+
+        During a rekey both are there: the one that is replaced, and behind it the one that replaces it.
+        """
         return self.view.children
+
+    def child_sa(self, child: ChildId | None) -> ChildSaView:
+        """Return one of its Child SAs. Raises `ChildSaNotFound` where it is closed, `SessionClosed` after the SA."""
+        for view in self.child_sas:
+            if view.id == child:
+                return view
+        raise ChildSaNotFound("the Child SA is closed")
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ikecore import ChildId, Event, RequestId
+from typing import overload
+
+from ikecore import ChildConfig, ChildId, ChildSaView, Event, RequestId
 from ikecore.binding import RING, EventRing, SessionFacts, SessionState
 
 from ._driver import Driver, wait_until
@@ -45,6 +47,35 @@ class Session(SessionFacts):
         self._state.check()
         await self._outcome(self._driver.endpoint.check_liveness(self.sa, now=self._driver.now()))
 
+    async def create_child(self, child: ChildConfig | str | None = None) -> ChildSaView:
+        """Set up one more Child SA: of a configuration, or of a child of the connection by its name (None: the first).
+
+        Raises what the peer refused it with (`NoProposalChosen`, `TsUnacceptable`, `PeerRefused`), `ChildSaNotFound` if
+        it was closed again at once, `SessionClosed` if the IKE SA ends instead, and `LocalProtocolError` for a name
+        that the connection does not have. Cancelled, it leaves the Child SA to come or not; events tell.
+        """
+        self._state.check()
+        request = self._driver.endpoint.create_child(self.sa, child, now=self._driver.now())
+        return self.child_sa(await self._outcome(request))
+
+    @overload
+    async def rekey(self, child: None = None) -> None: ...
+
+    @overload
+    async def rekey(self, child: ChildId) -> ChildSaView: ...
+
+    async def rekey(self, child: ChildId | None = None) -> ChildSaView | None:
+        """Give the IKE SA new keys, or *child* of it; return when that is done, by us or by the peer.
+
+        The IKE SA keeps its handle and this session; of a Child SA the one that replaces it is returned, while the
+        replaced one lives on for the moment that its Delete takes. Raises as `create_child` does; `LocalProtocolError`
+        for a Child SA that does not exist.
+        """
+        self._state.check()
+        request = self._driver.endpoint.rekey(self.sa, child=child, now=self._driver.now())
+        made = await self._outcome(request)
+        return None if child is None else self.child_sa(made)
+
     async def delete(self, child: ChildId | None = None) -> None:
         """Delete the IKE SA, or only *child* of it; return when that is done.
 
@@ -63,17 +94,13 @@ class Session(SessionFacts):
         await wait_until(lambda: self._state.over, self._state.signal)
         return self._state.closed or str(self._state.failure)
 
-    async def _outcome(self, request: RequestId) -> None:
-        """Wait for the end of one request; raise its error."""
+    async def _outcome(self, request: RequestId) -> ChildId | None:
+        """Wait for the end of one request; return the Child SA that it made, if any, or raise its error."""
         state = self._state
         state.expect(request)
         try:
             self._driver.flush()
             await wait_until(lambda: request in state.outcomes or state.over, state.signal)
-            error = state.outcomes.get(request)
-            if error is not None:
-                raise error
-            if request not in state.outcomes:
-                state.check()
+            return state.outcome(request)
         finally:
             state.forget(request)

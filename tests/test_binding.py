@@ -10,6 +10,7 @@ import pytest
 from ikecore import (
     AuthenticationFailed,
     AuthorizationNeeded,
+    ChildId,
     Endpoint,
     Event,
     IkeError,
@@ -165,20 +166,34 @@ class TestSessionState:
 
     def test_outcomes_are_kept_for_who_waits(self) -> None:
         state, error = SessionState(SA), AuthenticationFailed("no")
-        wanted, failed, other = RequestId(1), RequestId(2), RequestId(3)
-        state.expect(wanted)
-        state.expect(failed)
+        wanted, made, failed, other = (RequestId(number) for number in range(1, 5))
+        for request in (wanted, made, failed):
+            state.expect(request)
         for event in (
             RequestCompleted(SA, wanted, "INFORMATIONAL"),
+            RequestCompleted(SA, made, "CREATE_CHILD_SA", ChildId(3)),
             RequestFailed(SA, failed, "INFORMATIONAL", error),
             RequestCompleted(SA, other, "INFORMATIONAL"),
         ):
             state.take(event)
-        assert state.outcomes == {wanted: None, failed: error}
-        state.forget(wanted)
-        state.forget(failed)
-        state.forget(failed)
+        assert (state.outcome(wanted), state.outcome(made)) == (None, ChildId(3))
+        with pytest.raises(AuthenticationFailed) as caught:
+            state.outcome(failed)
+        assert caught.value is error
+        for request in (wanted, made, failed, failed):
+            state.forget(request)
         assert state.outcomes == {}
+
+    def test_what_ended_with_the_sa_has_no_outcome(self) -> None:
+        """But what was decided before counts, though its waiter wakes after the end."""
+        state = SessionState(SA)
+        state.expect(RequestId(1))
+        state.expect(RequestId(2))
+        state.take(RequestCompleted(SA, RequestId(1), "INFORMATIONAL"))
+        state.take(IkeSaClosed(SA, "the peer deleted it", "peer"))
+        assert state.outcome(RequestId(1)) is None
+        with pytest.raises(SessionClosed, match="the peer deleted it"):
+            state.outcome(RequestId(2))
 
     def test_subscribers_get_what_comes_until_the_end(self) -> None:
         state = SessionState(SA)

@@ -16,10 +16,14 @@ import pytest
 from ikecore import (
     AuthenticationFailed,
     BySize,
+    ChildConfig,
+    ChildId,
+    ChildSaClosed,
     ChildSaEstablished,
     Config,
     Connection,
     Endpoint,
+    Event,
     HalfCloseStream,
     Identity,
     IkeSaClosed,
@@ -36,9 +40,11 @@ from ikecore import (
     SessionClosed,
     TransportChosen,
     Transports,
+    TsUnacceptable,
     WholeMission,
     WriteStream,
     ike_proposals,
+    parse_selector,
 )
 from ikecore.binding import EventsLost
 from ikecore.outputs import StreamId
@@ -456,10 +462,146 @@ class TestEnding:
         lib.run(main)
 
 
+class TestItsLife:
+    """New Child SAs and new keys, asked for by either end of one SA."""
+
+    @pytest.mark.requirement("IKE-121")
+    def test_another_child_sa(self, lib: Lib, make: Make) -> None:
+        async def main() -> None:
+            async with both(lib, make) as (peer, session):
+                first = session.child_sas[0]
+                by_default = await session.create_child()
+                by_name = await peer.sessions[0].create_child(first.name)
+                by_config = await session.create_child(ChildConfig(name=first.name))
+                made = [first, by_default, by_config]
+                assert [view for view in session.child_sas if view in made] == made
+                assert len(session.child_sas) == len(peer.sessions[0].child_sas) == 4
+                theirs = {view.spi_in: view for view in peer.sessions[0].child_sas}
+                for ours in session.child_sas:
+                    other = theirs[ours.spi_out]
+                    assert (other.spi_out, other.name) == (ours.spi_in, by_name.name)
+                    assert other.export_keys().encr_in == ours.export_keys().encr_out
+
+        lib.run(main)
+
+    def test_a_child_sa_that_the_peer_refuses(self, lib: Lib, make: Make) -> None:
+        """The error is the peer's, and the IKE SA lives on."""
+
+        async def main() -> None:
+            async with both(lib, make) as (_, session):
+                elsewhere = ChildConfig(
+                    name="elsewhere",
+                    local_ts=(parse_selector("198.51.100.0/24"),),
+                    remote_ts=(parse_selector("203.0.113.0/24"),),
+                )
+                with pytest.raises(TsUnacceptable):
+                    await session.create_child(elsewhere)
+                with pytest.raises(LocalProtocolError, match="no child 'nowhere'"):
+                    await session.create_child("nowhere")
+                with pytest.raises(LocalProtocolError, match="no Child SA 99"):
+                    await session.rekey(ChildId(99))
+                await session.check_liveness()
+
+        lib.run(main)
+
+    @pytest.mark.parametrize("who", ["initiator", "responder"])
+    def test_a_child_sa_is_rekeyed(self, lib: Lib, make: Make, who: str) -> None:
+        """The new one comes with the name of the old one, which goes."""
+
+        async def main() -> None:
+            async with both(lib, make) as (peer, session):
+                mine, other = (session, peer.sessions[0]) if who == "initiator" else (peer.sessions[0], session)
+                [old] = mine.child_sas
+                events = other.events()
+                new = await mine.rekey(old.id)
+                assert new.id != old.id
+                assert new.export_keys() != old.export_keys()
+                assert new in mine.child_sas
+                [told] = [each async for each in until(events, ChildSaClosed) if isinstance(each, ChildSaEstablished)]
+                assert (told.replaces, told.spi_in, told.spi_out) == (old.id, new.spi_out, new.spi_in)
+                await mine.check_liveness()  # the Delete of the old one was before it in the window
+                assert mine.child_sas == (new,)
+                assert [(each.spi_in, each.spi_out) for each in other.child_sas] == [(new.spi_out, new.spi_in)]
+
+        lib.run(main)
+
+    @pytest.mark.requirement("IKE-118")
+    @pytest.mark.parametrize("who", ["initiator", "responder"])
+    def test_the_ike_sa_is_rekeyed(self, lib: Lib, make: Make, who: str) -> None:
+        """The session, its handle and its Child SAs stay; SPIs and keys are others, and the same on both sides."""
+
+        async def main() -> None:
+            async with both(lib, make) as (peer, session):
+                mine = session if who == "initiator" else peer.sessions[0]
+                children, before, handle = session.child_sas, session.export_keys(), session.sa
+                assert await mine.rekey() is None
+                await mine.check_liveness()
+                after = session.export_keys()
+                assert session.sa == handle
+                assert (after.spi_i, after.sk_d) != (before.spi_i, before.sk_d)
+                assert after == peer.sessions[0].export_keys()
+                assert session.child_sas == children
+                await peer.sessions[0].check_liveness()
+                await session.delete((await session.rekey(children[0].id)).id)
+
+        lib.run(main)
+
+    @pytest.mark.requirement("IKE-131")
+    def test_both_sides_at_once(self, lib: Lib, make: Make) -> None:
+        """Each call returns, and both sides end with the same one Child SA and the same keys."""
+
+        async def main() -> None:
+            async with both(lib, make) as (peer, session):
+                sides = (session, peer.sessions[0])
+                done = [lib.Event(), lib.Event()]
+
+                async def rekey(number: int) -> None:
+                    await sides[number].rekey(sides[number].child_sas[0].id)
+                    await sides[number].rekey()
+                    done[number].set()
+
+                async with lib.tasks() as start:
+                    for number in (0, 1):
+                        start(rekey, number)
+                    for event in done:
+                        await event.wait()
+                for side in sides:
+                    await side.check_liveness()
+                assert session.export_keys() == peer.sessions[0].export_keys()
+                while len(session.child_sas) > 1 or len(peer.sessions[0].child_sas) > 1:
+                    await session.check_liveness()
+                [ours], [other] = session.child_sas, peer.sessions[0].child_sas
+                assert (ours.spi_in, ours.spi_out) == (other.spi_out, other.spi_in)
+
+        lib.run(main)
+
+    @pytest.mark.parametrize("wish", ["create_child", "rekey"])
+    def test_the_sa_ends_instead(self, lib: Lib, make: Make, wish: str) -> None:
+        async def main() -> None:
+            ours = Deaf(Config(limits=SHORT), random=os.urandom, utc=lambda: datetime.now(UTC))
+            async with both(lib, make, {"grace": 0.0}, make_ours=lambda config: ours) as (_, session):
+                ours.deaf = True
+                with pytest.raises(SessionClosed, match="no answer to CREATE_CHILD_SA"):
+                    await getattr(session, wish)()
+                with pytest.raises(SessionClosed):
+                    await getattr(session, wish)()
+
+        lib.run(main)
+
+
+async def until(events: Any, kind: type[Event]) -> AsyncIterator[Event]:
+    """The events up to the first of a kind, with it."""
+    async for event in events:
+        yield event
+        if isinstance(event, kind):
+            return
+
+
 class TestCancelling:
     """At every place where the task waits: nothing stays open, and the peer hears of the end of an SA that was up.
 
-    (Of one whose IKE_AUTH is under way it does not: nothing may be sent on that before the peer is authenticated.)
+    (Of one whose IKE_AUTH is under way it does not: nothing may be sent on that before the peer is authenticated. Nor
+    if we rekey the IKE SA: the peer takes our Delete for that of the replaced SPIs, and the others are not known yet.)
     """
 
     @pytest.mark.parametrize("policy", [BySize(), WholeMission()])
@@ -477,6 +619,11 @@ class TestCancelling:
                         up += 1
                         await session.check_liveness()
                         await session.delete(session.child_sas[0].id)
+                        made = await session.create_child()
+                        await session.rekey(made.id)
+                        up -= 1
+                        await session.rekey()
+                        up += 1
 
                 while await lib.cancelled_after(steps, whole):
                     while open_sockets() != before:  # the peer may have to see the reset first
