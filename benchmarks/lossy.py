@@ -5,7 +5,8 @@
 In virtual time (`ikecore.testing`), with a round trip of 50 ms. An IKE_AUTH message has about 8,000 octets either way,
 as with a chain of certificates; here it is a pre-shared key and an identity of that size, since what a signature costs
 is not measured. Loss is of IP packets, independently, both ways: a datagram of 8,000 octets is six fragments, lost with
-any of them; TCP sends its segments again as `ikecore.testing.tcp_model` describes. The initiator is configured with the
+any of them, while of seven IKE fragments those that arrived are kept until a repeat brings the others; TCP sends its
+segments again as `ikecore.testing.tcp_model` describes. The initiator is configured with the
 responder's TCP port whatever its policy, and both sides have the default limits.
 
 A figure is the time from the wish to the initiator's `IkeSaEstablished`. A run that has not come that far after 60
@@ -22,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -43,15 +44,17 @@ PADDING = 7_800
 """Octets of an identity; with the rest of IKE_AUTH a message comes to about 8,000."""
 HOSTS = ("10.0.0.1", "10.0.0.2")
 LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)
-POLICIES: dict[str, Policy] = {
-    "udp-only": UdpOnly(),
-    "by-size": BySize(),
-    "by-size, opened early": BySize(open_early=True),
-    "whole-mission": WholeMission(),
-    "race": Race(),
-    "fallback": Fallback(),
-    "tcp-only": TcpOnly(),
+POLICIES: dict[str, tuple[Policy, Literal["yes", "no"]]] = {
+    "udp-only, IP fragments": (UdpOnly(), "no"),
+    "udp-only, IKE fragments": (UdpOnly(), "yes"),
+    "by-size": (BySize(), "yes"),
+    "by-size, opened early": (BySize(open_early=True), "yes"),
+    "whole-mission": (WholeMission(), "yes"),
+    "race": (Race(), "yes"),
+    "fallback": (Fallback(), "yes"),
+    "tcp-only": (TcpOnly(), "yes"),
 }
+"""The initiator's policy, and whether both sides know IKE fragments (RFC 7383), which is the default."""
 SECRET = PskCredential(b"a secret of the benchmark")
 
 
@@ -86,7 +89,7 @@ def main() -> int:
     start = time.process_time()
     cells = []
     for cell in measure(losses, arguments.seeds):
-        print(f"{cell.policy:22} {in_words(cell)}", flush=True)
+        print(f"{cell.policy:24} {in_words(cell)}", flush=True)
         cells.append(cell)
     runs = len(cells) * arguments.seeds
     print(f"{runs} handshakes in {time.process_time() - start:.0f} s of CPU time")
@@ -104,13 +107,13 @@ def main() -> int:
 def measure(losses: Sequence[float], seeds: int) -> Iterator[Cell]:
     """Run each policy at each loss."""
     for policy in POLICIES:
-        connections = tuple(connection(role, POLICIES[policy]) for role in (0, 1))
+        connections = tuple(connection(role, *POLICIES[policy]) for role in (0, 1))
         for loss in losses:
             times = tuple(handshake(connections[0], connections[1], loss, seed) for seed in range(seeds))
             yield Cell(policy, loss, times)
 
 
-def connection(role: int, policy: Policy) -> Connection:
+def connection(role: int, policy: Policy, fragmentation: Literal["yes", "no"]) -> Connection:
     """Describe the peering as the initiator (0) or the responder (1) sees it."""
     identities = [Identity.parse(f"keyid:{letter * PADDING}") for letter in "ir"]
     return Connection(
@@ -122,7 +125,7 @@ def connection(role: int, policy: Policy) -> Connection:
         remote_identity=identities[0] if role == 1 else None,
         proposals=ike_proposals("aes256gcm16-prfsha256-x25519"),
         children=(ChildConfig(proposals=esp_proposals("aes256gcm16")),),
-        transports=Transports(policy=policy, tcp_port=500 if role == 0 else None),
+        transports=Transports(policy=policy, tcp_port=500 if role == 0 else None, fragmentation=fragmentation),
     )
 
 

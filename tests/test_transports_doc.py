@@ -187,7 +187,8 @@ def test_the_measured_table_is_about_these_policies_and_losses() -> None:
 @pytest.mark.parametrize("policy", lossy.POLICIES)
 def test_without_loss_the_measured_time_is_what_a_run_takes(policy: str) -> None:
     row = next(row for row in cells("measured") if row[0] == policy)
-    ours, theirs = (lossy.connection(role, lossy.POLICIES[policy]) for role in (0, 1))
+    chosen, fragmentation = lossy.POLICIES[policy]
+    ours, theirs = (lossy.connection(role, chosen, fragmentation) for role in (0, 1))
     took = lossy.handshake(ours, theirs, 0.0, 0)
     assert row[1] == " / ".join([f"{took:.2f}"] * 3)
 

@@ -52,12 +52,14 @@ file = "gateway.key"
 CONNECT = """
 [connections.certified]
 remote_addrs = "{host}"
+fragmentation = "{fragmentation}"
 transports = {{ {transports} }}
 local = {{ auth = "pubkey", id = "client.example", certs = "client.pem" }}
 remote = {{ auth = "pubkey", id = "gateway.example", cacerts = "ca.pem" }}
 
 [connections.shared]
 remote_addrs = "{host}"
+fragmentation = "{fragmentation}"
 transports = {{ {transports} }}
 local = {{ auth = "psk", id = "shared.example" }}
 remote = {{ auth = "pubkey", id = "gateway.example", cacerts = "ca.pem" }}
@@ -163,9 +165,9 @@ class started:  # noqa: N801  (a context manager)
         self._process.communicate()
 
 
-def connect_file(policy: str, host: str) -> str:
-    """Return the client's configuration file."""
-    return CONNECT.format(host=host, transports=POLICIES[policy])
+def connect_file(policy: str, host: str, fragmentation: str = "no") -> str:
+    """Return the client's configuration file. Without IKE fragments for one side there are none for both."""
+    return CONNECT.format(host=host, transports=POLICIES[policy], fragmentation=fragmentation)
 
 
 def peer(arguments: list[str]) -> list[str]:
@@ -184,9 +186,16 @@ def wire(hosts: TwoHosts) -> Iterator[TwoHosts]:
 def connect(gateways: dict[str, str], wire: TwoHosts, folder: Path) -> Connect:
     """Set up one SA from the client's host with a policy. The role "attempt" gives up soon."""
 
-    def begin(policy: str, *, name: str = "certified", adapter: str = "trio", role: str = "connect") -> Run:
+    def begin(
+        policy: str,
+        *,
+        name: str = "certified",
+        adapter: str = "trio",
+        role: str = "connect",
+        fragmentation: str = "no",
+    ) -> Run:
         path = folder / f"{policy}-{adapter}.toml"
-        path.write_text(connect_file(policy, gateways[adapter]))
+        path.write_text(connect_file(policy, gateways[adapter], fragmentation))
         command = wire.inside("client", peer([adapter, role, str(path), name]))
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=40, check=False, env=environment(), cwd=ROOT

@@ -52,6 +52,35 @@ def test_udp_alone_fails_where_fragments_are_dropped(connect: Connect, wire: Two
     assert run.of("IkeSaFailed")[-1]["step"] == "IKE_AUTH"
 
 
+@pytest.mark.requirement("FRAG-07", "FRAG-10", "FRAG-21")
+@pytest.mark.parametrize("adapter", ["trio", "asyncio"])
+@pytest.mark.parametrize("name", ["certified", "shared"])
+def test_ike_fragments_pass_where_ip_fragments_are_dropped(
+    connect: Connect, wire: TwoHosts, name: str, adapter: str
+) -> None:
+    wire.filter(FRAGMENTS)
+    run = connect("udp-only", name=name, adapter=adapter, fragmentation="yes")
+    assert run.error is None
+    assert setup_transports(run.sent) == ["udp", "udp"]
+    assert wire.dropped("gateway") == wire.dropped("client") == 0, "IP made no fragments"
+    [request] = [each for each in run.of("MessageSent") if each["exchange"] == "IKE_AUTH"]
+    [response] = [each for each in run.of("MessageReceived") if each["exchange"] == "IKE_AUTH"]
+    assert (request["fragments"] > 1) is (name == "certified")
+    assert response["fragments"] > 1
+
+
+@pytest.mark.requirement("FRAG-29", "FRAG-33", "FRAG-25")
+def test_where_only_small_packets_pass_they_get_smaller(connect: Connect, wire: TwoHosts) -> None:
+    wire.filter("ip length > 600 counter drop")
+    run = connect("udp-only", fragmentation="yes", role="attempt")
+    assert run.error is None
+    sent = [each["fragments"] for each in run.of("MessageSent") if each["exchange"] == "IKE_AUTH"]
+    assert sent[:3] == sent[:1] * 3
+    assert sent[3] > 2 * sent[0]
+    assert wire.dropped("gateway") == 3 * (sent[0] - 1), "all but the last fragment, which is small"
+    assert wire.dropped("client") == 0, "the responder saw how large the request's were"
+
+
 @pytest.mark.requirement("TCP-01", "TCP-58", "TCP-60", "TCP-61", "TCP-62", "TCP-64")
 @pytest.mark.parametrize("name", ["certified", "shared"])
 @pytest.mark.parametrize("policy", AUTH_BY)
