@@ -69,8 +69,10 @@ def test_the_initial_window() -> None:
     assert says("A first message above the initial congestion window costs TCP one more round trip")
     times = []
     for padding in (13_000, 15_000):
-        ours = attrs.evolve(lossy.connection(0, BySize()), local_identity=Identity.parse(f"keyid:{'i' * padding}"))
-        theirs = attrs.evolve(lossy.connection(1, UdpOnly()), remote_identity=None)
+        ours = attrs.evolve(
+            lossy.connection(0, BySize(), "yes"), local_identity=Identity.parse(f"keyid:{'i' * padding}")
+        )
+        theirs = attrs.evolve(lossy.connection(1, UdpOnly(), "yes"), remote_identity=None)
         # Losses are too rare to happen, but the model of TCP is at work.
         times.append(lossy.handshake(ours, theirs, 1e-12, 0))
     assert times[1] - times[0] == pytest.approx(2 * lossy.DELAY)
