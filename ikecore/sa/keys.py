@@ -14,7 +14,7 @@ from ..wire.numbers import INITIATOR, Encr, Integ, name_of
 __all__ = ["SaKeys", "Unsealed"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Unsealed:
     """A protected message before its octets are made, in whatever form: its header's fields and its plaintext."""
 

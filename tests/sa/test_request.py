@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ikecore.crypto import IkeSuite, Protection
 from ikecore.outputs import StreamId
-from ikecore.sa import Message, OutgoingRequest, payload_names
+from ikecore.sa import Message, OutgoingRequest, OutgoingResponse, payload_names
+from ikecore.sa.keys import SaKeys, Unsealed
 from ikecore.transport import DatagramPath, StreamPath
-from ikecore.wire import Nonce, Notification, Payload, UnknownPayload
-from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, Notify
+from ikecore.wire import Nonce, Notification, Payload, UnknownPayload, decode_envelope
+from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, RESPONSE, Encr, Ke, Notify, Prf
 
 NOBODY: Any = None
 PATH = DatagramPath(("10.0.0.2", 500), ("10.0.0.1", 500), False)
@@ -34,6 +39,80 @@ def test_a_message_is_sealed_once_and_only_when_it_is_wanted() -> None:
     assert seal.count == 0
     assert message.whole == message.whole == b"sealed 1"
     assert seal.count == 1
+
+
+SUITE = IkeSuite(Encr.AES_GCM_16, 256, Prf.HMAC_SHA2_256, None, Ke.CURVE25519)
+
+
+def unsealed(plaintext: bytes) -> tuple[Unsealed, Protection]:
+    """A message of an SA whose sealing direction is also returned as an opening one."""
+    sealing, opening = (Protection(SUITE, bytes(36), b"", random=bytes) for _ in range(2))
+    keys = SaKeys("responder", b"i" * 8, b"r" * 8, SUITE, b"", b"", NOBODY, sealing, opening)
+    return Unsealed(keys, 37, RESPONSE, 5, 43, plaintext), opening
+
+
+@pytest.mark.requirement("FRAG-12", "FRAG-14", "FRAG-15", "FRAG-19", "FRAG-33", "IKE-051")
+@given(
+    octets=st.integers(600, 9000),
+    rooms=st.lists(st.integers(200, 1500), min_size=1, max_size=6),
+    whole_at=st.integers(0, 6),
+)
+def test_every_form_is_sealed_once_and_smaller_fragments_are_more(octets: int, rooms: list[int], whole_at: int) -> None:
+    plaintext = bytes(number % 251 for number in range(octets))
+    made, opening = unsealed(plaintext)
+    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    seen: dict[bytes, bytes] = {}
+    forms: list[tuple[bytes, ...]] = []
+    for turn, room in enumerate(rooms):
+        if turn == whole_at:
+            seen[message.whole[32:40]] = message.whole
+        form = message.datagrams(room)
+        assert message.datagrams(room) == form
+        if forms and len(forms[-1]) > 1 and form != forms[-1] and len(form) > 1:
+            assert len(form) > len(forms[-1])
+        if len(message.whole) <= room:
+            assert form == (message.whole,)
+            continue
+        forms.append(form)
+        assert max(map(len, form)) <= min(rooms[: turn + 1])
+        envelopes = [decode_envelope(data) for data in form]
+        assert b"".join(opening.open(each.data, each.body) for each in envelopes) == plaintext
+        for each in envelopes:
+            iv = each.data[each.body :][:8]
+            assert seen.setdefault(iv, each.data) == each.data, "one nonce, two messages"
+
+
+@pytest.mark.requirement("FRAG-33")
+def test_a_smaller_size_makes_more_fragments_even_if_as_many_would_do() -> None:
+    made, _ = unsealed(bytes(1300))
+    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    assert [len(data) for data in message.datagrams(1252)] == [1252, 36 + 8 + 16 + 1 + 1300 - 1191]
+    assert len(message.datagrams(1000)) == 3
+
+
+def test_once_settled_a_message_needs_no_keys() -> None:
+    made, _ = unsealed(bytes(5000))
+    _, opening = unsealed(b"")
+    message = OutgoingResponse(37, 5, made.whole, (), fragment=made.fragments)
+    message.settle(1252)
+    made.keys.forget()
+    pieces = message.datagrams(1252)
+    assert len(pieces) == 5
+    assert message.datagrams(548) == pieces, "there are no smaller ones any more"
+    assert len(message.whole) > 5000
+    assert opening.open(message.whole, decode_envelope(message.whole).body) == bytes(5000)
+    alone = OutgoingResponse(37, 5, lambda: bytes(5000), ())
+    alone.settle(None)
+    assert alone.datagrams(548) == (bytes(5000),)
+
+
+def test_what_fits_every_packet_keeps_no_plaintext() -> None:
+    made, _ = unsealed(bytes(300))
+    gone = weakref.ref(made)
+    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    assert message.datagrams(548) == (message.whole,)
+    del made
+    assert gone() is None
 
 
 def test_a_request_knows_its_size_before_it_can_be_built() -> None:

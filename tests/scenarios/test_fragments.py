@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ikecore.config import CertificateCredential, Connection, Transports, TrustedCertificates
 from ikecore.crypto import Identity
 from ikecore.events import (
+    AuthorizationNeeded,
     IkeSaEstablished,
     IkeSaFailed,
     MessageReceived,
@@ -22,11 +23,21 @@ from ikecore.events import (
 )
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
+from ikecore.outputs import SendDatagram, WriteStream
 from ikecore.testing import NOON, Mangler, Packet, Pair, Tcp, Udp, psk_connection
 from ikecore.testing.pki import CertificateAuthority
-from ikecore.transport import BySize, Fallback, Policy, Race, Step, UdpOnly, WholeMission
-from ikecore.wire import Encrypted, EncryptedFragment, Envelope, decode_envelope
-from ikecore.wire.numbers import Exchange
+from ikecore.transport import BySize, Fallback, Local, Policy, Race, Step, UdpOnly, WholeMission
+from ikecore.wire import (
+    Encrypted,
+    EncryptedFragment,
+    Envelope,
+    Notification,
+    VendorId,
+    decode_envelope,
+    encode_payloads,
+)
+from ikecore.wire.numbers import Exchange, Notify
+from tests.rig import THERE, Puppet, Rig
 
 from .agreement import assert_agreement
 
@@ -281,12 +292,48 @@ def test_intervals_begin_anew_and_at_the_smallest_size_go_on_to_the_end() -> Non
     assert gaps == pytest.approx([1.0, 1.8, 3.24, 1.0, 1.8, 3.24, 5.832], abs=0.01)
 
 
+def rekeyed(pair: Pair) -> None:
+    """Rekey the initiator's only Child SA: its proposals make a message that 576 octets of packet do not hold."""
+    sa = pair.initiator.endpoint.sas[0]
+    child = pair.initiator.endpoint.sa(sa).children[0].id
+    pair.initiator.call(pair.initiator.endpoint.rekey, sa, child=child)
+    pair.run()
+
+
+def with_many_proposals(udp: Udp) -> Pair:
+    one = psk_connection("initiator", transports=Transports(policy=UdpOnly()))
+    proposals = one.children[0].proposals * 4
+    many = attrs.evolve(one, children=(attrs.evolve(one.children[0], proposals=proposals),))
+    return Pair(many, udp=udp)
+
+
+@pytest.mark.requirement("FRAG-08", "FRAG-28")
+def test_a_size_that_was_answered_is_used_at_once_from_then_on() -> None:
+    pair = with_many_proposals(NARROW)
+    pair.establish()
+    rekeyed(pair)
+    rekeys = sent(pair, "CREATE_CHILD_SA")
+    assert [each.fragments for each in rekeys] == [2]
+    assert rekeys[0].octets > 544
+    assert len(pair.initiator.of(TransportSwitched)) == 1, "that of IKE_AUTH"
+
+
+@pytest.mark.requirement("FRAG-28")
+def test_another_path_is_found_out_about_anew() -> None:
+    pair = with_many_proposals(NARROW)
+    _, theirs = pair.establish()
+    pair.network.between(A, B, udp=Udp())
+    pair.network.between(B, A, udp=Udp())
+    pair.initiator.remove(Local((A, 500)))
+    pair.initiator.add(Local((A, 500)))
+    rekeyed(pair)
+    assert [each.fragments for each in sent(pair, "CREATE_CHILD_SA")] == [0]
+    assert pair.responder.endpoint.sa(theirs).children
+
+
 def test_a_whole_message_that_is_not_answered_is_tried_in_small_fragments_too() -> None:
     """It fits the packets that most paths take, but not those that every path takes."""
-    many = psk_connection("initiator", transports=Transports(policy=UdpOnly()))
-    proposals = many.children[0].proposals * 4
-    many = attrs.evolve(many, children=(attrs.evolve(many.children[0], proposals=proposals),))
-    pair = Pair(many, udp=NARROW)
+    pair = with_many_proposals(NARROW)
     pair.establish()
     [first, *rest] = sent(pair)
     assert 544 < first.octets < 1250
@@ -368,15 +415,90 @@ def test_a_race_that_tcp_loses_goes_on_in_fragments() -> None:
     assert [each.fragments for each in sent(pair)] == [9]
 
 
-@pytest.mark.requirement("FRAG-49", "TCP-15")
-def test_a_response_that_went_whole_over_tcp_is_repeated_in_fragments() -> None:
-    pair = fragmenting(tcp=True, ours=Transports(policy=BySize()))
-    responses = Mangler(pair.network, transport="tcp", source=B)
-    responses.drop(0)
-    pair.network.between(A, B, tcp=Tcp(reset_after=0.5))
-    sa = pair.initiate()
-    pair.run()
-    assert_agreement(pair, sa)
-    answers = sent(pair, response=True)
-    assert {each.transport for each in answers[1:]} <= {"udp", "tcp"}
-    assert len({each.message_id for each in answers}) == 1
+# --- a copy in another form is the same request -----------------------------------------------------------------------
+
+
+def joined(puppet: Puppet, messages: Sequence[bytes]) -> bytes:
+    """Open a response, whole or in fragments, and return the inner payloads."""
+    assert puppet.keys is not None
+    return b"".join(puppet.keys.open(decode_envelope(data)) for data in messages)
+
+
+@pytest.mark.requirement("FRAG-48", "FRAG-49", "FRAG-11", "FRAG-19", "TCP-14", "TCP-15")
+@pytest.mark.parametrize("first", ["whole over TCP", "in fragments over UDP", "whole over UDP"])
+def test_a_request_in_three_forms_is_answered_once_and_in_the_form_that_fits(first: str) -> None:
+    long = Identity.parse(f"keyid:{'r' * 5000}")
+    rig = Rig(attrs.evolve(psk_connection("responder"), local_identity=long))
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    assert puppet.keys is not None
+    inner_first, plaintext = encode_payloads([VendorId(bytes(2000)), *puppet.auth()])
+    whole = puppet.keys.seal(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext)
+    pieces = puppet.keys.seal_fragments(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext, 1200, 1)
+    finer = puppet.keys.seal_fragments(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext, 548, 1)
+    by_tcp = Puppet(rig, address=("10.0.0.1", 40_000))
+    by_tcp.connect()
+    ways: dict[str, Callable[[], list[bytes]]] = {
+        "whole over TCP": lambda: by_tcp.give(whole),
+        "in fragments over UDP": lambda: [answer for data in pieces for answer in puppet.give(data)],
+        "whole over UDP": lambda: puppet.give(whole),
+        "in smaller fragments": lambda: [answer for data in finer for answer in puppet.give(data)],
+    }
+    answers = {first: ways.pop(first)()}
+    for way in ways:
+        rig.run_for(1.0)
+        answers[way] = ways[way]()
+    assert len(rig.of(IkeSaEstablished)) == 1
+    assert len({joined(puppet, each) for each in answers.values()}) == 1
+    assert len(answers["whole over TCP"]) == 1
+    smaller = answers.pop("in smaller fragments")
+    assert max(map(len, smaller)) <= 548
+    udp = [answers["in fragments over UDP"], answers["whole over UDP"]]
+    assert all(1000 < max(map(len, each)) <= 1252 for each in udp)
+    if first != "whole over UDP":  # then nothing was known yet of what the peer's path takes
+        assert udp[0] == udp[1]
+    sealed = {data for each in (*udp, answers["whole over TCP"], smaller) for data in each}
+    ivs = [data[decode_envelope(data).body :][:8] for data in sealed]
+    assert len(ivs) == len(set(ivs))
+
+
+@pytest.mark.requirement("FRAG-48", "FRAG-49")
+def test_a_copy_in_another_form_waits_for_the_decision_too() -> None:
+    rig = Rig(attrs.evolve(psk_connection("responder"), authorize=True))
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    assert puppet.keys is not None
+    inner_first, plaintext = encode_payloads([VendorId(bytes(2000)), *puppet.auth()])
+    pieces = puppet.keys.seal_fragments(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext, 1200, 1)
+    assert [puppet.give(each) for each in pieces] == [[], []]
+    by_tcp = Puppet(rig, address=("10.0.0.1", 40_000))
+    by_tcp.connect()
+    assert by_tcp.give(puppet.keys.seal(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext)) == []
+    stranger = Puppet(rig, address=("10.0.0.66", 500))
+    assert stranger.give(puppet.keys.seal(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext)[:-1] + b"x") == []
+    question = rig.one(AuthorizationNeeded)
+    rig.endpoint.answer(question.question, True, now=rig.now)
+    new = rig.drain()
+    assert [each.stream for each in new if isinstance(each, WriteStream)] == [by_tcp.stream]
+    assert [each.remote for each in new if isinstance(each, SendDatagram)] == [THERE]
+
+
+@pytest.mark.requirement("FRAG-49")
+def test_an_sa_that_is_gone_answers_in_the_forms_that_were_kept() -> None:
+    """A response that refuses is small, so a large one is made of the identity that goes into it."""
+    long = Identity.parse(f"keyid:{'r' * 5000}")
+    connection = attrs.evolve(psk_connection("responder"), local_identity=long)
+    rig = Rig(connection)
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    request = puppet.seal(Exchange.IKE_AUTH, puppet.auth())
+    answer = puppet.give(request)
+    assert len(answer) == 5
+    rig.endpoint.abandon(rig.endpoint.sas[0], now=rig.now)
+    rig.run_for(1.0)
+    assert rig.endpoint.sas == ()
+    assert puppet.give(request) == answer
+    by_tcp = Puppet(rig, address=("10.0.0.1", 40_000))
+    by_tcp.connect()
+    [whole] = by_tcp.give(request)
+    assert joined(puppet, [whole]) == joined(puppet, answer)
