@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 from .addressing import Lease
 from .errors import ChildSaNotFound, IkeError, LocalProtocolError, SessionClosed
 from .events import (
+    AcceptanceNeeded,
     AuthorizationNeeded,
     Event,
     IkeKeyMaterial,
@@ -23,6 +24,7 @@ from .events import (
     IkeSaEstablished,
     IkeSaFailed,
     InternalError,
+    LeaseNeeded,
     Question,
     QuestionClosed,
     RequestCompleted,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from .endpoint import ChildSaView, Endpoint, IkeSaView
 
 __all__ = [
+    "Answering",
     "Binding",
     "EventRing",
     "EventsLost",
@@ -129,6 +132,16 @@ class EventRing:
         return self._events.popleft() if self._events else None
 
 
+class Answering(Protocol):
+    """Answers questions, when it can."""
+
+    def ask(self, question: Question[Any]) -> bool:
+        """Begin to answer, or return False."""
+
+    def withdraw(self, question: QuestionId) -> None:
+        """The question is closed, whether it was answered or not."""
+
+
 class SessionState:
     """What is known of one IKE SA that somebody holds a session of."""
 
@@ -138,6 +151,10 @@ class SessionState:
         self.established: IkeSaEstablished | None = None
         self.failure: IkeError | None = None
         self.closed: str | None = None
+        self.answers: Answering | None = None
+        """Who answers the questions about this SA, if not whoever serves."""
+        self.asking: set[QuestionId] = set()
+        """What *answers* works on."""
         self.outcomes: dict[RequestId, IkeError | ChildId | None] = {}
         self._wanted: set[RequestId] = set()
         self._bug = ""
@@ -150,8 +167,8 @@ class SessionState:
 
     @property
     def decided(self) -> bool:
-        """True once the attempt to set up the SA has succeeded or failed."""
-        return self.established is not None or self.over
+        """True once the attempt to set up the SA has succeeded or failed, and what it asked of us is answered."""
+        return (self.established is not None and not self.asking) or self.over
 
     def check(self) -> None:
         """Raise `SessionClosed` with the reason if the SA is gone."""
@@ -306,45 +323,42 @@ class Binding:
         self.endpoint = endpoint
         self.waiting: dict[SaId, SessionState] = {}
         self._accept: Callable[[SessionState], None] | None = None
-        self._ask: Callable[[Question[Any]], bool] | None = None
-        self._withdraw: Callable[[QuestionId], None] | None = None
+        self._answers: Answering | None = None
+        self._asked: dict[QuestionId, Answering] = {}
         self._states: dict[SaId, SessionState] = {}
 
-    def follow(self, sa: SaId) -> SessionState:
-        """Keep book of *sa*. For one that we initiate, call it before its first output is drained."""
-        return self._states.setdefault(sa, SessionState(sa))
+    def follow(self, sa: SaId, answers: Answering | None = None) -> SessionState:
+        """Keep book of *sa*. For one that we initiate, call it before its first output is drained.
+
+        *answers* has the word about it, before whoever serves.
+        """
+        state = self._states.setdefault(sa, SessionState(sa))
+        state.answers = answers
+        return state
 
     def check_unserved(self) -> None:
         """Raise `LocalProtocolError` if somebody serves: sessions go to one handler."""
         if self._accept is not None:
             raise LocalProtocolError("serve: this endpoint is served already")
 
-    def serve(
-        self,
-        accept: Callable[[SessionState], None],
-        ask: Callable[[Question[Any]], bool],
-        withdraw: Callable[[QuestionId], None],
-    ) -> None:
-        """Hand what peers set up to *accept*, those that wait first, and questions to *ask*, if it wants them."""
-        self._accept, self._ask, self._withdraw = accept, ask, withdraw
+    def serve(self, accept: Callable[[SessionState], None], answers: Answering) -> None:
+        """Hand what peers set up to *accept*, those that wait first, and questions to *answers*, if it wants them."""
+        self._accept, self._answers = accept, answers
         waiting, self.waiting = self.waiting, {}
         for state in waiting.values():
             accept(state)
 
     def leave(self) -> None:
         """Nobody serves any more: what peers set up waits, and questions are denied."""
-        self._accept = self._ask = self._withdraw = None
+        self._accept = self._answers = None
 
     def dispatch(self, event: Event, now: float) -> None:
         """Route one event. Denies a question that nobody answers, so that the peer need not wait for its deadline."""
         if isinstance(event, Question):
-            denial = DENIALS.get(type(event))
-            if (self._ask is None or not self._ask(event)) and denial is not None:
-                self.endpoint.answer(event.question, denial, now=now)
+            self._question(event, now)
             return
         if isinstance(event, QuestionClosed):
-            if self._withdraw is not None:
-                self._withdraw(event.question)
+            self._question_closed(event)
             return
         sa: SaId | None = getattr(event, "sa", None)
         if sa is None:
@@ -364,13 +378,36 @@ class Binding:
             self.waiting.pop(sa, None)
             del self._states[sa]
 
+    def _question(self, question: Question[Any], now: float) -> None:
+        state = self._states.get(question.sa)
+        for answers in (None if state is None else state.answers, self._answers):
+            if answers is not None and answers.ask(question):
+                self._asked[question.question] = answers
+                if state is not None and answers is state.answers:
+                    state.asking.add(question.question)
+                return
+        if type(question) in DENIALS:
+            self.endpoint.answer(question.question, DENIALS[type(question)], now=now)
+
+    def _question_closed(self, event: QuestionClosed) -> None:
+        answers, state = self._asked.pop(event.question, None), self._states.get(event.sa)
+        if answers is not None:
+            answers.withdraw(event.question)
+        if state is not None:
+            state.asking.discard(event.question)
+            state.signal.fire()
+
     def end(self, reason: str) -> None:
         """The endpoint is gone, and every session with it."""
         for sa in tuple(self._states):
             self.dispatch(IkeSaClosed(sa, reason, "us"), now=0.0)
 
 
-DENIALS: Mapping[type[Question[Any]], object] = {AuthorizationNeeded: False}
+DENIALS: Mapping[type[Question[Any]], object] = {
+    AcceptanceNeeded: False,
+    AuthorizationNeeded: False,
+    LeaseNeeded: None,
+}
 """What answers a question for nobody. A kind that is not here is left to its deadline, when the core denies it."""
 
 
@@ -381,7 +418,9 @@ def in_words(host: str | Sequence[str]) -> str:
 
 def verdict(question: Question[Any], answer: object) -> object:
     """Return what a handler's *answer* means. Only True allows: something merely truthy is a bug, and a bug denies."""
-    return answer is True if isinstance(question, AuthorizationNeeded) else answer
+    if isinstance(question, LeaseNeeded):
+        return answer if isinstance(answer, Lease) else None
+    return answer is True if isinstance(question, AuthorizationNeeded | AcceptanceNeeded) else answer
 
 
 def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ a cancellation.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -150,6 +150,12 @@ class Driver:
             outcome = self._error
         if outcome is not None:
             raise outcome
+
+    def spawn(self, task: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run *task* beside the others, until the endpoint is closed."""
+        if self._group is None:
+            raise RuntimeError("the driver does not run")
+        return self._group.create_task(task)
 
     async def _watch(self) -> None:
         """Fail as a task once a callback has failed, since callbacks have no caller to tell."""

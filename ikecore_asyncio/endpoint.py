@@ -9,10 +9,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ikecore import (
-    AuthorizationNeeded,
     Config,
     Connection,
     Endpoint,
@@ -20,18 +19,16 @@ from ikecore import (
     Local,
     LocalProtocolError,
     PeerUnreachable,
-    Question,
-    QuestionId,
     SessionClosed,
 )
-from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts, verdict
+from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts
 
+from ._answers import Accept, Answers, Authorize, GiveLease, answerers
 from ._driver import Driver, Observer, wait_until
 from ._sockets import SocketAddress, reduce, sources
 from .session import Session
 
 Handler: TypeAlias = Callable[[Session], Awaitable[object]]
-Authorize: TypeAlias = Callable[[str, AuthorizationNeeded], Awaitable[bool]]
 Make: TypeAlias = Callable[[Config], Endpoint]
 
 log = logging.getLogger("ikecore")
@@ -60,17 +57,21 @@ class OpenEndpoint:
         return tuple(self._driver.locals)
 
     @asynccontextmanager
-    async def connect(self, host: str | Sequence[str], connection: Connection) -> AsyncIterator[Session]:
+    async def connect(
+        self, host: str | Sequence[str], connection: Connection, *, accept: Accept | None = None
+    ) -> AsyncIterator[Session]:
         """Set up an IKE SA with the peer at *host* from this endpoint's sockets; otherwise like the function."""
         self._check()
         found, failed = sources(await resolve(host))
         if not found:
             raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
         local = host_towards(found, self.locals)
-        async with dialled(self._driver, connection, list(found), local, self._grace) as session:
+        async with dialled(self._driver, connection, list(found), local, self._grace, accept) as session:
             yield session
 
-    async def serve(self, handler: Handler, *, authorize: Authorize | None = None) -> None:
+    async def serve(
+        self, handler: Handler, *, authorize: Authorize | None = None, lease: GiveLease | None = None
+    ) -> None:
         """Run `handler(session)` in a task for each IKE SA that a peer sets up, until cancelled.
 
         When a handler returns, its SA is deleted; when it raises, the traceback is logged as well.
@@ -78,14 +79,16 @@ class OpenEndpoint:
         `authorize(identity, question)` is asked, in a task too, about peers of a `Connection(authorize=True)`. The
         identity is what the peer has proved, with its type in front ("fqdn:client.example"); the question is an
         `AuthorizationNeeded`. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
-        It is cancelled if the question closes.
+        It is cancelled if the question closes. `lease(question)` is asked likewise which addresses a peer gets, with a
+        `LeaseNeeded` of a `Connection(ask_lease=True)`; it returns a `Lease`, and anything else refuses.
         """
         self._check()
         self._driver.binding.check_unserved()
         try:
             async with asyncio.TaskGroup() as group:
-                server = _Server(self._driver, group, handler, authorize)
-                self._driver.binding.serve(server.accept, server.ask, server.withdraw)
+                server = _Server(self._driver, group, handler)
+                asked = answerers(authorize=authorize, lease=lease)
+                self._driver.binding.serve(server.accept, Answers(self._driver, group.create_task, asked))
                 try:
                     await asyncio.get_running_loop().create_future()
                 finally:
@@ -101,12 +104,10 @@ class OpenEndpoint:
 class _Server:
     """The tasks of one call of `OpenEndpoint.serve`."""
 
-    def __init__(self, driver: Driver, group: asyncio.TaskGroup, handler: Handler, authorize: Authorize | None) -> None:
+    def __init__(self, driver: Driver, group: asyncio.TaskGroup, handler: Handler) -> None:
         self._driver = driver
         self._group = group
         self._handler = handler
-        self._authorize = authorize
-        self._open: dict[QuestionId, asyncio.Task[None]] = {}
 
     def accept(self, state: SessionState) -> None:
         self._group.create_task(self._handle(Session(self._driver, state)))
@@ -121,30 +122,6 @@ class _Server:
             log.exception("the handler of %r raised", session)
         finally:
             hang_up(self._driver, session)
-
-    def ask(self, question: Question[Any]) -> bool:
-        if self._authorize is None or not isinstance(question, AuthorizationNeeded):
-            return False
-        self._open[question.question] = self._group.create_task(self._answer(question, self._authorize))
-        return True
-
-    async def _answer(self, question: AuthorizationNeeded, authorize: Authorize) -> None:
-        answer: object = False
-        try:
-            answer = await authorize(question.peer_identity, question)
-        except Exception:
-            log.exception("authorize raised for %s, which is denied", question.peer_identity)
-        finally:
-            self._open.pop(question.question, None)
-            if not self._driver.closed:
-                now = self._driver.now()
-                self._driver.endpoint.answer(question.question, verdict(question, answer), now=now)
-                self._driver.flush()
-
-    def withdraw(self, question: QuestionId) -> None:
-        task = self._open.get(question)
-        if task is not None:
-            task.cancel()
 
 
 @asynccontextmanager
@@ -180,6 +157,7 @@ async def connect(
     *,
     grace: float = GRACE,
     config: Config | None = None,
+    accept: Accept | None = None,
     on_event: Observer | None = None,
     make: Make = make_endpoint,
 ) -> AsyncIterator[Session]:
@@ -189,7 +167,8 @@ async def connect(
     failure raises one `IkeError`: `AuthenticationFailed`, `NoProposalChosen`, `PeerUnreachable` with its attempts. Left
     normally, it deletes the SA and waits for the answer, for *grace* seconds at most; left by an exception or a
     cancellation, it sends the Delete and waits for nothing. *on_event* and *make* are those of `open_endpoint`;
-    *config* is for limits and trace, its connections are not used.
+    *config* is for limits and trace, its connections are not used. `accept(question)` is asked whether to take the
+    addresses that the peer assigns, with an `AcceptanceNeeded` of a `Connection(ask_acceptance=True)`; only True does.
     """
     remotes = await resolve(host)
     found, failed = sources(remotes)
@@ -203,7 +182,7 @@ async def connect(
         except OSError as error:
             raise PeerUnreachable(f"no socket to reach {host}", (error.strerror or str(error),)) from error
         local = driver.locals[0].address[0] if len(ours) == 1 else None
-        async with driver.running(), dialled(driver, connection, list(found), local, grace) as session:
+        async with driver.running(), dialled(driver, connection, list(found), local, grace, accept) as session:
             yield session
     finally:
         await driver.aclose()
@@ -211,10 +190,16 @@ async def connect(
 
 @asynccontextmanager
 async def dialled(
-    driver: Driver, connection: Connection, remotes: Sequence[str], local: str | None, grace: float
+    driver: Driver,
+    connection: Connection,
+    remotes: Sequence[str],
+    local: str | None,
+    grace: float,
+    accept: Accept | None,
 ) -> AsyncIterator[Session]:
     """Set up one IKE SA for the time of the body. Raises the one `IkeError` that says why there is none."""
-    state = driver.binding.follow(driver.endpoint.initiate(connection, remotes, now=driver.now(), local=local))
+    sa = driver.endpoint.initiate(connection, remotes, now=driver.now(), local=local)
+    state = driver.binding.follow(sa, Answers(driver, driver.spawn, answerers(accept=accept)))
     try:
         driver.flush()
         await wait_until(lambda: state.decided, state.signal)

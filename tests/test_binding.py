@@ -8,6 +8,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from ikecore import (
+    AcceptanceNeeded,
     AuthenticationFailed,
     AuthorizationNeeded,
     ChildId,
@@ -18,6 +19,8 @@ from ikecore import (
     IkeSaEstablished,
     IkeSaFailed,
     InternalError,
+    Lease,
+    LeaseNeeded,
     Local,
     LocalProtocolError,
     NatDetected,
@@ -59,6 +62,13 @@ def nat(number: int) -> NatDetected:
 
 def question(number: int = 1) -> AuthorizationNeeded:
     return AuthorizationNeeded(QuestionId(number), SA, 9.0, "c", "fqdn:them", ADDRESS)
+
+
+class Answering:
+    """Somebody who is asked."""
+
+    def __init__(self, ask: Callable[[Question[Any]], bool], withdraw: Callable[[QuestionId], None]) -> None:
+        self.ask, self.withdraw = ask, withdraw
 
 
 class Answers:
@@ -281,7 +291,7 @@ class TestRouting:
         withdraw: Callable[[QuestionId], None] = lambda question: None,
     ) -> None:
         binding.check_unserved()
-        binding.serve(accept, ask, withdraw)
+        binding.serve(accept, Answering(ask, withdraw))
 
     def test_questions_go_to_whoever_serves(self) -> None:
         binding, answers = bound()
@@ -297,6 +307,38 @@ class TestRouting:
         binding.dispatch(QuestionClosed(QuestionId(1), SA), 0.0)
         assert (asked, withdrawn, answers.given) == ([question()], [QuestionId(1)], [])
 
+    def test_questions_about_a_session_of_ours_go_to_it_first(self) -> None:
+        binding, answers = bound()
+        ours: list[Event] = []
+        servers: list[Event] = []
+        withdrawn: list[QuestionId] = []
+
+        def take(kept: list[Event]) -> Callable[[Question[Any]], bool]:
+            return lambda each: kept.append(each) or len(kept) < 2  # type: ignore[func-returns-value]
+
+        self.serve(binding, lambda state: None, take(servers))
+        state = binding.follow(SA, Answering(take(ours), withdrawn.append))
+        binding.dispatch(question(1), 0.0)
+        binding.dispatch(established(SA, "initiator"), 0.0)
+        assert not state.decided  # it is asked something yet
+        binding.dispatch(QuestionClosed(QuestionId(1), SA), 0.0)
+        assert state.decided
+        binding.dispatch(question(2), 0.0)  # which it does not take
+        assert (ours, servers) == ([question(1), question(2)], [question(2)])
+        binding.dispatch(IkeSaClosed(SA, "done", "us"), 0.0)
+        binding.dispatch(QuestionClosed(QuestionId(2), SA), 0.0)
+        assert withdrawn == [QuestionId(1)]
+        assert answers.given == []
+
+    def test_the_end_of_a_session_withdraws_its_questions(self) -> None:
+        binding, _ = bound()
+        withdrawn: list[QuestionId] = []
+        binding.follow(SA, Answering(lambda each: True, withdrawn.append))
+        binding.dispatch(question(1), 0.0)
+        binding.dispatch(IkeSaClosed(SA, "done", "us"), 0.0)
+        binding.dispatch(QuestionClosed(QuestionId(1), SA), 0.0)
+        assert withdrawn == [QuestionId(1)]
+
     def test_questions_that_nobody_takes_are_denied(self) -> None:
         binding, answers = bound()
         binding.dispatch(question(1), 0.0)
@@ -308,12 +350,25 @@ class TestRouting:
 
     def test_a_question_of_another_kind_is_left_to_its_deadline(self) -> None:
         class KeyNeeded(Question[bytes]):
-            pass
+            sa = SA
 
         binding, answers = bound()
         binding.dispatch(KeyNeeded(), 0.0)
         assert answers.given == []
         assert verdict(KeyNeeded(), b"key") == b"key"
+
+    def test_only_a_lease_is_a_lease(self) -> None:
+        lease = Lease(addresses=("10.3.0.1",))
+        needed = LeaseNeeded(QuestionId(1), SA, 0.0, "c", "fqdn:p", ("192.0.2.1", 500), ("0.0.0.0",), ())
+        for answer, meant in ((lease, lease), (None, None), (True, None), ("10.3.0.1", None)):
+            assert verdict(needed, answer) is meant
+        asked = AcceptanceNeeded(QuestionId(1), SA, 0.0, "c", "fqdn:p", lease)
+        assert verdict(asked, True) is True
+        assert verdict(asked, lease) is False
+        binding, answers = bound()
+        binding.dispatch(needed, 0.0)
+        binding.dispatch(asked, 0.0)
+        assert answers.given == [(QuestionId(1), None), (QuestionId(1), False)]
 
     @pytest.mark.parametrize(("answer", "meant"), [(True, True), (False, False), (1, False), ("no", False)])
     def test_only_true_allows(self, answer: object, meant: bool) -> None:

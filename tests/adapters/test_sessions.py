@@ -28,6 +28,7 @@ from ikecore import (
     Identity,
     IkeSaClosed,
     IkeSaEstablished,
+    Lease,
     Limits,
     Listen,
     LocalProtocolError,
@@ -35,6 +36,7 @@ from ikecore import (
     OpenStream,
     Output,
     PeerUnreachable,
+    Pool,
     PskCredential,
     SendDatagram,
     SessionClosed,
@@ -107,13 +109,13 @@ class Peer:
 async def served(lib: Lib, make: Make, config: Config | None = None, **options: Any) -> AsyncIterator[Peer]:
     """Run an endpoint that serves."""
     listen = options.pop("listen", FREE)
-    authorize = options.pop("authorize", None)
+    asked = {name: options.pop(name, None) for name in ("authorize", "lease")}
     config = config or Config(connections=[peering()])
     async with lib.module.open_endpoint(config, listen, make=make, **options) as opened, lib.tasks() as start:
         peer = Peer(lib, opened)
 
         async def serve() -> None:
-            await opened.serve(peer.handle, authorize=authorize)
+            await opened.serve(peer.handle, **asked)
 
         start(serve)
         yield peer
@@ -800,6 +802,76 @@ class TestServing:
                     return False
 
         return lib.run(main)
+
+    @pytest.mark.parametrize("accepted", [True, False, None, "nobody", RuntimeError("no")])
+    def test_both_sides_are_asked_about_addresses(self, lib: Lib, make: Make, accepted: object) -> None:
+        async def lease(question: Any) -> Any:
+            assert (question.peer_identity, question.addresses) == (str(US), ("0.0.0.0",))
+            return Lease(addresses=("10.3.0.1",), dns=("10.1.0.53",))
+
+        async def accept(question: Any) -> Any:
+            assert question.lease.addresses == ("10.3.0.1",)
+            await lib.turns()
+            if isinstance(accepted, Exception):
+                raise accepted
+            return accepted
+
+        async def main() -> None:
+            config = Config(connections=[peering(ask_lease=True)])
+            async with served(lib, make, config, lease=lease) as peer:
+                ours = attrs.evolve(towards(peer.opened), virtual_addresses=("0.0.0.0",), ask_acceptance=True)
+                how = {} if accepted == "nobody" else {"accept": accept}
+                async with lib.module.connect("127.0.0.1", ours, make=make, **how) as session:
+                    await peer.until(lambda: bool(peer.sessions))
+                    assert peer.sessions[0].addresses == ("10.3.0.1",)
+                    assert session.addresses == (("10.3.0.1",) if accepted is True else ())
+                    assert len(session.child_sas) == (accepted is True)
+                    if accepted is True:
+                        assert session.lease.dns == ("10.1.0.53",)
+
+        lib.run(main)
+
+    @pytest.mark.parametrize("given", [None, "10.3.0.1", "nobody"])
+    def test_without_a_lease_there_is_no_child(self, lib: Lib, make: Make, given: object) -> None:
+        async def lease(question: Any) -> Any:
+            return given
+
+        async def main() -> None:
+            config = Config(connections=[peering(ask_lease=True)])
+            async with served(lib, make, config, lease=None if given == "nobody" else lease) as peer:
+                ours = attrs.evolve(towards(peer.opened), virtual_addresses=("0.0.0.0",))
+                async with lib.module.connect("127.0.0.1", ours, make=make) as session:
+                    assert (session.addresses, session.child_sas) == ((), ())
+
+        lib.run(main)
+
+    def test_whoever_decides_about_addresses_is_cancelled_with_the_session(self, lib: Lib, make: Make) -> None:
+        async def main() -> None:
+            begun, cancelled = lib.Event(), lib.Event()
+
+            async def accept(question: Any) -> bool:
+                begun.set()
+                try:
+                    await lib.Event().wait()
+                except lib.Cancelled:
+                    cancelled.set()
+                    raise
+                return True
+
+            config = Config(connections=[peering(pools=[Pool(name="p", addresses=["10.3.0.0/24"])])])
+            async with served(lib, make, config) as peer, lib.tasks() as start:
+                ours = attrs.evolve(towards(peer.opened), virtual_addresses=("0.0.0.0",), ask_acceptance=True)
+
+                async def connect() -> None:
+                    async with lib.module.connect("127.0.0.1", ours, make=make, accept=accept) as session:
+                        assert session.closed
+
+                start(connect)
+                await begun.wait()
+                await peer.sessions[0].delete()
+                await cancelled.wait()
+
+        lib.run(main)
 
     def test_a_question_that_closes_cancels_whoever_works_on_it(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
