@@ -61,8 +61,8 @@ def words() -> str:
 DOCS = {
     State.INITIATING: "IKE_SA_INIT is sent, perhaps in several attempts; there are no keys yet.",
     State.HALF_OPEN: "IKE_SA_INIT is answered; the responder has keys and waits for IKE_AUTH.",
-    State.AUTHENTICATING: "the initiator has sent IKE_AUTH.",
-    State.DECIDING: "the initiator has proved itself, and the responder's application decides.",
+    State.AUTHENTICATING: "the initiator proves itself: it is about to send IKE_AUTH, or has sent it.",
+    State.DECIDING: "the application is asked, for part of a proof or whether the peer is welcome.",
     State.ESTABLISHED: "both sides are authenticated.",
     State.REKEYED: "another pair of SPIs has taken its place; one side will delete this one.",
     State.DELETING: "our Delete of this IKE SA is on its way.",
@@ -71,7 +71,8 @@ DOCS = {
 INPUTS = {
     Input.INIT_ANSWERED: "an acceptable response came, and the keys are derived.",
     Input.AUTH_VERIFIED: "the peer's AUTH payload was verified, and whoever is asked has agreed.",
-    Input.QUESTION_ASKED: "the connection wants the application's consent, and it was asked.",
+    Input.QUESTION_ASKED: "something about the proof of either side is the application's to say, and it was asked.",
+    Input.QUESTION_ANSWERED: "it answered, or its time is up, which is a refusal.",
     Input.REPLACED: "a rekey, by either side, has made a new pair of SPIs, established from its beginning.",
     Input.DELETE_SENT: "we sent a Delete for the IKE SA.",
     Input.GONE: "it failed, was deleted by either side, or was given up.",

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Literal, TypeAlias
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any, Literal
 
 import attrs
 
 from .addressing import Pool, check_disjoint
+from .credentials import (
+    CertificateCredential,
+    ExternalKey,
+    LocalCredential,
+    PinnedKeys,
+    PskCredential,
+    PskTable,
+    PskWanted,
+    RemoteCredential,
+    TrustedCertificates,
+)
 from .crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
     Identity,
-    PrivateKey,
-    load_public_key,
     supported_esp_transform,
     supported_ike_transform,
 )
@@ -41,10 +50,13 @@ __all__ = [
     "ChildConfig",
     "Config",
     "Connection",
+    "ExternalKey",
     "Listen",
     "LocalCredential",
     "PinnedKeys",
     "PskCredential",
+    "PskTable",
+    "PskWanted",
     "RemoteCredential",
     "Transports",
     "TrustedCertificates",
@@ -52,14 +64,8 @@ __all__ = [
 
 MOST_ADDRESSES = 16
 """Addresses that we ask for: one or two is what peers grant."""
-LARGEST_CHAIN = 60_000
-"""Octets: an Encrypted payload ends at 65,535, and other payloads stand beside the certificates."""
 _IKE_TYPES = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
 _ESP_TYPES = (TransformType.ENCR, TransformType.ESN)
-
-
-def _ders(items: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(items)
 
 
 def _texts(items: Iterable[str]) -> tuple[str, ...]:
@@ -88,6 +94,10 @@ def _packet(items: Iterable[TrafficSelector] | None) -> tuple[TrafficSelector, .
 
 def _connections(items: Iterable[Connection]) -> tuple[Connection, ...]:
     return tuple(items)
+
+
+def _one_or_several(local: Any) -> Any:
+    return tuple(local) if isinstance(local, list) else local
 
 
 def _check_proposals(
@@ -136,79 +146,6 @@ def _check_addresses(connection: Connection) -> None:
 def _network(text: str) -> IPv4Network | IPv6Network:
     """Kept, because every IKE_SA_INIT of a stranger asks for those of all connections."""
     return ip_network(text, strict=False)
-
-
-@attrs.frozen
-class PskCredential:
-    """A pre-shared key: octets as they are, no terminator added (RFC 7296 section 2.15)."""
-
-    secret: bytes = attrs.field(repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        if not self.secret:
-            raise LocalProtocolError("secret: a pre-shared key has at least one octet")
-
-
-@attrs.frozen
-class CertificateCredential:
-    """Our private key and its certificate chain, in DER, the leaf first. Anchors need not be in it.
-
-    An empty *chain* means a raw key: the peer has it pinned, and no CERT payload is sent.
-    """
-
-    chain: tuple[bytes, ...] = attrs.field(converter=_ders)
-    key: PrivateKey = attrs.field(repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        octets = sum(map(len, self.chain))
-        if octets > LARGEST_CHAIN:
-            raise LocalProtocolError(
-                f"chain: {octets} octets of certificates do not fit one message; allowed are {LARGEST_CHAIN}"
-            )
-
-
-LocalCredential: TypeAlias = PskCredential | CertificateCredential
-
-
-@attrs.frozen
-class TrustedCertificates:
-    """The peer proves itself with a chain to one of *anchors*; *intermediates* helps peers that send none. All DER."""
-
-    anchors: tuple[bytes, ...] = attrs.field(converter=_ders)
-    intermediates: tuple[bytes, ...] = attrs.field(default=(), converter=_ders)
-
-    def __attrs_post_init__(self) -> None:
-        if not self.anchors:
-            raise LocalProtocolError("anchors: without a trusted certificate nobody can prove anything")
-        from .crypto.certificates import authority_hash
-
-        for number, der in enumerate(self.anchors, 1):
-            try:
-                authority_hash(der)
-            except LocalProtocolError as error:
-                raise LocalProtocolError(f"anchors: number {number} is {error}") from None
-
-
-@attrs.frozen
-class PinnedKeys:
-    """The peer proves itself with one of these keys: SubjectPublicKeyInfo in DER.
-
-    No chain, dates or names are looked at.
-    """
-
-    keys: tuple[bytes, ...] = attrs.field(converter=_ders)
-
-    def __attrs_post_init__(self) -> None:
-        if not self.keys:
-            raise LocalProtocolError("keys: without a pinned key nobody can prove anything")
-        for number, key in enumerate(self.keys, 1):
-            try:
-                load_public_key(key)
-            except LocalProtocolError as error:
-                raise LocalProtocolError(f"keys: number {number} is {error}") from None
-
-
-RemoteCredential: TypeAlias = PskCredential | TrustedCertificates | PinnedKeys
 
 
 @attrs.frozen(kw_only=True)
@@ -311,11 +248,15 @@ class Transports:
 class Connection:
     """One peering: who we are and how we prove it, who they may be and how they must, and what is set up.
 
-    *remote_identity* None admits any identity that proves itself; a pattern as `Identity.matches` reads it narrows
-    that.
+    *local* may be several certificates or keys, of which that is taken which the peer's CERTREQ asks for, else the
+    first that it can verify. *remote_identity* None admits any identity that proves itself; a pattern as
+    `Identity.matches` reads it narrows that.
     *remote_addresses* are addresses or networks ("192.0.2.0/24") of peers that may use this connection as responder;
-    empty means any. *authorize* asks the application (`AuthorizationNeeded`) after the peer has proved its identity.
+    empty means any. *authorize* asks the application (`AuthorizationNeeded`) after the peer has proved its identity, in
+    either role.
     *children* empty makes a childless IKE SA (RFC 6023) as initiator, and grants none as responder.
+    *hash_and_url* says that the application can fetch certificates, and asks it to (`CertificateFetchNeeded`) for those
+    that the peer sends by hash and URL; without it they are passed over.
 
     Addresses (RFC 7296 section 2.19): as initiator, *virtual_addresses* asks the peer for some, "0.0.0.0" and "::" for
     any of the family, and *requested_attributes* for more (`CfgAttribute`; by default DNS servers of those families);
@@ -327,7 +268,7 @@ class Connection:
 
     name: str
     local_identity: Identity
-    local: LocalCredential
+    local: LocalCredential | tuple[CertificateCredential | ExternalKey, ...] = attrs.field(converter=_one_or_several)
     remote: RemoteCredential
     remote_identity: Identity | None = None
     remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_texts)
@@ -343,11 +284,17 @@ class Connection:
     ask_lease: bool = False
     addresses_required: bool = False
     application_version: str = ""
+    hash_and_url: bool = False
 
     def __attrs_post_init__(self) -> None:
         _check_addresses(self)
         _check_proposals(self.proposals, Protocol.IKE, _IKE_TYPES, supported_ike_transform)
         _check_choice("send_certificates", self.send_certificates, ("always", "asked", "never"))
+        if isinstance(self.local, tuple):
+            if not self.local:
+                raise LocalProtocolError("local: at least one credential is needed")
+            if not all(isinstance(each, CertificateCredential | ExternalKey) for each in self.local):
+                raise LocalProtocolError("local: of several credentials all have to be certificates or keys")
         for text in self.remote_addresses:
             try:
                 ip_network(text, strict=False)
@@ -369,12 +316,24 @@ class Connection:
         by_family = {False: CfgAttribute.INTERNAL_IP4_DNS, True: CfgAttribute.INTERNAL_IP6_DNS}
         return tuple(dict.fromkeys(by_family[":" in text] for text in self.virtual_addresses))
 
+    @property
+    def local_credentials(self) -> tuple[LocalCredential, ...]:
+        """Our credentials, in order of preference."""
+        return self.local if isinstance(self.local, tuple) else (self.local,)
+
     def admits(self, address: str) -> bool:
         """Tell whether a peer at *address* (an IP literal) may use this connection."""
+        return self.nearness(ip_address(address)) is not None
+
+    def nearness(self, address: IPv4Address | IPv6Address) -> int | None:
+        """Return the bits of the narrowest of the *remote_addresses* that has *address*; None if none has it.
+
+        0 for any address.
+        """
         if not self.remote_addresses:
-            return True
-        parsed = ip_address(address)
-        return any(parsed in _network(text) for text in self.remote_addresses)
+            return 0
+        networks = [_network(text) for text in self.remote_addresses]
+        return max((each.prefixlen for each in networks if address in each), default=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -409,6 +368,16 @@ class Config:
                 raise LocalProtocolError(f"{field}: {number} is no status notification; allowed are 16384 to 65535")
         if self.tcp_notify == self.separate_notify:
             raise LocalProtocolError("tcp_notify: IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS need different numbers")
+
+    def connections_for(self, address: str) -> tuple[Connection, ...]:
+        """Return the connections that a peer at *address* may use, those for the narrowest network first.
+
+        Of equals, the one that is listed first.
+        """
+        parsed = ip_address(address)
+        found = [(bits, each) for each in self.connections if (bits := each.nearness(parsed)) is not None]
+        found.sort(key=lambda pair: -pair[0])
+        return tuple(each for _, each in found)
 
     @property
     def notify_names(self) -> dict[int, str]:

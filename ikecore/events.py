@@ -79,7 +79,10 @@ class IkeSaEstablished(Event):
 
 @record
 class IkeSaFailed(Event):
-    """An IKE SA ended before it was established, in *step* (an exchange by name). *error* is the typed error."""
+    """An IKE SA ended before it was established, in *step* (an exchange by name). *error* is the typed error.
+
+    *claimed_identity* is who the peer said it is, if it came to that; it has not proved it.
+    """
 
     sa: SaId
     connection: str
@@ -87,6 +90,7 @@ class IkeSaFailed(Event):
     step: str
     error: Exception
     remote: Address | None
+    claimed_identity: str | None = None
 
 
 @record
@@ -296,6 +300,15 @@ class TcpAnnounced(Event):
 
 
 @record
+class OwnCertificateOutOfDate(Event):
+    """We prove ourselves with a certificate that the peer will not accept if its clock is right; *reason* says why."""
+
+    sa: SaId
+    connection: str
+    reason: str
+
+
+@record
 class CookieReceived(Event):
     """The responder is under load and demanded a cookie; the request is repeated on the same transport."""
 
@@ -473,6 +486,85 @@ class AcceptanceNeeded(Question[bool]):
     connection: str
     peer_identity: str
     lease: Lease
+
+
+@record
+class SecretNeeded(Question[bytes]):
+    """Which pre-shared key do we share with *peer_identity*? Asked where the connection has `PskWanted`.
+
+    *claimed* is true where the peer has proved nothing yet: anybody can say that. Answer with the key, or with no
+    octets where there is none: the peer cannot tell that from a wrong key.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    local_identity: str
+    peer_identity: str
+    claimed: bool
+    remote: Address
+
+
+@record
+class SignatureNeeded(Question[bytes]):
+    """Sign *octets* with the private key of *public_key* (SubjectPublicKeyInfo in DER); see `ExternalKey`.
+
+    *kind* is "rsa-pss" (MGF1 with the same hash, a salt as long as the hash), "rsa-pkcs1", "ecdsa", "ed25519", "ed448"
+    or "ml-dsa-44" to "ml-dsa-87". *hash* is "SHA2_256", "SHA2_384", "SHA2_512", or "IDENTITY" where the kind hashes
+    itself; the octets are not hashed yet. Answer with the signature (of ECDSA in DER), or with no octets to refuse,
+    which ends the SA.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    kind: str
+    hash: str
+    public_key: bytes = attrs.field(repr=False)
+    octets: bytes = attrs.field(repr=False)
+
+
+@record
+class RevocationNeeded(Question[bool]):
+    """No list says whether a certificate of a peer's chain is revoked: True if you know that it is not.
+
+    The peer has proved that it has the key of the leaf. *certificate* and *issuer* are in DER; *distribution_points*
+    and *ocsp* are the addresses in the certificate where its status may be had. Asked where
+    `TrustedCertificates.revocation` is "ask", for each such certificate of the chain, the leaf first.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    peer_identity: str
+    subject: str
+    distribution_points: tuple[str, ...]
+    ocsp: tuple[str, ...]
+    certificate: bytes = attrs.field(repr=False)
+    issuer: bytes = attrs.field(repr=False)
+
+
+@record
+class CertificateFetchNeeded(Question[bytes]):
+    """Fetch what is at *url*, at most *most* octets: the peer sent a certificate (or *bundle*) by hash and URL.
+
+    It has proved nothing yet, and the URL is its choice: do not fetch from where it should not reach. Answer with the
+    octets as they are, whose SHA-1 hash has to be *digest*, or with none. Asked where `Connection.hash_and_url` is set.
+    """
+
+    question: QuestionId
+    sa: SaId
+    deadline: float
+    connection: str
+    claimed_identity: str
+    remote: Address
+    url: str
+    digest: bytes
+    bundle: bool
+    most: int
 
 
 @record

@@ -156,6 +156,9 @@ class Limits:
     # Questions and refusals.
     question_timeout: float = _seconds(30.0)
     questions: int = _count(10_000)
+    early_questions_per_second: float = _seconds(20.0)
+    """Questions about peers that have proved nothing yet: which secret, what is behind a URL. Beyond it they are
+    refused unasked."""
     refused_event_interval: float = _seconds(1.0)
     """`Refused` is said at most so often per reason."""
     delete_timeout: float = _seconds(20.0)

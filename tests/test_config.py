@@ -9,7 +9,6 @@ import attrs
 import pytest
 
 from ikecore.config import (
-    LARGEST_CHAIN,
     CertificateCredential,
     ChildConfig,
     Config,
@@ -20,6 +19,7 @@ from ikecore.config import (
     Transports,
     TrustedCertificates,
 )
+from ikecore.credentials import LARGEST_CHAIN
 from ikecore.crypto import DEFAULT_ESP_PROPOSALS, DEFAULT_IKE_PROPOSALS, Identity
 from ikecore.errors import LocalProtocolError
 from ikecore.limits import Limits

@@ -47,7 +47,7 @@ ROOMS = (
     {"framing"},
     {"crypto"},
     {"transport"},
-    {"config"},
+    {"config", "credentials"},
     {"sa"},
     {"endpoint"},
     {"binding", ""},

@@ -31,6 +31,7 @@ from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, S
 from ..wire import Payload
 from ..wire.numbers import INITIATOR, RESPONSE
 from .admission import Admission, Refusals
+from .allowance import Allowance
 from .choosing import Chooser
 from .cookie import CookieJar
 from .delivery import Delivery
@@ -77,6 +78,7 @@ class Keeper:
         self.schedule = Schedule()
         self.questions = Questions()
         self.leases = Leases(config.limits.past_leases)
+        self._early_questions = Allowance(config.limits.early_questions_per_second)
         self.admission = Admission(config.limits)
         self.cookies = CookieJar(random, config.limits.cookie_lifetime)
         self.tombstones = Tombstones()
@@ -379,6 +381,12 @@ class Keeper:
             self.stream_gone(stream, now)
 
     # --- questions --------------------------------------------------------------------------------------------------
+
+    def may_ask_early(self, now: float) -> bool:
+        if self._early_questions.take(now):
+            return True
+        self.refused("question", ("", 0), "too many questions about peers that have proved nothing", now)
+        return False
 
     def ask(
         self,

@@ -17,6 +17,7 @@ from ..transport import Path, Stream
 from ..wire import Contents, Envelope, Nonce, Notification, Payload, decode_envelope, encode_message, match, triage
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, PayloadType, name_of
 from .admission import Verdict
+from .allowance import Allowance
 from .keeper import Keeper
 
 __all__ = ["Reception"]
@@ -32,9 +33,9 @@ class Reception:
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
-        self._stateless = _Allowance(keeper.limits.stateless_per_second)
-        self._unknown_spis = _Allowance(keeper.limits.unknown_spi_per_second)
-        self._hints = _Allowance(keeper.limits.hints_per_second)
+        self._stateless = Allowance(keeper.limits.stateless_per_second)
+        self._unknown_spis = Allowance(keeper.limits.unknown_spi_per_second)
+        self._hints = Allowance(keeper.limits.hints_per_second)
 
     def octets(self, stream: Stream, data: bytes, now: float) -> None:
         """Octets of a stream: messages, until a fault ends it."""
@@ -204,7 +205,7 @@ class Reception:
         self, envelope: Envelope, contents: Contents, path: Path, digest: bytes, now: float, *, proved: bool
     ) -> None:
         keeper = self._keeper
-        connections = [each for each in keeper.config.connections if each.admits(path.remote[0])]
+        connections = keeper.config.connections_for(path.remote[0])
         if not connections:
             self._drop(envelope.data, path, "no connection for this address")
             keeper.refused("IKE_SA_INIT", path.remote, "no connection for this address", now)
@@ -320,21 +321,3 @@ class Reception:
                     self._keeper.names_of(envelope.payloads),
                 )
             )
-
-
-class _Allowance:
-    """So many per second, with as many saved up at most."""
-
-    def __init__(self, per_second: float) -> None:
-        self._rate = per_second
-        self._left = per_second
-        self._at: float | None = None
-
-    def take(self, now: float) -> bool:
-        if self._at is not None:
-            self._left = min(self._rate, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1.0:
-            return False
-        self._left -= 1.0
-        return True

@@ -15,9 +15,11 @@ import attrs
 from ..addressing import Lease, Pool
 from ..config import Connection
 from ..errors import FailedCpRequired, InternalAddressFailure
-from ..events import AddressesAssigned
+from ..events import AddressesAssigned, LeaseNeeded
+from ..outputs import Address
 from ..wire import Configuration, ConfigurationAttribute, Contents
 from ..wire.numbers import CfgAttribute, CfgType, name_of
+from .asking import Ask, Steps
 from .ike_sa import IkeSa
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "read_reply",
     "read_request",
     "take_addresses",
+    "wanted_lease",
 ]
 
 _A = CfgAttribute
@@ -201,6 +204,31 @@ def read_request(contents: Contents) -> Request | None:
     )
     others = dict.fromkeys(int(each.type) for each in payload.attributes if each.type not in _VERSIONS)
     return Request(addresses, tuple(others))
+
+
+def wanted_lease(sa: IkeSa, contents: Contents, remote: Address) -> Steps[Lease | None]:
+    """Ask the application for the addresses of an authenticated peer that wants some, if the connection says so.
+
+    None where nobody is asked, a lease of nothing where it refused.
+    """
+    request = read_request(contents)
+    if request is None or not request.addresses or not sa.connection.ask_lease:
+        return None
+    lease: Lease | None = yield Ask(
+        lambda question, deadline: LeaseNeeded(
+            question,
+            sa.id,
+            deadline,
+            sa.connection.name,
+            str(sa.peer_identity),
+            remote,
+            request.addresses,
+            request.attribute_names,
+        ),
+        (Lease, type(None)),
+        None,
+    )
+    return Lease() if lease is None else lease
 
 
 class Granting:

@@ -1,8 +1,9 @@
 """IKE_AUTH, both roles (RFC 7296 sections 1.2, 2.15, 2.21.2): who each side is, and the first Child SA.
 
-The responder works in two halves. The first verifies; then the application may be asked whether this peer is welcome,
-while the request stays in progress; the second makes the Child SA and the response. Authentication that fails is told
-to the peer as AUTHENTICATION_FAILED and nothing more. A Child SA that fails leaves the IKE SA alive.
+What has to be proved and verified is in `proving` and `verifying`, as steps that may wait for the application: the
+initiator goes through them before its request and after the response, the responder between request and response, which
+stays in progress meanwhile. Authentication that fails is told to the peer as AUTHENTICATION_FAILED and nothing more. A
+Child SA that fails leaves the IKE SA alive.
 """
 
 from __future__ import annotations
@@ -18,11 +19,9 @@ from ..errors import (
     NoProposalChosen,
     RemoteProtocolError,
 )
-from ..events import AcceptanceNeeded, AuthorizationNeeded, ChildSaFailed, IkeSaEstablished, LeaseNeeded
+from ..events import AcceptanceNeeded, ChildSaFailed, IkeSaEstablished
 from ..transport import Path
 from ..wire import (
-    Authentication,
-    CertificateRequest,
     Configuration,
     Contents,
     IdentificationInitiator,
@@ -31,28 +30,50 @@ from ..wire import (
     Payload,
     SecurityAssociation,
 )
-from ..wire.numbers import CertEncoding, Exchange, Notify
+from ..wire.numbers import Exchange, Notify
+from .asking import Steps, run
 from .auth_context import AuthContext
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_terms import no_host, offered_selectors
-from .configuration import Granting, configuration_request, read_reply, read_request, take_addresses
-from .credentials import authority_hashes, can_check, check, expected_auth_octets, prove
+from .configuration import Granting, configuration_request, read_reply, take_addresses, wanted_lease
+from .connection_choice import choose_connections
 from .exchange import OurExchange
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteSpi, Liveness, note_window, window_notification
-from .init_facts import refusal_of, settle_facts, tell_facts, wanted_authorities
+from .init_facts import can_look_up, refusal_of, settle_facts, tell_facts, wanted_authorities
 from .keys import SaKeys
+from .proving import Proof, certificate_requests, prove
 from .refusals import CHILD_REFUSED
-from .states import Input, State
+from .states import Input
 from .timers import Timer
+from .verifying import authorize, expected_auth_octets, verify_peer
 
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
 
 
 def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
-    """Begin IKE_AUTH as the initiator."""
-    sa.begin(OurIkeAuth(sa, context), now)
+    """Begin IKE_AUTH as the initiator, as soon as we have our proof."""
+    connection = sa.connection
+    child = next(iter(connection.children), None)
+    if child is not None and offered_selectors(child, sa.ends()) is None and not context.childless:
+        sa.fail(LocalProtocolError(no_host(child)), "error", now)
+        return
+    identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
+    remote = (sa.hosts[1], connection.transports.udp_port) if sa.path is None else sa.path.remote
+    run(
+        sa,
+        prove(sa, sa.current.need_keys(), context, identity.body, wanted_of(connection), remote),
+        now,
+        done=lambda proof, then: sa.begin(OurIkeAuth(sa, context, identity, proof), then),
+        failed=lambda error, then: sa.fail(error, "error", then),
+    )
+
+
+def wanted_of(connection: Connection) -> Identity | None:
+    """Return the one identity that the peer has to have; None if several would do."""
+    wanted = connection.remote_identity
+    return None if wanted is None or wanted.is_pattern else wanted
 
 
 class OurIkeAuth(OurExchange):
@@ -60,9 +81,11 @@ class OurIkeAuth(OurExchange):
 
     exchange = int(Exchange.IKE_AUTH)
 
-    def __init__(self, sa: IkeSa, context: AuthContext) -> None:
+    def __init__(self, sa: IkeSa, context: AuthContext, identity: IdentificationInitiator, proof: Proof) -> None:
         self.sa = sa
         self.context = context
+        self.identity = identity
+        self.proof = proof
         self.child: ChildConfig | None = next(iter(sa.connection.children), None)
         self.offer: ChildOffer | None = None
         self.impossible: ChildConfig | None = None
@@ -73,18 +96,11 @@ class OurIkeAuth(OurExchange):
 
     def build(self, now: float) -> list[Payload]:
         """Return IDi, [CERT], [CERTREQ], [IDr], AUTH, [SA, TSi, TSr] in the order of RFC 7296 section 1.2."""
-        sa = self.sa
-        connection, keys = sa.connection, self.keys
-        identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
-        certificates, auth = prove(connection, keys, self.context, identity.body)
-        payloads: list[Payload] = [identity, *certificates]
-        authorities = authority_hashes(connection)
-        if authorities is not None:
-            payloads.append(CertificateRequest(CertEncoding.X509_SIGNATURE, b"".join(authorities)))
-        wanted = connection.remote_identity
-        if wanted is not None and not wanted.is_pattern:
+        sa, wanted = self.sa, wanted_of(self.sa.connection)
+        payloads: list[Payload] = [self.identity, *self.proof.certificates, *certificate_requests([sa.connection])]
+        if wanted is not None:
             payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
-        payloads.append(auth)
+        payloads.append(self.proof.auth)
         if self.child is not None and offered_selectors(self.child, sa.ends()) is None:
             self.impossible, self.child = self.child, None
         if self.child is not None:
@@ -93,14 +109,12 @@ class OurIkeAuth(OurExchange):
             payloads.append(SecurityAssociation(self.offer.proposals))
             payloads += self.offer.selectors
         else:
-            request = configuration_request(connection) if sa.wants_addresses else None
+            request = configuration_request(sa.connection) if sa.wants_addresses else None
             payloads += [] if request is None else [request]
-            payloads.append(Notification(Notify.CHILDLESS_IKEV2_SUPPORTED))
         return [*payloads, *window_notification(sa, sa.current)]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
-        """Verify the responder and take the Child SA. Raises AuthenticationFailed or the peer's refusal."""
-        sa = self.sa
+        """Verify the responder and take the Child SA. Raises the peer's refusal."""
         if contents.shape == "refused":
             error = contents.error()
             number = 0 if error is None else error.notify_type
@@ -111,12 +125,32 @@ class OurIkeAuth(OurExchange):
             raise refusal_of(number)
         if contents.shape not in ("established", "established without child"):
             raise AuthenticationFailed(f"the peer goes on with EAP ({contents.shape}), which is not configured")
-        try:
-            self._verify(contents)
-        except AuthenticationFailed:
-            # The peer holds the SA for established: tell it (RFC 7296 section 2.21.2), without waiting.
-            sa.last_words([Notification(Notify.AUTHENTICATION_FAILED)], now)
-            raise
+        run(
+            self.sa,
+            self._verify(contents, path),
+            now,
+            done=lambda _, then: self._verified(contents, path, then),
+            failed=self._not_verified,
+        )
+
+    def _verify(self, contents: Contents, path: Path) -> Steps[None]:
+        sa = self.sa
+        payload = contents.one(IdentificationResponder)
+        identity = sa.claimed_identity = Identity(payload.id_type, payload.data)
+        wanted = sa.connection.remote_identity
+        if wanted is not None and not identity.matches(wanted):
+            raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
+        yield from verify_peer(sa, self.keys, self.context, identity, payload.body, contents, path.remote)
+        sa.peer_identity = identity
+        yield from authorize(sa, identity, path.remote)
+
+    def _not_verified(self, error: IkeError, now: float) -> None:
+        """End the SA. The peer holds it for established: tell it (RFC 7296 section 2.21.2), without waiting."""
+        self.sa.last_words([Notification(Notify.AUTHENTICATION_FAILED)], now)
+        self.failed(error, now)
+
+    def _verified(self, contents: Contents, path: Path, now: float) -> None:
+        sa = self.sa
         sa.current.move(Input.AUTH_VERIFIED)
         sa.timers.clear(Timer.ESTABLISH)
         note_window(sa, sa.current, contents)
@@ -124,16 +158,6 @@ class OurIkeAuth(OurExchange):
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
             sa.begin(Liveness(sa), now)
-
-    def _verify(self, contents: Contents) -> None:
-        sa = self.sa
-        payload = contents.one(IdentificationResponder)
-        identity = Identity(payload.id_type, payload.data)
-        wanted = sa.connection.remote_identity
-        if wanted is not None and not identity.matches(wanted):
-            raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
-        check(sa.connection, self.keys, self.context, identity, payload.body, contents, sa.services.utc)
-        sa.peer_identity = identity
 
     def _take_addresses(self, contents: Contents, now: float) -> None:
         """Take what the response assigns to us, asking the application if it wants that, and the Child SA after it."""
@@ -203,113 +227,61 @@ class Responder:
         self.candidates = candidates
 
     def answer(self, asked: Incoming, now: float) -> list[Payload] | None:
-        """Verify the request; return the response's payloads, or None while the application decides."""
-        sa, contents, path, keys = self.sa, asked.contents, asked.path, asked.generation.need_keys()
-        if contents.shape not in ("authenticate", "authenticate childless"):
-            raise AuthenticationFailed(f"the peer asks for EAP ({contents.shape}), which is not configured")
+        """Verify the request and answer it, at once or when the application has said what it is asked."""
+        sa, shape = self.sa, asked.contents.shape
+        if shape not in ("authenticate", "authenticate childless"):
+            raise AuthenticationFailed(f"the peer asks for EAP ({shape}), which is not configured")
+        run(
+            sa,
+            self._authenticate(asked),
+            now,
+            done=lambda result, then: sa.respond(asked, self._accept(asked, *result, then), then),
+            failed=lambda error, then: self._refuse(asked, error, then),
+        )
+        return None
+
+    def _authenticate(self, asked: Incoming) -> Steps[tuple[Proof, Lease | None]]:
+        """Verify the peer, ask whether it is welcome and which addresses it gets, and prove who we are."""
+        sa, contents, remote, keys = self.sa, asked.contents, asked.path.remote, asked.generation.need_keys()
         payload = contents.one(IdentificationInitiator)
-        identity = Identity(payload.id_type, payload.data)
-        self.context.authorities = wanted_authorities(contents)
-        sa.connection = self._connection(identity, contents)
+        identity = sa.claimed_identity = Identity(payload.id_type, payload.data)
+        self.context.authorities, self.context.lookup = wanted_authorities(contents), can_look_up(contents)
+        yield from self._verify(identity, payload.body, asked, keys)
         settle_facts(sa)
-        check(sa.connection, keys, self.context, identity, payload.body, contents, sa.services.utc)
         sa.peer_identity = identity
         sa.timers.clear(Timer.HALF_OPEN)
-        sa.services.authenticated(sa, path)
-        if not sa.connection.authorize:
-            return self._assign(asked, now)
-        asked.generation.move(Input.QUESTION_ASKED)
-        sa.services.ask(
-            sa,
-            lambda question, deadline: AuthorizationNeeded(
-                question, sa.id, deadline, sa.connection.name, str(identity), path.remote
-            ),
-            bool,
-            False,
-            lambda welcome, then: self._resume(welcome, asked, then),
-            now,
-        )
-        return None
+        sa.services.authenticated(sa, asked.path)
+        yield from authorize(sa, identity, remote)
+        lease = yield from wanted_lease(sa, contents, remote)
+        proof = yield from prove(sa, keys, self.context, self._identity.body, identity, remote)
+        return proof, lease
 
-    def _connection(self, identity: Identity, contents: Contents) -> Connection:
-        """Find the connection by both identities; one that fits nowhere looks like a wrong key.
-
-        Among several, those come first that are for the identity the initiator asked for (we may be someone else, and
-        say so: RFC 7296 section 1.2), then those that can check the method it used at all.
-        """
-        fitting = [
-            each for each in self.candidates if each.remote_identity is None or identity.matches(each.remote_identity)
-        ]
-        if not fitting:
-            raise AuthenticationFailed(f"no connection is configured for {identity}")
-        asked = contents.maybe(IdentificationResponder)
-        wanted = None if asked is None else Identity(asked.id_type, asked.data)
-        method = contents.one(Authentication).method
-        return min(
-            fitting,
-            key=lambda each: (
-                wanted is not None and each.local_identity != wanted,
-                not can_check(each, method),
-            ),
-        )
-
-    def _resume(self, welcome: bool, asked: Incoming, now: float) -> None:
-        if not welcome:
-            self._refuse(asked, AuthenticationFailed("the application refused the peer"), now)
-            return
-        try:
-            answer = self._assign(asked, now)
-        except AuthenticationFailed as error:
-            self._refuse(asked, error, now)
-            return
-        if answer is not None:
-            self.sa.respond(asked, answer, now)
-
-    def _refuse(self, asked: Incoming, error: AuthenticationFailed, now: float) -> None:
-        self.sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
-        self.sa.fail(error, "us", now)
-
-    def _assign(self, asked: Incoming, now: float) -> list[Payload] | None:
-        """The peer may have the SA. Ask for its addresses, if the application chooses them, then make the response."""
-        sa, request = self.sa, read_request(asked.contents)
-        if request is None or not request.addresses or not sa.connection.ask_lease:
-            return self._accept(asked, now)
-        if asked.generation.state is State.HALF_OPEN:
-            asked.generation.move(Input.QUESTION_ASKED)
-
-        def resume(lease: Lease | None, then: float) -> None:
+    def _verify(self, identity: Identity, body: bytes, asked: Incoming, keys: SaKeys) -> Steps[None]:
+        """Verify the peer by the connection that is meant, or by each of those that are equally meant."""
+        sa, contents, remote = self.sa, asked.contents, asked.path.remote
+        first: AuthenticationFailed | None = None
+        for sa.connection in choose_connections(self.candidates, identity, contents, remote[0]):
             try:
-                answer = self._accept(asked, then, Lease() if lease is None else lease)
+                yield from verify_peer(sa, keys, self.context, identity, body, contents, remote)
             except AuthenticationFailed as error:
-                self._refuse(asked, error, then)
+                first = first or error
+            else:
                 return
-            sa.respond(asked, answer, then)
+        raise first or AuthenticationFailed(f"no connection is configured for {identity}")
 
-        sa.services.ask(
-            sa,
-            lambda question, deadline: LeaseNeeded(
-                question,
-                sa.id,
-                deadline,
-                sa.connection.name,
-                str(sa.peer_identity),
-                asked.path.remote,
-                request.addresses,
-                request.attribute_names,
-            ),
-            (Lease, type(None)),
-            None,
-            resume,
-            now,
-        )
-        return None
+    @property
+    def _identity(self) -> IdentificationResponder:
+        ours = self.sa.connection.local_identity
+        return IdentificationResponder(ours.id_type, ours.data)
 
-    def _accept(self, asked: Incoming, now: float, chosen: Lease | None = None) -> list[Payload]:
+    def _refuse(self, asked: Incoming, error: IkeError, now: float) -> None:
+        """End the SA. What was wrong, even if it was on our side, is nothing that the peer is told."""
+        self.sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
+        self.sa.fail(error, "error", now)
+
+    def _accept(self, asked: Incoming, proof: Proof, chosen: Lease | None, now: float) -> list[Payload]:
         """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""
-        sa, path, keys = self.sa, asked.path, asked.generation.need_keys()
-        connection = sa.connection
-        identity = IdentificationResponder(connection.local_identity.id_type, connection.local_identity.data)
-        certificates, auth = prove(connection, keys, self.context, identity.body)
+        sa, path = self.sa, asked.path
         asked.generation.move(Input.AUTH_VERIFIED)
         sa.timers.set(Timer.FORGET_INIT, now + sa.services.limits.half_open_lifetime)
         sa.transport, sa.transport_reason = path.transport, "the initiator chose it"
@@ -317,8 +289,9 @@ class Responder:
         note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
         announce(sa, path)
+        keys = asked.generation.need_keys()
         window = window_notification(sa, asked.generation)
-        return [identity, *certificates, auth, *self._child(asked, keys, chosen), *window]
+        return [self._identity, *proof.certificates, proof.auth, *self._child(asked, keys, chosen), *window]
 
     def _child(self, asked: Incoming, keys: SaKeys, chosen: Lease | None) -> list[Payload]:
         """Grant addresses and the Child SA, or say why not. Addresses are only for a Child SA that comes with them."""

@@ -11,7 +11,7 @@ from typing import Literal
 from ..addressing import Lease
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import IkeError, LocalProtocolError, PeerUnreachable, TemporaryFailure
+from ..errors import AuthenticationFailed, IkeError, LocalProtocolError, PeerUnreachable, TemporaryFailure
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
@@ -50,6 +50,7 @@ class IkeSa:
         "armed_for",
         "assigned",
         "attempts",
+        "claimed_identity",
         "children",
         "connection",
         "current",
@@ -123,6 +124,8 @@ class IkeSa:
         """What the peer assigned to us."""
         self.granted: Lease | None = None
         """What we assigned to the peer, until the SA ends."""
+        self.claimed_identity: Identity | None = None
+        """Who the peer says it is, before it has proved it."""
         self.transport: Transport = "udp"
         self.transport_reason = ""
         self.progress: list[str] = []
@@ -327,7 +330,12 @@ class IkeSa:
                 if attempt.refusal is not None:
                     attempt.failed(attempt.refusal, now)
         elif timer is Timer.HALF_OPEN:
-            self.fail(PeerUnreachable("no IKE_AUTH came in time"), "silence", now)
+            error = (
+                AuthenticationFailed("the application did not decide in time")
+                if self.state is State.DECIDING
+                else PeerUnreachable("no IKE_AUTH came in time")
+            )
+            self.fail(error, "silence", now)
         elif timer is Timer.FRAGMENTS:
             for generation in self.generations:
                 generation.fragments.expire(now)
@@ -424,7 +432,8 @@ class IkeSa:
         if self.setting_up and self.alive:
             step_name = {State.INITIATING: "IKE_SA_INIT"}.get(self.state, "IKE_AUTH")
             remote = self.path.remote if self.path is not None else None
-            self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote))
+            claimed = None if self.claimed_identity is None else str(self.claimed_identity)
+            self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
             self._end(error, now)
         else:
             self.close(str(error), by, now, error)

@@ -26,7 +26,6 @@ from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
 from ..transport import Choice, DatagramPath, NatFacts, Path, Way
 from ..wire import (
-    CertificateRequest,
     Contents,
     Envelope,
     KeyExchange,
@@ -38,12 +37,13 @@ from ..wire import (
     VendorId,
     encode_message,
 )
-from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, CertEncoding, Exchange, Ke, Notify, Protocol, name_of
+from ..wire.numbers import INITIATOR, RESPONSE, VENDOR_ID, Exchange, Ke, Notify, Protocol, name_of
 from .auth_context import AuthContext
-from .credentials import authority_hashes, check_can_prove
 from .exchange import OurExchange
 from .ike_sa import IkeSa
 from .init_facts import (
+    can_look_up,
+    check_childless,
     check_nonce,
     false_source,
     first_group,
@@ -61,6 +61,7 @@ from .init_facts import (
     wanted_authorities,
 )
 from .keys import SaKeys
+from .proving import MOST_ASKED_FOR, certificate_requests, check_can_prove
 from .request import OutgoingRequest, OutgoingResponse
 from .services import Services
 from .states import Input
@@ -240,6 +241,7 @@ class InitAttempt(OurExchange):
         check_nonce(nonce, suite.prf_key_length)
         hashes = peer_hashes(contents)
         check_can_prove(sa.connection, hashes)
+        check_childless(sa.connection, contents)
         shared = self.agreement.shared(exchange.data)
         keys = derive_ike_keys(suite, shared, self.nonce, nonce, self.spi_i, spi_r)
 
@@ -276,6 +278,8 @@ class InitAttempt(OurExchange):
             theirs=envelope.data,
             peer_hashes=hashes,
             authorities=wanted_authorities(contents),
+            lookup=can_look_up(contents),
+            childless=contents.notify(Notify.CHILDLESS_IKEV2_SUPPORTED) is not None,
         )
         self.then(sa, context, now)
 
@@ -377,7 +381,8 @@ def answer_init(
     if services.config.trace:
         services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
 
-    payloads = _answer_payloads(sa, chosen, agreement, nr, path)
+    fitting = _fitting(connections, connection, chosen)
+    payloads = _answer_payloads(sa, fitting, chosen, agreement, nr, path)
     octets = encode_message(
         spi_i=spi_i,
         spi_r=spi_r,
@@ -393,7 +398,7 @@ def answer_init(
     return (
         sa,
         AuthContext(octets, envelope.data, peer_hashes(contents), None),
-        _fitting(connections, connection, chosen),
+        fitting,
     )
 
 
@@ -423,7 +428,14 @@ def _accepts(ours: Sequence[Proposal], offered: Sequence[Proposal], group: int |
     return choose_proposal(offered, ours, protocol=Protocol.IKE, spi_size=0, with_group=True, group=group)
 
 
-def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: bytes, path: Path) -> list[Payload]:
+def _answer_payloads(
+    sa: IkeSa,
+    connections: Sequence[Connection],
+    chosen: Proposal,
+    agreement: KeyAgreement,
+    nr: bytes,
+    path: Path,
+) -> list[Payload]:
     services = sa.services
     payloads: list[Payload] = [
         SecurityAssociation((chosen,)),
@@ -431,10 +443,9 @@ def _answer_payloads(sa: IkeSa, chosen: Proposal, agreement: KeyAgreement, nr: b
         Nonce(nr),
         *nat_notifications(sa.current.spi_i, sa.current.spi_r, path, false_source(sa.connection, services.random)),
     ]
-    authorities = authority_hashes(sa.connection)
-    if authorities is not None:
-        payloads.append(CertificateRequest(CertEncoding.X509_SIGNATURE, b"".join(authorities)))
+    payloads += certificate_requests(connections, MOST_ASKED_FOR)
     payloads.append(hash_notification())
+    payloads.append(Notification(Notify.CHILDLESS_IKEV2_SUPPORTED))
     if sa.fragmentation:
         payloads.append(Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED))
     port = _announced_port(sa, path)

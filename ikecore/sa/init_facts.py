@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
-from ..errors import InvalidSyntax, PeerRefused
+from ..errors import InvalidSyntax, NoProposalChosen, PeerRefused
 from ..events import NatDetected, TcpAnnounced
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
@@ -21,6 +21,8 @@ from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, TransformType, name_
 from .ike_sa import IkeSa
 
 __all__ = [
+    "can_look_up",
+    "check_childless",
     "check_nonce",
     "false_source",
     "first_group",
@@ -172,8 +174,22 @@ def peer_hashes(contents: Contents) -> frozenset[int] | None:
 
 def wanted_authorities(contents: Contents) -> tuple[bytes, ...] | None:
     """Return the hashes of the certification authorities that the peer named, None if it asked for no certificate."""
-    requests = [each for each in contents.all(CertificateRequest) if each.encoding == CertEncoding.X509_SIGNATURE]
+    requests = [each for each in contents.all(CertificateRequest) if each.encoding in _X509]
     return tuple(digest for each in requests for digest in each.authorities) if requests else None
+
+
+def can_look_up(contents: Contents) -> bool:
+    """Tell whether the peer fetches certificates by hash and URL (RFC 7296 section 3.6)."""
+    return contents.notify(Notify.HTTP_CERT_LOOKUP_SUPPORTED) is not None
+
+
+_X509 = (CertEncoding.X509_SIGNATURE, CertEncoding.HASH_AND_URL_X509, CertEncoding.HASH_AND_URL_BUNDLE)
+
+
+def check_childless(connection: Connection, contents: Contents) -> None:
+    """Raise NoProposalChosen if we want no Child SA and the responder sets up none without (RFC 6023 section 3)."""
+    if not connection.children and contents.notify(Notify.CHILDLESS_IKEV2_SUPPORTED) is None:
+        raise NoProposalChosen("the peer sets up no IKE SA without a Child SA, and none is configured")
 
 
 def refusal_of(number: int) -> PeerRefused:

@@ -135,6 +135,9 @@ class Services(Protocol[S]):
         *resume* gets the answer, or *refusal* when time is up. An SA may have several open questions.
         """
 
+    def may_ask_early(self, now: float) -> bool:
+        """Tell whether one more question about a peer that has proved nothing may be asked now; it counts as asked."""
+
     def attempt_failed(self, sa: S, attempt: Attempt, now: float) -> bool:
         """Begin another IKE_SA_INIT attempt in place of *attempt*, if there is any way left. False if not."""
 

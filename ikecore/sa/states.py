@@ -36,9 +36,9 @@ class State(enum.Enum):
     HALF_OPEN = "half-open"
     """IKE_SA_INIT is answered; the responder has keys and waits for IKE_AUTH."""
     AUTHENTICATING = "authenticating"
-    """The initiator has sent IKE_AUTH."""
+    """The initiator proves itself: IKE_AUTH is about to be sent, or is sent."""
     DECIDING = "deciding"
-    """The initiator of IKE_AUTH has proved itself; the responder's application decides."""
+    """Our application is asked, before we send our half of IKE_AUTH or after we have the peer's."""
     ESTABLISHED = "established"
     """Both sides are authenticated."""
     REKEYED = "rekeyed"
@@ -55,6 +55,7 @@ class Input(enum.Enum):
     INIT_ANSWERED = "IKE_SA_INIT answered"
     AUTH_VERIFIED = "AUTH verified"
     QUESTION_ASKED = "application asked"
+    QUESTION_ANSWERED = "application answered"
     REPLACED = "replaced by a rekey"
     DELETE_SENT = "Delete sent"
     GONE = "gone"
@@ -89,17 +90,17 @@ _INFO = frozenset({Exchange.INFORMATIONAL})
 _CREATE = frozenset({Exchange.CREATE_CHILD_SA})
 _ALL = _CREATE | _INFO
 _END = {Input.GONE: State.CLOSED}
+_PROVING = {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.QUESTION_ASKED: State.DECIDING, **_END}
 _UP = {Input.REPLACED: State.REKEYED, Input.DELETE_SENT: State.DELETING, **_END}
 _OLD = {Input.DELETE_SENT: State.DELETING, **_END}
 
 TABLE: Mapping[tuple[State, Role], Row] = {
     # state, role                             ours   theirs  input -> state
     (State.INITIATING, "initiator"): Row(_INIT, _NONE, {Input.INIT_ANSWERED: State.AUTHENTICATING, **_END}),
-    (State.AUTHENTICATING, "initiator"): Row(_AUTH, _NONE, {Input.AUTH_VERIFIED: State.ESTABLISHED, **_END}),
-    (State.HALF_OPEN, "responder"): Row(
-        _NONE, _AUTH, {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.QUESTION_ASKED: State.DECIDING, **_END}
-    ),
-    (State.DECIDING, "responder"): Row(_NONE, _NONE, {Input.AUTH_VERIFIED: State.ESTABLISHED, **_END}),
+    (State.AUTHENTICATING, "initiator"): Row(_AUTH, _NONE, _PROVING),
+    (State.DECIDING, "initiator"): Row(_NONE, _NONE, {Input.QUESTION_ANSWERED: State.AUTHENTICATING, **_END}),
+    (State.HALF_OPEN, "responder"): Row(_NONE, _AUTH, _PROVING),
+    (State.DECIDING, "responder"): Row(_NONE, _NONE, {Input.QUESTION_ANSWERED: State.DECIDING, **_PROVING}),
     (State.ESTABLISHED, "initiator"): Row(_ALL, _ALL, _UP),
     (State.ESTABLISHED, "responder"): Row(_ALL, _ALL, _UP),
     (State.REKEYED, "initiator"): Row(_INFO, _INFO, _OLD, _CREATE),

@@ -47,6 +47,7 @@ SHOWN = {
     "question_timeout": "sa/test_ike_auth.py",
     "queued_requests": "sa/test_informational.py",
     "delete_timeout": "sa/test_informational.py",
+    "early_questions_per_second": "sa/test_authentication_questions.py",
     "half_open_lifetime": "sa/test_init_responder.py",
     "response_resends_per_second": "sa/test_init_responder.py",
     "stateless_per_second": "sa/test_init_responder.py",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ikecore.config import ChildConfig
 from ikecore.errors import LocalProtocolError, NoProposalChosen, SinglePairRequired, TsUnacceptable
-from ikecore.events import ChildSaEstablished, ChildSaFailed
+from ikecore.events import ChildSaEstablished, ChildSaFailed, IkeSaFailed
 from ikecore.sa.child_terms import Agreed, accept_answer, choose, offer, offered_selectors
 from ikecore.sa.ends import Ends, through_nat
 from ikecore.sa.selectors import covers, in_words, intersect, narrow, parse_selector
@@ -220,7 +220,7 @@ def test_selectors_without_the_hosts_are_no_transport_mode() -> None:
     rig = Rig()
     puppet = Puppet(rig, "responder")
     sa = rig.initiate(psk_connection("initiator", children=[strict]))
-    puppet.answer_init()
+    puppet.answer_init(extra=[Notification(Notify.CHILDLESS_IKEV2_SUPPORTED)])
     assert not any(isinstance(each, SecurityAssociation) for each in puppet.requests()[-1][1])
     puppet.answer_auth(puppet.auth(child=False))
     assert isinstance(rig.one(ChildSaFailed).error, LocalProtocolError)
@@ -228,6 +228,17 @@ def test_selectors_without_the_hosts_are_no_transport_mode() -> None:
     rig.endpoint.create_child(sa, now=rig.now)
     rig.drain()
     assert len(rig.of(ChildSaFailed)) == 2
+
+
+def test_a_child_that_cannot_be_offered_to_who_makes_no_childless_sa_ends_it() -> None:
+    rig = Rig()
+    strict = ChildConfig(mode="transport", local_ts=ts("192.0.2.0/24"), tunnel_fallback=False)
+    rig.initiate(psk_connection("initiator", children=[strict]))
+    puppet = Puppet(rig, "responder")
+    puppet.answer_init()
+    assert puppet.requests() == []
+    assert isinstance(rig.one(IkeSaFailed).error, LocalProtocolError)
+    assert rig.endpoint.idle
 
 
 @pytest.mark.requirement("IKE-019")

@@ -462,7 +462,7 @@ def asked_for(*addresses: str, **more: Any) -> tuple[Rig, Puppet, list[Payload]]
     more = {"children": (ChildConfig(remote_ts=(NET,)),), **more}
     rig.initiate(psk_connection("initiator", virtual_addresses=addresses, **more))
     puppet = Puppet(rig, "responder")
-    puppet.answer_init()
+    puppet.answer_init(extra=[Notification(Notify.CHILDLESS_IKEV2_SUPPORTED)])
     return rig, puppet, puppet.requests()[-1][1]
 
 

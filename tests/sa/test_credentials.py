@@ -20,7 +20,7 @@ from ikecore.config import (
 from ikecore.crypto import Identity
 from ikecore.errors import AuthenticationFailed
 from ikecore.events import IkeSaEstablished, IkeSaFailed, MessageSent
-from ikecore.sa.credentials import MOST_CERTIFICATES
+from ikecore.sa.verifying import MOST_CERTIFICATES
 from ikecore.testing import NOON, Pair, psk_connection
 from ikecore.testing.pki import CertificateAuthority
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -57,6 +57,7 @@ from ikecore.wire import (
     UnknownPayload,
     UnknownSelector,
     VendorId,
+    decode_envelope,
 )
 from ikecore.wire.numbers import AuthMethod, CfgType, Exchange, IdType, Notify, Protocol, TransformType
 from tests.rig import HERE, THERE, Puppet, Rig, notifications
@@ -72,12 +73,12 @@ def responder(*connections: Connection, **changes: Any) -> tuple[Rig, Puppet]:
     return rig, puppet
 
 
-def initiator(**changes: Any) -> tuple[Rig, Puppet]:
+def initiator(*, init_extra: Sequence[Payload] = (), **changes: Any) -> tuple[Rig, Puppet]:
     """An endpoint that has sent IKE_AUTH, and the responder that has to answer it."""
     rig = Rig()
     rig.initiate(attrs.evolve(psk_connection("initiator"), **changes))
     puppet = Puppet(rig, "responder")
-    puppet.answer_init()
+    puppet.answer_init(extra=init_extra)
     ((_, payloads),) = puppet.requests()
     for payload in payloads:
         if isinstance(payload, SecurityAssociation):
@@ -541,17 +542,31 @@ def test_transport_mode_is_offered_and_in_force_if_granted(granted: bool) -> Non
 
 
 def test_a_childless_sa_in_either_role() -> None:
-    rig, puppet = initiator(children=())
+    rig, puppet = initiator(children=(), init_extra=[Notification(Notify.CHILDLESS_IKEV2_SUPPORTED)])
     payloads = asked(rig, puppet)
-    assert SecurityAssociation not in map(type, payloads)
+    assert [type(each) for each in payloads] == [IdentificationInitiator, IdentificationResponder, Authentication]
     puppet.answer_auth(puppet.auth(child=False))
     rig.one(IkeSaEstablished)
     assert rig.of(ChildSaEstablished, ChildSaFailed) == []
     rig, puppet = responder()
+    assert Notify.CHILDLESS_IKEV2_SUPPORTED in notifications(decode_envelope(puppet.init_received).payloads)
     answer = puppet.authenticate(child=False)
     assert [type(each) for each in answer] == [IdentificationResponder, Authentication]
     rig.one(IkeSaEstablished)
     assert rig.of(ChildSaEstablished, ChildSaFailed) == []
+
+
+def test_nothing_childless_is_asked_of_a_responder_that_does_not_offer_it() -> None:
+    """RFC 6023 section 3: the modified IKE_AUTH is not sent. The response is not protected: a better one may come."""
+    rig = Rig()
+    rig.initiate(attrs.evolve(psk_connection("initiator"), children=()))
+    puppet = Puppet(rig, "responder")
+    assert puppet.answer_init() == []
+    assert rig.of(IkeSaFailed) == []
+    rig.run_for(Limits().init_error_wait + 0.1)
+    failed = rig.one(IkeSaFailed)
+    assert isinstance(failed.error, NoProposalChosen)
+    assert "without a Child SA" in str(failed.error)
 
 
 @pytest.mark.requirement("IKE-009", "IKE-194", "IKE-017", "IKE-279")

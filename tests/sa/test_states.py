@@ -39,7 +39,12 @@ EXPECTED: dict[tuple[State, Role], tuple[set[int], set[int], dict[Input, State]]
     (State.AUTHENTICATING, "initiator"): (
         {AUTH},
         set(),
-        {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.GONE: State.CLOSED},
+        {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.QUESTION_ASKED: State.DECIDING, Input.GONE: State.CLOSED},
+    ),
+    (State.DECIDING, "initiator"): (
+        set(),
+        set(),
+        {Input.QUESTION_ANSWERED: State.AUTHENTICATING, Input.GONE: State.CLOSED},
     ),
     (State.HALF_OPEN, "responder"): (
         set(),
@@ -49,7 +54,12 @@ EXPECTED: dict[tuple[State, Role], tuple[set[int], set[int], dict[Input, State]]
     (State.DECIDING, "responder"): (
         set(),
         set(),
-        {Input.AUTH_VERIFIED: State.ESTABLISHED, Input.GONE: State.CLOSED},
+        {
+            Input.AUTH_VERIFIED: State.ESTABLISHED,
+            Input.QUESTION_ASKED: State.DECIDING,
+            Input.QUESTION_ANSWERED: State.DECIDING,
+            Input.GONE: State.CLOSED,
+        },
     ),
     **{
         (State.ESTABLISHED, role): (
@@ -228,10 +238,21 @@ def authenticating() -> Placed:
     return Placed(rig, puppet, sa)
 
 
+def deciding_as_initiator() -> Placed:
+    rig = Rig()
+    puppet = Puppet(rig, "responder")
+    sa = rig.initiate(attrs.evolve(psk_connection("initiator"), authorize=True))
+    puppet.answer_init()
+    assert puppet.answer_auth() == []
+    rig.one(AuthorizationNeeded)
+    return Placed(rig, puppet, sa)
+
+
 PLACES: dict[tuple[State, Role], Callable[[], Placed]] = {
     (State.INITIATING, "initiator"): initiating,
     (State.AUTHENTICATING, "initiator"): authenticating,
     (State.HALF_OPEN, "responder"): half_open,
+    (State.DECIDING, "initiator"): deciding_as_initiator,
     (State.DECIDING, "responder"): deciding,
     (State.ESTABLISHED, "initiator"): lambda: established("initiator"),
     (State.ESTABLISHED, "responder"): lambda: established("responder"),

@@ -1,0 +1,77 @@
+"""Two endpoints whose applications answer what they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ikecore.config import Config, Connection
+from ikecore.events import IkeSaEstablished, IkeSaFailed, Question
+from ikecore.testing import Host, Pair
+
+Answers = Mapping[type[Question[Any]], Callable[[Any], object]]
+"""What answers each kind of question; a kind that is missing is not answered."""
+
+__all__ = ["Answers", "Settled", "settle"]
+
+
+class Settled:
+    """How an attempt to set up an SA came out, and what was asked on the way."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+
+    def asked(self, host: Host) -> list[Any]:
+        return [event for event in host.events if isinstance(event, Question)]
+
+    @property
+    def error(self) -> Exception | None:
+        """That of the initiator, None if it established the SA."""
+        failed = self.pair.initiator.of(IkeSaFailed)
+        return failed[0].error if failed else None
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why the responder refused, None if it did not."""
+        failed = self.pair.responder.of(IkeSaFailed)
+        return failed[0].error if failed else None
+
+    @property
+    def up(self) -> bool:
+        hosts = (self.pair.initiator, self.pair.responder)
+        return all(len(host.of(IkeSaEstablished)) == 1 for host in hosts) and self.error is None
+
+
+def settle(
+    initiator: Config | Connection,
+    responder: Config | Connection,
+    answers: Answers | None = None,
+    *,
+    connection: Connection | None = None,
+    after: float = 1.0,
+    **options: Any,
+) -> Settled:
+    """Set up an SA; each question is answered *after* so many seconds, in its turn."""
+    pair = Pair(initiator, responder, **options)
+    pair.initiate(connection)
+    settled = Settled(pair)
+    answered: set[tuple[str, int]] = set()
+
+    def open_questions() -> list[tuple[Host, Any]]:
+        return [
+            (host, each)
+            for host in (pair.initiator, pair.responder)
+            for each in settled.asked(host)
+            if type(each) in (answers or {}) and (host.name, each.question) not in answered
+        ]
+
+    while True:
+        pair.run(until=lambda: open_questions() or pair.initiator.of(IkeSaEstablished, IkeSaFailed))
+        found = open_questions()
+        if not found:
+            pair.run_for(1.0)
+            return settled
+        pair.run_for(after)
+        for host, question in found:
+            answered.add((host.name, question.question))
+            host.call(host.endpoint.answer, question.question, (answers or {})[type(question)](question))
