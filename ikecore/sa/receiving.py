@@ -159,7 +159,7 @@ def _answer(
     """Let the exchange answer, or answer in its place where the request is at fault or comes at the wrong time."""
     header = envelope.header
     asked = Incoming(generation, header.exchange, header.message_id, NOTHING, path)
-    came_by(sa, path, now, newest=generation is sa.current and header.message_id + 1 == generation.theirs.expected)
+    came_by(sa, path, now, newest=generation is sa.current and header.message_id == generation.theirs.newest)
     try:
         payloads = _parse(sa, envelope, plaintext)
         _trace_received(sa, envelope, payloads, path)

@@ -129,6 +129,11 @@ class ResponseWindow:
             self._seen.remove(self.expected)
             self.expected += 1
 
+    @property
+    def newest(self) -> int:
+        """The highest Message ID begun so far; -1 before there is one."""
+        return max(self._seen, default=self.expected - 1)
+
     def also_wanted_on(self, message_id: int, path: Path) -> bool:
         """Note one more path that waits for a request in progress. False if it is one too many."""
         progress = self._in_progress[message_id]

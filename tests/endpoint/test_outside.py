@@ -160,6 +160,8 @@ def test_while_a_request_is_under_way_a_hint_adds_nothing() -> None:
     rig.endpoint.check_liveness(sa, now=rig.now)
     rig.drain()
     assert not [each for each in rig.datagram(hint(puppet)) if isinstance(each, SendDatagram)]
+    answer = puppet.seal(INFO, message_id=0, response=True)
+    assert puppet.give(answer) == [], "nor does it wait for its turn"
 
 
 @pytest.mark.requirement("IKE-202", "IKE-203")

@@ -439,6 +439,20 @@ def test_the_path_follows_fresh_authenticated_requests_only(behind_nat: bool) ->
     assert rig.endpoint.sa(sa).remote == (THERE if behind_nat else moved)
 
 
+@pytest.mark.requirement("IKE-215", "IKE-216")
+def test_a_request_that_was_held_back_does_not_move_the_path() -> None:
+    """With a window above one it is still fresh when later ones are answered, and may come from anywhere."""
+    rig = Rig(limits=Limits(window=4, unknown_spi_per_second=0))
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    held, later = puppet.seal(INFO, message_id=2), puppet.seal(INFO, message_id=3)
+    rig.datagram(later, remote=("10.0.0.1", 1111))
+    assert rig.endpoint.sa(sa).remote == ("10.0.0.1", 1111)
+    answers = [each for each in rig.datagram(held, remote=("10.0.0.66", 666)) if isinstance(each, SendDatagram)]
+    assert [each.remote for each in answers] == [("10.0.0.66", 666)]
+    assert rig.endpoint.sa(sa).remote == ("10.0.0.1", 1111)
+
+
 @pytest.mark.requirement("IKE-190", "IKE-313")
 def test_an_application_that_is_asked_is_never_asked_twice_for_one_request() -> None:
     rig = Rig(attrs.evolve(psk_connection("responder"), authorize=True))

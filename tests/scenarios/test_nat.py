@@ -29,6 +29,7 @@ from ikecore import (
     RequestCompleted,
     RequestFailed,
     SaId,
+    SpisChanged,
     TcpOnly,
     Transports,
     UdpOnly,
@@ -38,7 +39,7 @@ from ikecore import (
 from ikecore.testing import NOON, CheckedEndpoint, Host, Mangler, Nat, Network, Packet, Pair, psk_connection
 from ikecore.transport import nat_digest
 from ikecore.wire import Notification, decode_message
-from ikecore.wire.numbers import Notify
+from ikecore.wire.numbers import Exchange, Notify
 from tests.rig import HERE, THERE, Puppet, Rig
 from tests.scenarios.agreement import assert_agreement
 
@@ -143,6 +144,17 @@ def test_other_traffic_spares_the_keepalive() -> None:
         assert alive(pair, pair.responder, theirs), "an answer is traffic too"
     assert keepalives(pair) == []
     pair.run_for(20.0)
+    assert len(keepalives(pair)) == 1
+
+
+def test_an_answer_to_another_address_keeps_no_mapping() -> None:
+    pair = pair_with(nat=Nat(OUTSIDE, open=True))
+    _, theirs = pair.establish()
+    pair.run_for(15.0)
+    check_from(pair, pair.responder, theirs, ("192.0.2.9", 9999))
+    pair.network.block("udp", source=B)  # the repeats, which are answered where they come from
+    assert ("192.0.2.9", 9999) in {each.destination for each in pair.network.wire}
+    pair.run_for(6.0)
     assert len(keepalives(pair)) == 1
 
 
@@ -367,6 +379,31 @@ def test_repeats_from_anywhere_move_nothing() -> None:
         pair.network.send(packet.data, source=("192.0.2.66", 4500), destination=packet.destination)
         pair.run_for(1.0)
     assert pair.responder.endpoint.sa(theirs) == before
+
+
+@pytest.mark.requirement("IKE-215", "IKE-216")
+def test_what_comes_under_replaced_spis_moves_nothing() -> None:
+    """The Delete of the old SPIs is fresh and authentic, but whoever held it back gains nothing by it."""
+    pair = pair_with()
+    mine, theirs = pair.establish()
+    strange = ("192.0.2.66", 666)
+
+    def resource(packet: Packet, data: bytes) -> bytes | None:
+        if packet.source[0] != A or data[18] != Exchange.INFORMATIONAL:
+            return data
+        pair.network.send(data, source=strange, destination=packet.destination)
+        return None
+
+    pair.network.manglers.append(resource)
+    pair.initiator.call(pair.initiator.endpoint.rekey, mine)
+    pair.run_for(0.5)
+    pair.network.manglers.remove(resource)
+    assert [each.fate for each in pair.network.wire if each.source == strange] == ["delivered"]
+    assert len(pair.responder.of(SpisChanged)) == 1
+    assert pair.responder.endpoint.sa(theirs).remote == (A, 500)
+    assert not pair.responder.of(PathChanged)
+    pair.run_for(5.0)
+    assert alive(pair, pair.responder, theirs)
 
 
 @pytest.mark.requirement("IKE-216")
