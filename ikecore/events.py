@@ -281,12 +281,16 @@ class UdpPathMissing(Event):
 
 @record
 class SpisChanged(Event):
-    """The SA is known by other SPIs, because its IKE_SA_INIT began anew or was answered, or it was rekeyed."""
+    """The SA is known by other SPIs, because its IKE_SA_INIT began anew or was answered, or it was *rekeyed*.
+
+    After a rekey it has other keys too, and whoever began that is the initiator that *spi_i* belongs to.
+    """
 
     sa: SaId
     spi_i: bytes
     spi_r: bytes
     reason: str
+    rekeyed: bool = False
 
 
 @record

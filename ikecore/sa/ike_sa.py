@@ -377,7 +377,7 @@ class IkeSa:
         self.current = heir
         heir.ours.queue.extend(old.ours.queue)
         old.ours.queue.clear()
-        self.services.emit(SpisChanged(self.id, heir.spi_i, heir.spi_r, reason))
+        self.services.emit(SpisChanged(self.id, heir.spi_i, heir.spi_r, reason, rekeyed=True))
         self.await_delete(old, now)
         return old
 

@@ -132,6 +132,7 @@ def cli() -> None:
     show_default=True,
     help="Certificates on both sides, or a pre-shared key from the initiator and a certificate chain in return.",
 )
+@click.option("--rekey", is_flag=True, help="Rekey the Child SA, and then the IKE SA, before they are deleted.")
 @click.option("--show-keys", is_flag=True, help="Print the keys, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line, instead of the drawing.")
 @reported
@@ -140,6 +141,7 @@ def demo(
     policy: str | None,
     fragmentation: Literal["yes", "no"] | None,
     auth: Literal["certificates", "psk-client"],
+    rekey: bool,
     show_keys: bool,
     as_json: bool,
 ) -> int:
@@ -156,6 +158,7 @@ def demo(
         policy=policy,
         fragmentation=None if fragmentation is None else fragmentation == "yes",
         auth=auth,
+        rekey=rekey,
         show_keys=show_keys,
         as_json=as_json,
     )

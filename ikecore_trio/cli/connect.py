@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import click
 import trio
 
 import ikecore_trio
@@ -20,6 +21,7 @@ from .problems import FAILED, OK, CommandFailed, UsageProblem
 from .reporting import Reporter
 from .stopping import stop_on_signal
 from .text import printable
+from .waiting import Waiting
 
 __all__ = ["run_connect"]
 
@@ -55,6 +57,7 @@ class Attempt:
         self._seconds = seconds
         self._as_json, self._ladder, self._keys = as_json, ladder, keys
         self._scope = trio.CancelScope()
+        self._waiting = Waiting(self._tell_waiting)
         self._up: trio.CancelScope | None = None
         self._failure: Exception | None = None
         self._code = FAILED
@@ -63,6 +66,7 @@ class Attempt:
         """Connect and wait; return the exit code. Raises `CommandFailed` where no SA came up."""
         async with trio.open_nursery() as nursery:
             await nursery.start(stop_on_signal, self._stop)
+            nursery.start_soon(self._waiting.run)
             try:
                 with self._scope:
                     await self._connect()
@@ -80,9 +84,17 @@ class Attempt:
         """Leave the established SA properly, or give up the attempt."""
         (self._up or self._scope).cancel()
 
+    def _tell_waiting(self, words: str) -> None:
+        click.echo(f"ikecore: {self._connection.name}: {words}", err=True)
+
     async def _connect(self) -> None:
         reporter = Reporter(as_json=self._as_json, ladder=self._ladder, keys=self._keys, clock=trio.current_time)
-        async with self._session(Config(trace=reporter.trace), reporter) as session:
+
+        def observe(output: Output) -> None:
+            self._waiting(output)
+            reporter(output)
+
+        async with self._session(observe) as session:
             self._up = trio.CancelScope(
                 deadline=float("inf") if self._seconds is None else trio.current_time() + self._seconds
             )
@@ -91,16 +103,17 @@ class Attempt:
         self._code = FAILED if reporter.ended_by in ("silence", "error") else OK
 
     @asynccontextmanager
-    async def _session(self, config: Config, reporter: Reporter) -> AsyncIterator[Session]:
+    async def _session(self, observe: Callable[[Output], None]) -> AsyncIterator[Session]:
         """Connect from the configured local address, or from that which routing takes."""
+        config = Config(trace=True)
         source = self._settings.sources.get(self._connection.name)
         if source is None:
-            async with ikecore_trio.connect(self._hosts, self._connection, config=config, on_event=reporter) as session:
+            async with ikecore_trio.connect(self._hosts, self._connection, config=config, on_event=observe) as session:
                 yield session
             return
         listen = Listen(hosts=(source,), udp=0, udp_nat=0)
         async with (
-            ikecore_trio.open_endpoint(config, listen, on_event=reporter) as endpoint,
+            ikecore_trio.open_endpoint(config, listen, on_event=observe) as endpoint,
             endpoint.connect(self._hosts, self._connection) as session,
         ):
             yield session

@@ -64,6 +64,7 @@ def run_demo(
     policy: str | None,
     fragmentation: bool | None,
     auth: Auth,
+    rekey: bool,
     show_keys: bool,
     as_json: bool,
 ) -> int:
@@ -74,7 +75,7 @@ def run_demo(
     printer = Printer(peers, show_keys=show_keys, as_json=as_json)
     as_expected = True
     for number, scenario in enumerate(scenarios, 1):
-        demonstration = Demonstration(scenario, peers, keys, printer.event)
+        demonstration = Demonstration(scenario, peers, keys, printer.event, rekey=rekey)
         printer.begin(number, len(scenarios), scenario, auth)
         outcome = trio.run(demonstration.run, strict_exception_groups=True)
         printer.end(
@@ -101,6 +102,8 @@ class Demonstration:
         peers: Peers,
         keys: Callable[[Output], None] | None,
         tell: Callable[[str, float, Output], None],
+        *,
+        rekey: bool = False,
     ) -> None:
         self.addresses: tuple[str, str] = ("", "")
         self.between = ""
@@ -108,6 +111,7 @@ class Demonstration:
         self._peers = peers
         self._keys = keys
         self._tell = tell
+        self._rekey = rekey
         self._outcome = Outcome()
         self._start = 0.0
         self._sent: MessageSent | None = None
@@ -168,8 +172,10 @@ class Demonstration:
         connection = self._peers.initiator(transports)
         config = Config(limits=LIMITS, trace=True)
         try:
-            async with ikecore_trio.connect(HOST, connection, config=config, on_event=self._initiator):
+            async with ikecore_trio.connect(HOST, connection, config=config, on_event=self._initiator) as session:
                 self._outcome.seconds = trio.current_time() - self._start
+                if self._rekey:
+                    await rekeyed(session)
         except IkeError as error:
             self._outcome.error = error
             self._outcome.seconds = trio.current_time() - self._start
@@ -203,6 +209,16 @@ class Demonstration:
         lost = Lost(outward, octets, reason, None if outward else self._sent)
         self._tell("relay", trio.current_time() - self._start, lost)
         self._outcome.events.append(lost)
+
+
+async def rekeyed(session: Session) -> None:
+    """Rekey the Child SA and the IKE SA, and wait until what they replaced is deleted."""
+    events = session.events()
+    await session.rekey(session.child_sas[0].id)
+    await session.rekey()
+    async for _ in events:
+        if len(session.child_sas) == 1 and not session.view.replaced_spis:
+            break
 
 
 async def until_closed(session: Session) -> None:

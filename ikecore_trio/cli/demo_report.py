@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ikecore.errors import IkeError, PeerUnreachable
-from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished
+from ikecore.events import ChildSaEstablished, IkeKeysDerived, IkeSaEstablished, SpisChanged
 from ikecore.outputs import Output
 
 from .demo_peers import CLIENT, GATEWAY, Peers
@@ -15,7 +15,7 @@ from .demo_scenario import NETWORKS, Scenario
 from .drawing import Line, fields, put, show, takes_unicode, terminal_width, wrap
 from .ladder import Note, draw, steps_of
 from .policy_words import POLICY_WORDS
-from .reporting import event_dict, key_fields, sa_fields
+from .reporting import event_dict, key_fields, sa_fields, spis
 from .text import duration, printable
 
 __all__ = ["Printer"]
@@ -91,8 +91,7 @@ class Printer:
         if error is not None:
             lines += self._failed(error, seconds)
         elif established is not None:
-            keys = next((each for each in events if isinstance(each, IkeKeysDerived)), None)
-            lines += self._up(established, children, keys, seconds)
+            lines += self._up(established, events, children, seconds)
         words = "as expected" if outcome == expected else f"not as expected, which was: {expected}"
         lines.append((("Outcome: ", "head"), (f"{outcome}, {words}", "good" if outcome == expected else "bad")))
         lines.append((("", "note"),))
@@ -111,15 +110,16 @@ class Printer:
     def _up(
         self,
         established: IkeSaEstablished,
+        events: Sequence[Output],
         children: Sequence[ChildSaEstablished],
-        keys: IkeKeysDerived | None,
         seconds: float,
     ) -> list[Line]:
         """Tell of the SAs, from the initiator's side."""
         lines: list[Line] = [((f"IKE SA, established {duration(seconds)} after the start", "head"),)]
         lines += fields(sa_fields(established), self._width, 2)
-        if self._show_keys and keys is not None:
-            lines += fields(key_fields(keys.export_keys()).items(), self._width, 2, "bad")
+        derived = [each.export_keys() for each in events if isinstance(each, IkeKeysDerived)] if self._show_keys else []
+        for keys in derived[:1]:
+            lines += fields(key_fields(keys).items(), self._width, 2, "bad")
         for child in children:
             pairs = [
                 ("algorithms", child.suite),
@@ -128,8 +128,14 @@ class Printer:
             ]
             if child.udp_encapsulation:
                 pairs.append(("ESP", "in UDP, since a NAT was found"))
-            lines.append(((f"Child SA {printable(child.name)}", "head"),))
+            instead = "" if child.replaces is None else f", {child.child} in place of {child.replaces}"
+            lines.append(((f"Child SA {printable(child.name)}{instead}", "head"),))
             lines += fields(pairs, self._width, 2)
             if self._show_keys:
                 lines += fields(key_fields(child.export_keys()).items(), self._width, 2, "bad")
+        for change in (each for each in events if isinstance(each, SpisChanged) and each.rekeyed):
+            lines.append((("IKE SA, rekeyed", "head"),))
+            lines += fields([("SPIs", spis(change))], self._width, 2)
+            for keys in (each for each in derived if (each.spi_i, each.spi_r) == (change.spi_i, change.spi_r)):
+                lines += fields(key_fields(keys).items(), self._width, 2, "bad")
         return lines

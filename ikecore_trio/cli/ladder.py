@@ -17,6 +17,7 @@ from typing import Final, Literal
 import attrs
 
 from ikecore.events import (
+    ChildSaClosed,
     ChildSaEstablished,
     ChildSaFailed,
     CookieReceived,
@@ -27,6 +28,7 @@ from ikecore.events import (
     MessageReceived,
     MessageSent,
     NatDetected,
+    SpisChanged,
     StreamChanged,
     TcpAnnounced,
     TransportChosen,
@@ -175,10 +177,17 @@ def note_of(event: Output) -> Note | None:
             return Note(f"TCP with {address_text(event.remote)} {event.state}: {printable(event.reason)}", "dim")
         case IkeSaEstablished():
             return Note("IKE SA established", "good")
+        case ChildSaEstablished() if event.replaces is not None:
+            return Note(f"Child SA {printable(event.name)} rekeyed: {event.child} in place of {event.replaces}", "good")
         case ChildSaEstablished():
             return Note(f"Child SA {printable(event.name)} established", "good")
+        case ChildSaClosed():
+            return Note(f"Child SA {event.child} closed: {printable(event.reason)}")
+        case SpisChanged() if event.rekeyed:
+            return Note(f"new keys, and Message IDs from 0: {printable(event.reason)}", "good")
         case ChildSaFailed():
-            return Note(f"Child SA {printable(event.name)} failed: {printable(str(event.error))}", "bad")
+            name = f" {printable(event.name)}" if event.name else ""
+            return Note(f"Child SA{name} failed: {printable(str(event.error))}", "bad")
         case IkeSaFailed():
             return Note(f"IKE SA failed in {event.step}: {printable(str(event.error))}", "bad")
         case IkeSaClosed():

@@ -16,7 +16,7 @@ from .drawing import Line, put, show, takes_unicode, terminal_width
 from .ladder import draw, steps_of
 from .text import address_text, printable
 
-__all__ = ["Reporter", "event_dict", "event_line", "key_fields", "sa_fields", "short_transport"]
+__all__ = ["Reporter", "event_dict", "event_line", "key_fields", "sa_fields", "short_transport", "spis"]
 
 KEPT: Final = 2000
 """Events kept for the ladder of one SA; of a longer life, the end is drawn."""
@@ -50,10 +50,15 @@ def sa_fields(event: IkeSaEstablished) -> list[tuple[str, str]]:
     """Tell of an IKE SA in pairs of a name and a value."""
     return [
         ("algorithms", event.suite),
-        ("SPIs", f"{event.spi_i.hex()} initiator, {event.spi_r.hex()} responder"),
+        ("SPIs", spis(event)),
         ("identities", f"{printable(event.local_identity)} (ours), {printable(event.peer_identity)} (peer's)"),
         ("IKE_AUTH over", short_transport(event.transport, event.reason)),
     ]
+
+
+def spis(event: IkeSaEstablished | events.SpisChanged) -> str:
+    """Return the SPIs of an IKE SA, with whose they are."""
+    return f"{event.spi_i.hex()} initiator, {event.spi_r.hex()} responder"
 
 
 def event_line(event: Output) -> str | None:
@@ -72,9 +77,11 @@ def event_line(event: Output) -> str | None:
                 encapsulated = ", ESP in UDP"
                 if event.remote is not None:
                     encapsulated += f" to {address_text(event.remote)}"
+            instead = "" if event.replaces is None else f" in place of {event.replaces}"
             return (
-                f"Child SA {event.child} of IKE SA {event.sa} up: {printable(event.name)}, {selectors}, {event.suite}, "
-                f"{event.mode} mode{encapsulated}, SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
+                f"Child SA {event.child} of IKE SA {event.sa} up{instead}: {printable(event.name)}, {selectors}, "
+                f"{event.suite}, {event.mode} mode{encapsulated}, "
+                f"SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
             )
         case events.AddressesAssigned():
             whose = "the peer" if event.to_peer else "we"
@@ -85,10 +92,14 @@ def event_line(event: Output) -> str | None:
             where = "" if event.remote is None else f" with {address_text(event.remote)}"
             error = f"{type(event.error).__name__}: {printable(str(event.error))}"
             return f"IKE SA {event.sa} failed: {printable(event.connection)}{where}, in {event.step}, {error}"
+        case events.SpisChanged() if event.rekeyed:
+            return f"IKE SA {event.sa} has new keys: {printable(event.reason)}, SPIs {spis(event)}"
         case IkeSaClosed():
             return f"IKE SA {event.sa} down: {printable(event.reason)}"
         case events.ChildSaFailed():
-            return f"Child SA {printable(event.name)} of IKE SA {event.sa} failed: {printable(str(event.error))}"
+            name = f" {printable(event.name)}" if event.name else ""
+            error = f"{type(event.error).__name__}: {printable(str(event.error))}"
+            return f"Child SA{name} of IKE SA {event.sa} failed: {error}"
         case events.ChildSaClosed():
             return f"Child SA {event.child} of IKE SA {event.sa} down: {printable(event.reason)}"
         case events.TransportChosen():

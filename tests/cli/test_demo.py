@@ -57,6 +57,45 @@ def test_lines_keep_to_the_width(run: Any) -> None:
     assert "\x1b" not in result.stdout
 
 
+@pytest.mark.requirement("IKE-118", "IKE-119")
+@pytest.mark.parametrize("options", [[], ["--network", "lossy"], ["--policy", "tcp-only"], ["--auth", "psk-client"]])
+def test_rekeying(run: Any, options: list[str]) -> None:
+    """A Child SA, the IKE SA, and each time the Delete of what was replaced; then that of the SA, by its new SPIs."""
+    result = run("demo", "--rekey", *options)
+    assert result.exit_code == 0
+    titles = [title for title, again, *_ in MESSAGE.findall(result.stdout) if "request" in title and not again]
+    first = int(titles[-5].split()[-1])
+    assert titles[-5:] == [
+        f"CREATE_CHILD_SA request {first}",
+        f"INFORMATIONAL request {first + 1}",
+        f"CREATE_CHILD_SA request {first + 2}",
+        f"INFORMATIONAL request {first + 3}",
+        "INFORMATIONAL request 0",
+    ]
+    notes = [" ".join(each.split()) for each in re.findall(r"\* (.*?)│", result.stdout)]
+    wanted = [
+        "Child SA net rekeyed: 2 in place of 1",
+        "Child SA 1 closed: it was rekeyed",
+        "new keys, and Message IDs from 0: we rekeyed the IKE SA",
+        "Child SA 2 closed: we deleted it",
+        "IKE SA closed by us: we deleted it",
+    ]
+    assert [each for each in notes if each in wanted] == wanted
+    _, before, after = re.split(r"\nIKE SA, .*\n", result.stdout)
+    spis = [set(re.findall(r"[0-9a-f]{16}", part)) for part in (before, after)]
+    assert len(spis[0]) == len(spis[1]) == 2
+    assert not spis[0] & spis[1]
+    assert "Child SA net, 2 in place of 1" in before
+
+
+def test_the_keys_of_each_pair_of_spis(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IKEKEYLOGFILE", str(tmp_path / "keys"))
+    output = run("demo", "--rekey", "--show-keys").stdout
+    rows = read_key_table((tmp_path / "keys").read_text(), "keys")
+    drawn = re.findall(r"^  sk_ei +([0-9a-f]+)$", output, re.MULTILINE)
+    assert [row.sk_ei.hex().startswith(key) for key, row in zip(drawn, rows.values(), strict=True)] == [True, True]
+
+
 def test_keys_only_if_asked_for(run: Any) -> None:
     result = run("demo", "--show-keys")
     for name in ("sk_d", "sk_ei", "sk_er", "sk_pi", "sk_pr", "encr_in", "encr_out"):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import dpkt
 import pytest
 
 from ikecore.crypto import IkeSuite, Protection
 from ikecore.events import IkeKeyMaterial
+from ikecore.outputs import Address
+from ikecore.testing import Pair
 from ikecore.wire.numbers import Encr, Exchange, Integ, Ke, Prf
-from ikecore_trio.cli.key_table import row_of
+from ikecore_trio.cli.key_table import VARIABLE, key_logger, row_of
+
+needs_tshark = pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
 
 SUITES = [
     IkeSuite(Encr.AES_GCM_16, 128, Prf.HMAC_SHA2_256, None, Ke.CURVE25519),
@@ -41,27 +48,76 @@ def sealed(number: int, suite: IkeSuite) -> tuple[bytes, str]:
     return message, row_of(IkeKeyMaterial(spi_i, spi_r, name, integrity, b"", integ, integ, encr, encr, b"", b""))
 
 
-@pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed")
-def test_wireshark_decrypts_every_suite_that_it_knows(tmp_path: Path) -> None:
+def write_capture(path: Path, datagrams: Iterable[tuple[Address, Address, bytes]]) -> None:
+    """Write IPv4 datagrams, one a second, each with its source and destination."""
     file = io.BytesIO()
     writer = dpkt.pcap.Writer(file, linktype=101)
-    rows = ""
-    for number, suite in enumerate(SUITES, 1):
-        message, row = sealed(number, suite)
-        rows += row
-        datagram = dpkt.udp.UDP(sport=500, dport=500, ulen=8 + len(message), data=message)
-        ends = {"src": socket.inet_aton("192.0.2.1"), "dst": socket.inet_aton("192.0.2.2")}
-        writer.writepkt(bytes(dpkt.ip.IP(p=17, len=20 + len(bytes(datagram)), data=datagram, **ends)), ts=number)
-    (tmp_path / "capture.pcap").write_bytes(file.getvalue())
-    (tmp_path / "ikev2_decryption_table").write_text(rows)
+    for second, (source, destination, data) in enumerate(datagrams, 1):
+        datagram = dpkt.udp.UDP(sport=source[1], dport=destination[1], ulen=8 + len(data), data=data)
+        ends = {"src": socket.inet_aton(source[0]), "dst": socket.inet_aton(destination[0])}
+        writer.writepkt(bytes(dpkt.ip.IP(p=17, len=20 + len(bytes(datagram)), data=datagram, **ends)), ts=second)
+    path.write_bytes(file.getvalue())
+
+
+def dissected(folder: Path) -> str:
+    """Return what tshark says of a folder's capture, with its key table."""
     result = subprocess.run(
-        ["tshark", "-r", str(tmp_path / "capture.pcap"), "-V"],
-        env={**os.environ, "WIRESHARK_CONFIG_DIR": str(tmp_path), "HOME": str(tmp_path)},
+        ["tshark", "-r", str(folder / "capture.pcap"), "-V"],
+        env={**os.environ, "WIRESHARK_CONFIG_DIR": str(folder), "HOME": str(folder)},
         capture_output=True,
         text=True,
         timeout=120,
         check=True,
     )
     assert "ikev2_decryption_table" not in result.stderr
-    assert result.stdout.count("[correct]") == len(SUITES) - 1
-    assert result.stdout.count("Payload: Nonce (40)") == len(SUITES) - 1
+    return result.stdout
+
+
+@needs_tshark
+def test_wireshark_decrypts_every_suite_that_it_knows(tmp_path: Path) -> None:
+    messages, rows = zip(*(sealed(number, suite) for number, suite in enumerate(SUITES, 1)), strict=True)
+    write_capture(tmp_path / "capture.pcap", [(("192.0.2.1", 500), ("192.0.2.2", 500), each) for each in messages])
+    (tmp_path / "ikev2_decryption_table").write_text("".join(rows))
+    text = dissected(tmp_path)
+    assert text.count("[correct]") == len(SUITES) - 1
+    assert text.count("Payload: Nonce (40)") == len(SUITES) - 1
+
+
+@pytest.fixture(params=["initiator", "responder"])
+def rekeyed(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, int]:
+    """A folder with the capture of an SA that one side rekeyed twice, and its key log; and how many are encrypted."""
+    pair = Pair()
+    keys = key_logger({VARIABLE: str(tmp_path / "ikev2_decryption_table")})
+    assert keys is not None
+    mine, theirs = pair.establish()
+    host, sa = (pair.initiator, mine) if request.param == "initiator" else (pair.responder, theirs)
+    for _ in range(2):
+        [child] = host.endpoint.sa(sa).children
+        host.call(host.endpoint.rekey, sa, child=child.id)
+        host.call(host.endpoint.rekey, sa)
+        pair.run_for(1.0)
+    host.call(host.endpoint.delete, sa)
+    pair.run()
+    for event in host.events:
+        keys(event)
+    packets = [(each.source, each.destination, each.data) for each in pair.network.wire]
+    write_capture(tmp_path / "capture.pcap", packets)
+    return tmp_path, len(packets) - 2
+
+
+@needs_tshark
+def test_wireshark_decrypts_what_follows_a_rekey(rekeyed: tuple[Path, int]) -> None:
+    folder, encrypted = rekeyed
+    text = dissected(folder)
+    assert text.count("[correct]") == encrypted
+    assert text.count("Notify Message Type: REKEY_SA") == 2
+
+
+def test_so_do_we(rekeyed: tuple[Path, int], run: Any) -> None:
+    folder, encrypted = rekeyed
+    result = run("decode", folder / "capture.pcap", "--keys", folder / "ikev2_decryption_table", "--json")
+    messages = [json.loads(line) for line in result.stdout.splitlines()]
+    assert result.exit_code == 0
+    notes = [note for each in messages for note in each["notes"] if "key table" in note]
+    assert (len(messages), notes) == (encrypted + 2, [])
+    assert sum("CREATE_CHILD_SA request" in each["title"] for each in messages) == 4

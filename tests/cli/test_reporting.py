@@ -1,0 +1,46 @@
+"""Events as lines that a person understands: what a rekey replaces, what came to nothing, what is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from ikecore import ChildSaFailed, NoProposalChosen, SaId, SpisChanged
+from ikecore.events import ChildSaClosed, ChildSaEstablished, RequestCompleted
+from ikecore.outputs import ChildId, Output, RequestId
+from ikecore.testing import Pair
+from ikecore_trio.cli.reporting import event_line
+
+SA = SaId(1)
+
+
+def test_the_life_of_a_child_sa() -> None:
+    pair = Pair()
+    sa, _ = pair.establish()
+    side = pair.initiator
+    side.call(side.endpoint.rekey, sa, child=side.endpoint.sa(sa).children[0].id)
+    pair.run_for(1.0)
+    first, second = (event_line(event) for event in side.of(ChildSaEstablished))
+    [gone] = (event_line(event) for event in side.of(ChildSaClosed))
+    assert first is not None
+    assert second is not None
+    assert first.startswith("Child SA 1 of IKE SA 1 up: ")
+    assert second.startswith("Child SA 2 of IKE SA 1 up in place of 1: ")
+    assert gone == "Child SA 1 of IKE SA 1 down: it was rekeyed"
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            SpisChanged(SA, b"initiatr", b"respondr", "the peer rekeyed the IKE SA", rekeyed=True),
+            "IKE SA 1 has new keys: the peer rekeyed the IKE SA, "
+            "SPIs 696e697469617472 initiator, 726573706f6e6472 responder",
+        ),
+        (SpisChanged(SA, b"initiatr", b"respondr", "IKE_SA_INIT was answered"), None),
+        (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
+        (ChildSaFailed(SA, "", NoProposalChosen("no")), "Child SA of IKE SA 1 failed: NoProposalChosen: no"),
+        (RequestCompleted(SA, RequestId(1), "CREATE_CHILD_SA", ChildId(2)), None),
+    ],
+)
+def test_lines(event: Output, line: str | None) -> None:
+    assert event_line(event) == line
