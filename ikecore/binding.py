@@ -18,6 +18,7 @@ from .errors import ChildSaNotFound, IkeError, LocalProtocolError, SessionClosed
 from .events import (
     AcceptanceNeeded,
     AuthorizationNeeded,
+    CertificateFetchNeeded,
     Event,
     IkeKeyMaterial,
     IkeSaClosed,
@@ -29,6 +30,9 @@ from .events import (
     QuestionClosed,
     RequestCompleted,
     RequestFailed,
+    RevocationNeeded,
+    SecretNeeded,
+    SignatureNeeded,
     Transport,
 )
 from .outputs import ChildId, QuestionId, RequestId, SaId
@@ -406,7 +410,11 @@ class Binding:
 DENIALS: Mapping[type[Question[Any]], object] = {
     AcceptanceNeeded: False,
     AuthorizationNeeded: False,
+    CertificateFetchNeeded: b"",
     LeaseNeeded: None,
+    RevocationNeeded: False,
+    SecretNeeded: b"",
+    SignatureNeeded: b"",
 }
 """What answers a question for nobody. A kind that is not here is left to its deadline, when the core denies it."""
 
@@ -420,7 +428,9 @@ def verdict(question: Question[Any], answer: object) -> object:
     """Return what a handler's *answer* means. Only True allows: something merely truthy is a bug, and a bug denies."""
     if isinstance(question, LeaseNeeded):
         return answer if isinstance(answer, Lease) else None
-    return answer is True if isinstance(question, AuthorizationNeeded | AcceptanceNeeded) else answer
+    if isinstance(question, SecretNeeded | SignatureNeeded | CertificateFetchNeeded):
+        return answer if isinstance(answer, bytes) else b""
+    return answer is True if isinstance(question, AuthorizationNeeded | AcceptanceNeeded | RevocationNeeded) else answer
 
 
 def own_hosts(found: Mapping[str, str]) -> tuple[str, ...]:

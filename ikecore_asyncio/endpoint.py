@@ -23,7 +23,18 @@ from ikecore import (
 )
 from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts
 
-from ._answers import Accept, Answers, Authorize, GiveLease, answerers
+from ._answers import (
+    Accept,
+    Answerers,
+    Answers,
+    Authorize,
+    CheckRevocation,
+    Fetch,
+    FindSecret,
+    GiveLease,
+    Sign,
+    answerers,
+)
 from ._driver import Driver, Observer, wait_until
 from ._sockets import SocketAddress, reduce, sources
 from .session import Session
@@ -58,7 +69,16 @@ class OpenEndpoint:
 
     @asynccontextmanager
     async def connect(
-        self, host: str | Sequence[str], connection: Connection, *, accept: Accept | None = None
+        self,
+        host: str | Sequence[str],
+        connection: Connection,
+        *,
+        accept: Accept | None = None,
+        authorize: Authorize | None = None,
+        secret: FindSecret | None = None,
+        sign: Sign | None = None,
+        revocation: CheckRevocation | None = None,
+        fetch: Fetch | None = None,
     ) -> AsyncIterator[Session]:
         """Set up an IKE SA with the peer at *host* from this endpoint's sockets; otherwise like the function."""
         self._check()
@@ -66,11 +86,22 @@ class OpenEndpoint:
         if not found:
             raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
         local = host_towards(found, self.locals)
-        async with dialled(self._driver, connection, list(found), local, self._grace, accept) as session:
+        asked = answerers(
+            accept=accept, authorize=authorize, secret=secret, sign=sign, revocation=revocation, fetch=fetch
+        )
+        async with dialled(self._driver, connection, list(found), local, self._grace, asked) as session:
             yield session
 
     async def serve(
-        self, handler: Handler, *, authorize: Authorize | None = None, lease: GiveLease | None = None
+        self,
+        handler: Handler,
+        *,
+        authorize: Authorize | None = None,
+        lease: GiveLease | None = None,
+        secret: FindSecret | None = None,
+        sign: Sign | None = None,
+        revocation: CheckRevocation | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         """Run `handler(session)` in a task for each IKE SA that a peer sets up, until cancelled.
 
@@ -81,13 +112,20 @@ class OpenEndpoint:
         `AuthorizationNeeded`. It allows by returning True. Anything else denies: False, an exception, no *authorize*.
         It is cancelled if the question closes. `lease(question)` is asked likewise which addresses a peer gets, with a
         `LeaseNeeded` of a `Connection(ask_lease=True)`; it returns a `Lease`, and anything else refuses.
+
+        `secret(question)` finds a pre-shared key for a `PskWanted`, `sign(question)` makes the signature of an
+        `ExternalKey`, `revocation(question)` says of a certificate whether it is known not to be revoked (only True
+        does), and `fetch(question)` gets the octets behind the URL of a certificate. See the events that they are
+        given: `SecretNeeded`, `SignatureNeeded`, `RevocationNeeded`, `CertificateFetchNeeded`.
         """
         self._check()
         self._driver.binding.check_unserved()
         try:
             async with asyncio.TaskGroup() as group:
                 server = _Server(self._driver, group, handler)
-                asked = answerers(authorize=authorize, lease=lease)
+                asked = answerers(
+                    authorize=authorize, lease=lease, secret=secret, sign=sign, revocation=revocation, fetch=fetch
+                )
                 self._driver.binding.serve(server.accept, Answers(self._driver, group.create_task, asked))
                 try:
                     await asyncio.get_running_loop().create_future()
@@ -158,6 +196,11 @@ async def connect(
     grace: float = GRACE,
     config: Config | None = None,
     accept: Accept | None = None,
+    authorize: Authorize | None = None,
+    secret: FindSecret | None = None,
+    sign: Sign | None = None,
+    revocation: CheckRevocation | None = None,
+    fetch: Fetch | None = None,
     on_event: Observer | None = None,
     make: Make = make_endpoint,
 ) -> AsyncIterator[Session]:
@@ -169,12 +212,14 @@ async def connect(
     cancellation, it sends the Delete and waits for nothing. *on_event* and *make* are those of `open_endpoint`;
     *config* is for limits and trace, its connections are not used. `accept(question)` is asked whether to take the
     addresses that the peer assigns, with an `AcceptanceNeeded` of a `Connection(ask_acceptance=True)`; only True does.
+    *authorize*, *secret*, *sign*, *revocation* and *fetch* are those of `OpenEndpoint.serve`.
     """
     remotes = await resolve(host)
     found, failed = sources(remotes)
     if not found:
         raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
     ours = own_hosts(found)
+    asked = answerers(accept=accept, authorize=authorize, secret=secret, sign=sign, revocation=revocation, fetch=fetch)
     driver = Driver(make(config or Config()), on_event)
     try:
         try:
@@ -182,7 +227,7 @@ async def connect(
         except OSError as error:
             raise PeerUnreachable(f"no socket to reach {host}", (error.strerror or str(error),)) from error
         local = driver.locals[0].address[0] if len(ours) == 1 else None
-        async with driver.running(), dialled(driver, connection, list(found), local, grace, accept) as session:
+        async with driver.running(), dialled(driver, connection, list(found), local, grace, asked) as session:
             yield session
     finally:
         await driver.aclose()
@@ -195,11 +240,11 @@ async def dialled(
     remotes: Sequence[str],
     local: str | None,
     grace: float,
-    accept: Accept | None,
+    asked: Answerers,
 ) -> AsyncIterator[Session]:
     """Set up one IKE SA for the time of the body. Raises the one `IkeError` that says why there is none."""
     sa = driver.endpoint.initiate(connection, remotes, now=driver.now(), local=local)
-    state = driver.binding.follow(sa, Answers(driver, driver.spawn, answerers(accept=accept)))
+    state = driver.binding.follow(sa, Answers(driver, driver.spawn, asked))
     try:
         driver.flush()
         await wait_until(lambda: state.decided, state.signal)

@@ -11,6 +11,7 @@ from ikecore import (
     AcceptanceNeeded,
     AuthenticationFailed,
     AuthorizationNeeded,
+    CertificateFetchNeeded,
     ChildId,
     Endpoint,
     Event,
@@ -30,8 +31,11 @@ from ikecore import (
     RequestCompleted,
     RequestFailed,
     RequestId,
+    RevocationNeeded,
     SaId,
+    SecretNeeded,
     SessionClosed,
+    SignatureNeeded,
 )
 from ikecore.binding import (
     Binding,
@@ -369,6 +373,25 @@ class TestRouting:
         binding.dispatch(needed, 0.0)
         binding.dispatch(asked, 0.0)
         assert answers.given == [(QuestionId(1), None), (QuestionId(1), False)]
+
+    def test_only_octets_are_a_secret_a_signature_or_a_certificate(self) -> None:
+        where = ("192.0.2.1", 500)
+        wanted = [
+            SecretNeeded(QuestionId(1), SA, 0.0, "c", "fqdn:us", "fqdn:p", True, where),
+            SignatureNeeded(QuestionId(1), SA, 0.0, "c", "ecdsa", "SHA2_256", b"key", b"octets"),
+            CertificateFetchNeeded(QuestionId(1), SA, 0.0, "c", "fqdn:p", where, "http://a", b"digest", False, 9),
+        ]
+        for question in wanted:
+            for answer, meant in ((b"octets", b"octets"), (None, b""), (True, b""), ("text", b"")):
+                assert verdict(question, answer) == meant
+            binding, answers = bound()
+            binding.dispatch(question, 0.0)
+            assert answers.given == [(QuestionId(1), b"")]
+
+    @pytest.mark.parametrize(("answer", "meant"), [(True, True), (False, False), (1, False), (b"yes", False)])
+    def test_only_true_vouches_for_a_certificate(self, answer: object, meant: bool) -> None:
+        asked = RevocationNeeded(QuestionId(1), SA, 0.0, "c", "fqdn:p", "CN=p", (), (), b"", b"")
+        assert verdict(asked, answer) is meant
 
     @pytest.mark.parametrize(("answer", "meant"), [(True, True), (False, False), (1, False), ("no", False)])
     def test_only_true_allows(self, answer: object, meant: bool) -> None:

@@ -109,7 +109,8 @@ class Peer:
 async def served(lib: Lib, make: Make, config: Config | None = None, **options: Any) -> AsyncIterator[Peer]:
     """Run an endpoint that serves."""
     listen = options.pop("listen", FREE)
-    asked = {name: options.pop(name, None) for name in ("authorize", "lease")}
+    kinds = ("authorize", "lease", "secret", "sign", "revocation", "fetch")
+    asked = {name: options.pop(name, None) for name in kinds}
     config = config or Config(connections=[peering()])
     async with lib.module.open_endpoint(config, listen, make=make, **options) as opened, lib.tasks() as start:
         peer = Peer(lib, opened)
