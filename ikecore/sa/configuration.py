@@ -56,6 +56,8 @@ SUPPORTED: Final = tuple(
     )
 )
 """What SUPPORTED_ATTRIBUTES names, in the order of the numbers."""
+MOST_ATTRIBUTES: Final = 64
+"""Different attributes of one request that are looked at: more than there are."""
 
 
 @attrs.frozen
@@ -203,18 +205,16 @@ def read_request(contents: Contents) -> Request | None:
         if each.type in _VERSIONS
     )
     others = dict.fromkeys(int(each.type) for each in payload.attributes if each.type not in _VERSIONS)
-    return Request(addresses, tuple(others))
+    return Request(addresses, tuple(others)[:MOST_ATTRIBUTES])
 
 
-def wanted_lease(sa: IkeSa, contents: Contents, remote: Address) -> Steps[Lease | None]:
-    """Ask the application for the addresses of an authenticated peer that wants some, if the connection says so.
-
-    None where nobody is asked, a lease of nothing where it refused.
-    """
+def lease_question(sa: IkeSa, contents: Contents, remote: Address) -> Ask[Lease | None] | None:
+    """Return the question which addresses an authenticated peer gets, None where nobody has to be asked."""
     request = read_request(contents)
-    if request is None or not request.addresses or not sa.connection.ask_lease:
+    if request is None or not request.addresses or not sa.connection.ask_lease or sa.granted is not None:
         return None
-    lease: Lease | None = yield Ask(
+    wanted = request.addresses[: sa.services.limits.addresses_per_sa]
+    return Ask(
         lambda question, deadline: LeaseNeeded(
             question,
             sa.id,
@@ -222,20 +222,28 @@ def wanted_lease(sa: IkeSa, contents: Contents, remote: Address) -> Steps[Lease 
             sa.connection.name,
             str(sa.peer_identity),
             remote,
-            request.addresses,
+            wanted,
             request.attribute_names,
         ),
         (Lease, type(None)),
         None,
     )
-    return Lease() if lease is None else lease
+
+
+def wanted_lease(sa: IkeSa, contents: Contents, remote: Address) -> Steps[Lease | None]:
+    """Ask the application for the addresses of a peer that wants some, if the connection says so."""
+    ask = lease_question(sa, contents, remote)
+    if ask is None:
+        return None
+    lease: Lease | None = yield ask
+    return lease
 
 
 class Granting:
     """Grants addresses to the peer in the middle of an exchange, which may still come to nothing.
 
-    *chosen* is what the application wants it to have, instead of something out of the pools. An SA that has a lease
-    keeps it, and is told again. A *rekey* needs none. Raises InternalAddressFailure where no address is left,
+    *chosen* is what the application wants it to have, where the connection asks it instead of its pools. An SA that has
+    a lease keeps it, and is told again. A *rekey* needs none. Raises InternalAddressFailure where no address is left,
     FailedCpRequired where one had to be asked for.
     """
 
@@ -250,7 +258,7 @@ class Granting:
         if request is None or not grants(connection):
             return
         if wants and sa.granted is None:
-            lease = _from_pools(sa, request) if chosen is None else _as_chosen(sa, request, chosen)
+            lease = _as_chosen(sa, request, chosen) if connection.ask_lease else _from_pools(sa, request)
             if not lease.addresses:
                 raise InternalAddressFailure(f"no address is left for {sa.peer_identity}")
             sa.granted, self._fresh = lease, True
@@ -310,8 +318,10 @@ def _joined(pools: dict[Pool, None], what: Callable[[Pool], tuple[str, ...]]) ->
     return tuple(dict.fromkeys(text for pool in pools for text in what(pool)))
 
 
-def _as_chosen(sa: IkeSa, request: Request, chosen: Lease) -> Lease:
+def _as_chosen(sa: IkeSa, request: Request, chosen: Lease | None) -> Lease:
     """Lease what the application chose, as far as it was asked for and nobody else has it."""
+    if chosen is None:
+        return Lease()
     room = {version: _count(request, version) for version in (4, 6)}
     kept: list[str] = []
     for text in chosen.addresses:
@@ -368,7 +378,7 @@ def _values(sa: IkeSa, lease: Lease, number: int) -> Iterator[bytes]:
     yield from (value for kind, value in lease.attributes if kind == number)
 
 
-def answer_configuration(sa: IkeSa, contents: Contents) -> list[Configuration]:
+def answer_configuration(sa: IkeSa, contents: Contents, chosen: Lease | None) -> list[Configuration]:
     """Answer a CP payload of an INFORMATIONAL request. Raises InternalAddressFailure where no address is left.
 
     CFG_SET sets nothing, which an empty CFG_ACK says (RFC 7296 section 3.15.1).
@@ -379,7 +389,7 @@ def answer_configuration(sa: IkeSa, contents: Contents) -> list[Configuration]:
     if request is None:
         return []
     if request.addresses and grants(sa.connection):
-        return Granting(sa, contents).done()
+        return Granting(sa, contents, chosen).done()
     return [Configuration(CfgType.CFG_REPLY, tuple(_reply(sa, sa.granted or Lease(), request)))]
 
 

@@ -240,7 +240,7 @@ def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
     if len(sa.children) >= services.limits.children:
         return [Notification(Notify.NO_ADDITIONAL_SAS)]
     old = _named(sa, asked)
-    granting = Granting(sa, contents, rekey=old is not None)
+    granting = Granting(sa, contents, asked.chosen, rekey=old is not None)
     try:
         return _grant_child(sa, asked, old, granting)
     except RemoteProtocolError:

@@ -88,6 +88,8 @@ class OurIkeAuth(OurExchange):
         self.proof = proof
         self.child: ChildConfig | None = next(iter(sa.connection.children), None)
         self.offer: ChildOffer | None = None
+        self.asks = False
+        """The request asks for addresses."""
         self.impossible: ChildConfig | None = None
         """The child that we cannot offer, as its selectors and the hosts have nothing in common."""
 
@@ -105,12 +107,14 @@ class OurIkeAuth(OurExchange):
             self.impossible, self.child = self.child, None
         if self.child is not None:
             self.offer = ChildOffer(sa, self.child)
+            self.asks = self.offer.asks
             payloads += self.offer.notifications
             payloads.append(SecurityAssociation(self.offer.proposals))
             payloads += self.offer.selectors
         else:
             request = configuration_request(sa.connection) if sa.wants_addresses else None
             payloads += [] if request is None else [request]
+            self.asks = request is not None
         return [*payloads, *window_notification(sa, sa.current)]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
@@ -164,7 +168,7 @@ class OurIkeAuth(OurExchange):
         sa = self.sa
         if self.impossible is not None:
             sa.services.emit(ChildSaFailed(sa.id, self.impossible.name, LocalProtocolError(no_host(self.impossible))))
-        if not (sa.wants_addresses and sa.connection.ask_acceptance and contents.maybe(Configuration) is not None):
+        if not (self.asks and sa.connection.ask_acceptance and contents.maybe(Configuration) is not None):
             self._take_child(contents, now)
             return
         try:
@@ -196,7 +200,7 @@ class OurIkeAuth(OurExchange):
         try:
             if offer is not None:
                 offer.accept(contents, keys, keys.ni, keys.nr)
-            elif sa.wants_addresses and contents.maybe(Configuration) is not None:
+            elif self.asks and contents.maybe(Configuration) is not None:
                 take_addresses(sa, contents)
         except RemoteProtocolError as failure:
             self._refuse_child(contents, failure, now)

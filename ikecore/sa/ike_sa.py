@@ -146,8 +146,13 @@ class IkeSa:
 
     @property
     def wants_addresses(self) -> bool:
-        """Whether the peer is to assign us addresses, and has not done so yet."""
-        return self.role == "initiator" and bool(self.connection.virtual_addresses) and self.assigned is None
+        """Whether the peer is to assign us addresses, and has not done so yet.
+
+        What the application has to accept is asked for once, with IKE_AUTH.
+        """
+        if self.role != "initiator" or self.assigned is not None or not self.connection.virtual_addresses:
+            return False
+        return self.setting_up or not self.connection.ask_acceptance
 
     def ends(self, *, asking: bool = False) -> Ends:
         """Return the two ends of its Child SAs. While *asking* for addresses, ours may be any of their families."""

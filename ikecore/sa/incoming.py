@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from ..addressing import Lease
 from ..transport import Path
 from ..wire import Contents
 from .generation import Generation
@@ -20,3 +21,5 @@ class Incoming:
     message_id: int
     contents: Contents
     path: Path
+    chosen: Lease | None = None
+    """What the application wants the peer to be assigned, once it was asked."""

@@ -216,7 +216,7 @@ def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload
         gone += _delete_children(sa, each)
     answer: list[Payload] = [Delete(Protocol.ESP, tuple(gone))] if gone else []
     try:
-        return [*answer, *answer_configuration(sa, contents)]
+        return [*answer, *answer_configuration(sa, contents, asked.chosen)]
     except InternalAddressFailure as error:
         return [*answer, Notification(error.notify)]
 

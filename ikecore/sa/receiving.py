@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
+from ..addressing import Lease
 from ..errors import InvalidSyntax, RemoteProtocolError, TemporaryFailure
 from ..events import MessageReceived
 from ..transport import DatagramPath, Path, packet_of
 from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
+from .configuration import lease_question
 from .create_child_sa import answer_create_child_sa
 from .generation import Generation
 from .ike_sa import IkeSa
@@ -169,14 +171,39 @@ def _answer(
         asked.contents = match(header.exchange, False, payloads)
         if what is Verdict.LATER:
             raise TemporaryFailure(f"{name} while the SA is {generation.state.value}")
-        answer = ANSWERERS[header.exchange](sa, asked, now)
     except RemoteProtocolError as error:
-        sa.respond(asked, _error_payloads(error), now)
-        if error.scope == "ike" or sa.setting_up:
-            sa.fail(error, "error", now)
+        _at_fault(sa, asked, error, now)
+        return
+    question = None if sa.setting_up else lease_question(sa, asked.contents, path.remote)
+    if question is None:
+        _exchange(sa, asked, now)
+        return
+
+    def resume(lease: Lease | None, then: float) -> None:
+        asked.chosen = lease
+        if verdict(generation.state, generation.role, asked.exchange) is Verdict.PROCESS:
+            _exchange(sa, asked, then)
+        elif generation in sa.generations:
+            _at_fault(sa, asked, TemporaryFailure(f"the SA is {generation.state.value} by now"), then)
+
+    sa.services.ask(sa, question.make, question.wants, question.refusal, resume, now)
+
+
+def _exchange(sa: IkeSa, asked: Incoming, now: float) -> None:
+    """Let the exchange answer."""
+    try:
+        answer = ANSWERERS[asked.exchange](sa, asked, now)
+    except RemoteProtocolError as error:
+        _at_fault(sa, asked, error, now)
         return
     if answer is not None:
         sa.respond(asked, answer, now)
+
+
+def _at_fault(sa: IkeSa, asked: Incoming, error: RemoteProtocolError, now: float) -> None:
+    sa.respond(asked, _error_payloads(error), now)
+    if error.scope == "ike" or sa.setting_up:
+        sa.fail(error, "error", now)
 
 
 def _process(

@@ -29,6 +29,16 @@ local = { auth = "psk", id = "gateway.example" }
 remote = { auth = "psk", id = "*.psk.example" }
 children.net = { local_ts = "10.2.0.0/16", remote_ts = "10.1.0.0/16" }
 
+[connections.roaming]
+local = { auth = "psk", id = "gateway.example" }
+remote = { auth = "psk", id = "*.roaming.example" }
+pools = "office"
+children.net = { local_ts = "10.2.0.0/16" }
+
+[pools.office]
+addrs = "10.3.0.0/24"
+dns = "10.2.0.53"
+
 [connections.certified]
 local = { auth = "pubkey", id = "gateway.example", certs = "gateway.pem" }
 remote = { auth = "pubkey", id = "client.example", cacerts = "ca.pem" }
@@ -49,6 +59,15 @@ transports = {{ udp_nat_port = {udp_nat} }}
 local = {{ auth = "psk", id = "client.psk.example" }}
 remote = {{ auth = "psk", id = "gateway.example" }}
 children.net = {{ local_ts = "10.1.0.0/16", remote_ts = "10.2.0.0/16" }}
+
+[connections.roaming]
+remote_addrs = "127.0.0.1"
+remote_port = {udp}
+transports = {{ udp_nat_port = {udp_nat} }}
+vips = "0.0.0.0"
+local = {{ auth = "psk", id = "client.roaming.example" }}
+remote = {{ auth = "psk", id = "gateway.example" }}
+children.net = {{ remote_ts = "10.2.0.0/16" }}
 
 [connections.certified]
 local_addrs = "127.0.0.1"
@@ -155,6 +174,16 @@ def test_readable_lines_and_the_key_log(folder: Path, server: Server, script: An
     assert any(line.startswith("IKE SA 1 up: shared, fqdn:gateway.example at 127.0.0.1:") for line in lines)
     assert any(line.startswith("Child SA 1 of IKE SA 1 up: net, 10.1.0.0/16 to 10.2.0.0/16, ") for line in lines)
     assert len(read_key_table(keys.read_text(), "keys")) == 1
+
+
+def test_assigned_addresses_are_told(folder: Path, server: Server, script: Any) -> None:
+    result = script("connect", client(folder, server), "roaming", "--once")
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert "IKE SA 1: we have 10.3.0.1, DNS 10.2.0.53" in lines
+    assert any(line.startswith("Child SA 1 of IKE SA 1 up: net, 10.3.0.1 to 10.2.0.0/16, ") for line in lines)
+    (told,) = (each for each in server.end() if each["type"] == "AddressesAssigned")
+    assert (told["to_peer"], told["lease"]["addresses"]) == (True, ["10.3.0.1"])
 
 
 def test_the_ladder(folder: Path, server: Server, script: Any) -> None:

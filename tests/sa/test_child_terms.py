@@ -20,6 +20,7 @@ from ikecore.testing.nat import Nat
 from ikecore.transport import NatFacts
 from ikecore.wire import (
     Delete,
+    Nonce,
     Notification,
     Payload,
     SecurityAssociation,
@@ -28,8 +29,8 @@ from ikecore.wire import (
     TrafficSelectorsResponder,
     UnknownSelector,
 )
-from ikecore.wire.numbers import Exchange, Notify
-from tests.rig import Puppet, Rig, notifications
+from ikecore.wire.numbers import Exchange, Notify, Protocol
+from tests.rig import Puppet, Rig, esp_proposals, notifications
 from tests.sa.test_selectors import selectors
 
 SPI = b"spi!"
@@ -191,6 +192,26 @@ def fields(config: ChildConfig) -> dict[str, Any]:
 def test_a_packet_has_two_selectors() -> None:
     with pytest.raises(LocalProtocolError, match="packet: 1 selectors"):
         ChildConfig(packet=ts("10.0.0.1"))
+
+
+@pytest.mark.requirement("IKE-144")
+def test_a_rekey_keeps_the_selectors_although_the_peer_has_moved() -> None:
+    """Selectors that come from the hosts' addresses stay what they were when one of those changes."""
+    rig = Rig()
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    before = rig.one(ChildSaEstablished)
+    puppet.address = ("10.0.0.77", 500)
+    puppet.request(Exchange.INFORMATIONAL)
+    assert rig.endpoint.sa(sa).remote == puppet.address
+    offered = (TrafficSelectorsInitiator(ts("10.0.0.1")), TrafficSelectorsResponder(ts("10.0.0.2")))
+    fresh: list[Payload] = [SecurityAssociation(esp_proposals(b"\1\2\3\4")), Nonce(bytes(32)), *offered]
+    rekey = Notification(Notify.REKEY_SA, b"", Protocol.ESP, before.spi_out)
+    puppet.request(Exchange.CREATE_CHILD_SA, [rekey, *fresh])
+    last = rig.last(ChildSaEstablished)
+    assert last.replaces == before.child
+    assert (last.local_ts, last.remote_ts) == (before.local_ts, before.remote_ts)
+    assert notifications(puppet.request(Exchange.CREATE_CHILD_SA, fresh)) == [Notify.TS_UNACCEPTABLE]
 
 
 # --- transport mode ---------------------------------------------------------------------------------------------------

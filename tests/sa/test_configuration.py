@@ -21,6 +21,7 @@ from ikecore.events import (
     ChildSaFailed,
     IkeSaEstablished,
     LeaseNeeded,
+    QuestionClosed,
 )
 from ikecore.limits import Limits
 from ikecore.outputs import SaId
@@ -30,6 +31,7 @@ from ikecore.wire import (
     Configuration,
     ConfigurationAttribute,
     Delete,
+    Nonce,
     Notification,
     Payload,
     SecurityAssociation,
@@ -37,7 +39,7 @@ from ikecore.wire import (
     TrafficSelectorsResponder,
 )
 from ikecore.wire.numbers import CfgAttribute, CfgType, Exchange, Notify
-from tests.rig import Puppet, Rig, notifications
+from tests.rig import Puppet, Rig, esp_proposals, notifications
 
 A = CfgAttribute
 ANY4, ANY6 = parse_selector("0.0.0.0/0"), parse_selector("::/0")
@@ -447,6 +449,68 @@ def test_who_may_not_come_in_is_not_asked_about_addresses() -> None:
     rig.one(LeaseNeeded)
 
 
+def later(exchange: int, **more: Any) -> tuple[Rig, Puppet, LeaseNeeded, list[Payload]]:
+    """An SA without a lease, whose peer asks for one in *exchange*."""
+    rig = gateway(ask_lease=True, **more)
+    puppet = client(rig)
+    authenticate(puppet, ts_i=(parse_selector("10.0.0.1"),))
+    request: list[Payload] = [IP4]
+    if exchange == Exchange.CREATE_CHILD_SA:
+        spi = b"\1\2\3\4"
+        request += [SecurityAssociation(esp_proposals(spi)), Nonce(bytes(32))]
+        request += [TrafficSelectorsInitiator((ANY4,)), TrafficSelectorsResponder((ANY4,))]
+    assert puppet.give(puppet.seal(exchange, request)) == []
+    return rig, puppet, rig.one(LeaseNeeded), request
+
+
+@pytest.mark.parametrize("exchange", [Exchange.INFORMATIONAL, Exchange.CREATE_CHILD_SA])
+def test_the_application_is_asked_in_later_exchanges_too(exchange: int) -> None:
+    rig, puppet, question, request = later(exchange)
+    assert puppet.give(puppet.seal(exchange, request)) == []  # a repeat asks nobody again
+    answer = answered(rig, puppet, question, Lease(addresses=("192.0.2.7",)))
+    assert only(answer) == {A.INTERNAL_IP4_ADDRESS: [bytes((192, 0, 2, 7))]}
+    rig.one(AddressesAssigned)
+    if exchange == Exchange.CREATE_CHILD_SA:
+        assert rig.last(ChildSaEstablished).remote_ts == ("192.0.2.7",)
+    puppet.next_id += 1
+    assert only(puppet.request(Exchange.INFORMATIONAL, [IP4])) == only(answer)
+    rig.one(LeaseNeeded)
+
+
+@pytest.mark.parametrize("exchange", [Exchange.INFORMATIONAL, Exchange.CREATE_CHILD_SA])
+def test_a_refusal_in_later_exchanges_is_told(exchange: int) -> None:
+    rig, puppet, question, _ = later(exchange)
+    answer = answered(rig, puppet, question, None)
+    assert notifications(answer) == [Notify.INTERNAL_ADDRESS_FAILURE]
+    assert len(rig.of(ChildSaEstablished)) == 1
+    assert rig.endpoint.sa(rig.endpoint.sas[0]).state == "established"
+
+
+def test_an_answer_that_comes_too_late_makes_no_child() -> None:
+    rig, puppet, question, _ = later(Exchange.CREATE_CHILD_SA)
+    rig.endpoint.delete(rig.endpoint.sas[0], now=rig.now)
+    rig.drain()
+    assert notifications(answered(rig, puppet, question, Lease(addresses=("192.0.2.7",)))) == [Notify.TEMPORARY_FAILURE]
+    assert len(rig.of(ChildSaEstablished)) == 1
+
+
+def test_an_sa_that_ends_ends_its_question() -> None:
+    rig, _, question, _ = later(Exchange.INFORMATIONAL)
+    rig.endpoint.abandon(rig.endpoint.sas[0], now=rig.now)
+    rig.drain()
+    assert rig.one(QuestionClosed).question == question.question
+    assert not rig.endpoint.answer(question.question, Lease(addresses=("192.0.2.7",)), now=rig.now)
+
+
+def test_a_question_names_no_more_addresses_than_one_may_have() -> None:
+    rig = gateway(ask_lease=True)
+    puppet = client(rig)
+    puppet.give(puppet.seal(Exchange.IKE_AUTH, auth_with(puppet, asks(*[1] * 3000, *range(200, 400)))))
+    question = rig.one(LeaseNeeded)
+    assert question.addresses == ("0.0.0.0",) * Limits().addresses_per_sa
+    assert len(question.attributes) == 64
+
+
 def test_a_wrong_answer_is_misuse() -> None:
     rig, _, question = asking()
     with pytest.raises(LocalProtocolError, match="wants a Lease"):
@@ -603,6 +667,20 @@ def test_the_application_can_be_asked_what_it_takes(accepted: bool) -> None:
         assert isinstance(rig.one(ChildSaFailed).error, InternalAddressFailure)
         assert [each for each in puppet.requests()[-1][1] if isinstance(each, Delete)]
         assert rig.endpoint.sa(rig.endpoint.sas[0]).assigned is None
+
+
+def test_what_has_to_be_accepted_is_asked_for_once() -> None:
+    rig, puppet, _ = asked_for("0.0.0.0", ask_acceptance=True)
+    grant(puppet, GRANTED)
+    rig.endpoint.answer(rig.one(AcceptanceNeeded).question, False, now=rig.now)
+    rig.drain()
+    header, _ = puppet.requests()[-1]
+    puppet.give(puppet.seal(Exchange.INFORMATIONAL, [], message_id=header.message_id, response=True))
+    rig.endpoint.create_child(rig.endpoint.sas[0], now=rig.now)
+    rig.drain()
+    request = puppet.requests()[-1][1]
+    assert any(isinstance(each, SecurityAssociation) for each in request)
+    assert not any(isinstance(each, Configuration) for each in request)
 
 
 def test_silence_takes_nothing() -> None:
