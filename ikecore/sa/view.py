@@ -8,6 +8,7 @@ from ..addressing import Lease
 from ..errors import LocalProtocolError
 from ..events import ChildKeyMaterial, IkeKeyMaterial, Role, Transport
 from ..outputs import Address, ChildId, SaId
+from ..transport import EspRoute
 from .child_sa import ChildSa
 from .ike_sa import IkeSa
 from .selectors import in_words
@@ -17,7 +18,10 @@ __all__ = ["ChildSaView", "IkeSaView", "view_of"]
 
 @attrs.frozen
 class ChildSaView:
-    """One Child SA. SPIs are 4 octets each; selectors and suite are in words."""
+    """One Child SA. SPIs are 4 octets each; selectors and suite are in words.
+
+    *udp_encapsulation*, *local* and *remote* say how its ESP travels now, as in `ChildSaEstablished`.
+    """
 
     id: ChildId
     name: str
@@ -28,6 +32,9 @@ class ChildSaView:
     suite: str
     local_ts: tuple[str, ...]
     remote_ts: tuple[str, ...]
+    udp_encapsulation: bool
+    local: Address | None
+    remote: Address | None
     _keys: ChildKeyMaterial = attrs.field(repr=False, eq=False)
 
     def export_keys(self) -> ChildKeyMaterial:
@@ -93,13 +100,13 @@ def view_of(sa: IkeSa) -> IkeSaView:
         sa.facts.tcp_port,
         sa.assigned,
         sa.granted,
-        tuple(_child_view(child) for child in sa.children.values()),
+        tuple(_child_view(child, sa.esp_route) for child in sa.children.values()),
         tuple((each.spi_i, each.spi_r) for each in sa.others),
         None if sa.current.keys is None else sa.current.keys.export(),
     )
 
 
-def _child_view(child: ChildSa) -> ChildSaView:
+def _child_view(child: ChildSa, route: EspRoute) -> ChildSaView:
     return ChildSaView(
         child.id,
         child.name,
@@ -110,5 +117,8 @@ def _child_view(child: ChildSa) -> ChildSaView:
         str(child.suite),
         tuple(in_words(selector) for selector in child.local_ts),
         tuple(in_words(selector) for selector in child.remote_ts),
+        route.udp_encapsulation,
+        route.local,
+        route.remote,
         child.export_keys(),
     )

@@ -1,4 +1,4 @@
-"""Two network namespaces with a wire between them, filters in nftables, and commands run inside.
+"""Two network namespaces with a wire between them, filters and a NAT in nftables, and commands run inside.
 
 Each namespace is held open by a process of its own; without the right to make one, the whole is tried in a user
 namespace, where everybody may. Nothing is left behind when the processes end.
@@ -91,6 +91,17 @@ class TwoHosts:
         script = "\n".join(lines) + "\n"
         for name in self._holders:
             run(self.inside(name, ["nft", "-f", "-"]), script)
+
+    def masquerade(self, seconds: int) -> None:
+        """Put a NAT before the client, whose mappings live for *seconds*, each on another port; 0 takes it away."""
+        begin = ("table ip nat", "delete table ip nat")
+        rule = "meta l4proto udp masquerade to :20000-30000 random"
+        chain = ("table ip nat {", "chain leaving {", "type nat hook postrouting priority 100", rule, "}", "}")
+        lines = (*begin, *(chain if seconds else ()))
+        run(self.inside("client", ["nft", "-f", "-"]), "\n".join(lines) + "\n")
+        for name in ("udp_timeout", "udp_timeout_stream") if seconds else ():
+            path = f"/proc/sys/net/netfilter/nf_conntrack_{name}"
+            run(self.inside("client", ["sh", "-c", f"echo {seconds} > {path}"]))
 
     def dropped(self, name: str) -> int:
         """Return how many packets to that host the rule has matched; it needs the word `counter`."""

@@ -251,6 +251,8 @@ def test_without_them_the_way_in_closes_until_the_inner_side_speaks() -> None:
     moved = pair.responder.of(PathChanged)[-1]
     assert moved.remote == pair.responder.endpoint.sa(theirs).remote != before
     assert moved.udp_encapsulation
+    (child,) = pair.responder.endpoint.sa(theirs).children
+    assert (child.udp_encapsulation, child.local, child.remote) == (True, moved.local, moved.remote)
     pair.run_for(30.0)
     assert len(pair.responder.of(RequestCompleted)) == 1, "the request that was under way got through in the end"
     assert not pair.responder.of(IkeSaClosed, RequestFailed, ChildSaClosed)
