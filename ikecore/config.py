@@ -33,6 +33,7 @@ from .crypto import (
     supported_ike_transform,
 )
 from .errors import LocalProtocolError
+from .lifetimes import Lifetimes
 from .limits import Limits
 from .transport import LEAST_PACKET, BySize, Local, Policy
 from .wire import Proposal, TrafficSelector, Transform
@@ -51,6 +52,7 @@ __all__ = [
     "Config",
     "Connection",
     "ExternalKey",
+    "Lifetimes",
     "Listen",
     "LocalCredential",
     "PinnedKeys",
@@ -64,6 +66,9 @@ __all__ = [
 
 MOST_ADDRESSES = 16
 """Addresses that we ask for: one or two is what peers grant."""
+IKE_LIFETIMES = Lifetimes(rekey_time=4 * 3600.0)
+CHILD_LIFETIMES = Lifetimes(rekey_time=3600.0)
+"""As users of other implementations expect them: an IKE SA is rekeyed within four hours, a Child SA within one."""
 _IKE_TYPES = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
 _ESP_TYPES = (TransformType.ENCR, TransformType.ESN)
 
@@ -164,6 +169,9 @@ class ChildConfig:
     *single_pair* grants peers only selectors of one address on each side, and wants each pair in its own Child SA.
     *tfc_padding* false says that we do not take packets with TFC padding. *non_first_fragments* is for fragments
     behind the first, in force if both sides say so (section 1.3.1).
+
+    *lifetimes* says when it is rekeyed, and when it ends at the latest. Octets and packets are counted where the
+    packets are: `Endpoint.child_expiring` says that there were many.
     """
 
     name: str = "child"
@@ -176,6 +184,7 @@ class ChildConfig:
     single_pair: bool = False
     tfc_padding: bool = True
     non_first_fragments: bool = False
+    lifetimes: Lifetimes = CHILD_LIFETIMES
 
     def __attrs_post_init__(self) -> None:
         _check_proposals(self.proposals, Protocol.ESP, _ESP_TYPES, supported_esp_transform)
@@ -186,6 +195,8 @@ class ChildConfig:
             if selectors is not None and not 1 <= len(selectors) <= 255:
                 raise LocalProtocolError(f"{name}: {len(selectors)} traffic selectors; allowed are 1 to 255")
         _check_choice("mode", self.mode, ("tunnel", "transport"))
+        if self.lifetimes.reauth_time:
+            raise LocalProtocolError("lifetimes: reauth_time is for IKE SAs; a Child SA is only rekeyed")
 
 
 @attrs.frozen(kw_only=True)
@@ -264,6 +275,8 @@ class Connection:
     (`AcceptanceNeeded`). As responder, peers get addresses out of *pools*, or with *ask_lease* those that the
     application says (`LeaseNeeded`). With *addresses_required* whoever asks for none gets no Child SA. An authenticated
     peer that asks for our version is told *application_version*.
+
+    *lifetimes* says when the IKE SA is rekeyed, when the peers prove anew who they are, and when it ends at the latest.
     """
 
     name: str
@@ -285,6 +298,7 @@ class Connection:
     addresses_required: bool = False
     application_version: str = ""
     hash_and_url: bool = False
+    lifetimes: Lifetimes = IKE_LIFETIMES
 
     def __attrs_post_init__(self) -> None:
         _check_addresses(self)

@@ -183,6 +183,19 @@ class ChildSaClosed(Event):
 
 
 @record
+class LifetimeReached(Event):
+    """The time has come to "rekey", "reauthenticate" or "delete" an SA: the Child SA *child*, or the IKE SA for None.
+
+    One whose time has come to be deleted is not to be used any longer; its closing follows when the peer has answered.
+    """
+
+    sa: SaId
+    child: ChildId | None
+    action: Literal["rekey", "reauthenticate", "delete"]
+    reason: str
+
+
+@record
 class RequestCompleted(Event):
     """The wish *request* was fulfilled. *child* is the Child SA that was wished for, or made by a rekey."""
 

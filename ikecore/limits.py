@@ -85,8 +85,12 @@ class Limits:
     # Rekeying.
     generations: int = _count(4)
     """Pairs of SPIs of one IKE SA: the current one and those that wait for their Delete."""
-    rekeyed_lifetime: float = _seconds(30.0)
-    """A pair of IKE SPIs, or a Child SA, that the peer replaced and does not delete, we delete after this."""
+    rekeyed_lifetime: float = _seconds(240.0)
+    """A pair of IKE SPIs, or a Child SA, that the peer replaced and does not delete, we delete after this: later than
+    the peer repeats its rekey, since one whose answer is lost knows nothing of the new one yet.
+    """
+    rekey_wait: float = _seconds(10.0)
+    """A rekey whose time has come and that fails is begun again after this; it doubles, to some ten minutes."""
     temporary_failure_wait: float = _seconds(5.0)
     """The least time before a request is repeated that met TEMPORARY_FAILURE (RFC 7296 section 2.25); it doubles."""
     temporary_failure_limit: float = _seconds(300.0)

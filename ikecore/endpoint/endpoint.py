@@ -31,8 +31,11 @@ from ..sa import (
     RekeyIke,
     State,
     Timer,
+    child_expiring,
+    child_lifetimes_reached,
     delete_overdue,
     esp_came_by,
+    ike_lifetime_reached,
     view_of,
 )
 from ..transport import DatagramPath, Local, Stream, packed_address
@@ -200,6 +203,19 @@ class Endpoint:
             elif isinstance(sleeper, IkeSa):
                 sa = sleeper
                 self._guard(lambda sa=sa: self._expired(sa, now), now, sa)  # type: ignore[misc]
+        self._settle(now)
+
+    def child_expiring(self, sa: SaId, child: ChildId, *, hard: bool = False, now: float) -> None:
+        """So many octets or packets went by a Child SA that it has to be rekeyed soon, or *hard*, may not be used more.
+
+        A Child SA that is not there any more, or rekeyed already, is passed over: whoever counts may not know yet.
+        """
+        now = self._clamp(now)
+        found = self._keeper.sas.get(sa)
+        concerned = None if found is None else found.children.get(child)
+        if found is not None and concerned is not None:
+            child_expiring(found, concerned, hard, now)
+            self._keeper.touched(found)
         self._settle(now)
 
     # --- wishes, from the application -------------------------------------------------------------------------------
@@ -371,6 +387,10 @@ class Endpoint:
                 self._keeper.forget_init(sa)
             elif timer is Timer.REKEYED:
                 delete_overdue(sa, now)
+            elif timer is Timer.LIFETIME:
+                ike_lifetime_reached(sa, now)
+            elif timer is Timer.CHILDREN:
+                child_lifetimes_reached(sa, now)
             else:
                 sa.expired(timer, now)
         self._keeper.schedule.arm(sa)

@@ -6,6 +6,7 @@ It never chooses a transport and never sees a socket.
 from .child_sa import ChildSa, new_spi
 from .create_child_sa import CreateChild
 from .exchange import OurExchange
+from .expiry import child_expiring, child_lifetimes_reached, ike_lifetime_reached
 from .fragments import FragmentBudget
 from .generation import Generation
 from .ike_auth import Responder, begin_auth
@@ -49,7 +50,10 @@ __all__ = [
     "Verdict",
     "answer_init",
     "begin_auth",
+    "child_expiring",
+    "child_lifetimes_reached",
     "delete_overdue",
+    "ike_lifetime_reached",
     "esp_came_by",
     "message_received",
     "new_spi",

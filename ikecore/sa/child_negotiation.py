@@ -69,11 +69,18 @@ class ChildOffer:
         return [TrafficSelectorsInitiator(self.ts_i), TrafficSelectorsResponder(self.ts_r)]
 
     def accept(
-        self, contents: Contents, keys: SaKeys, ni: bytes, nr: bytes, shared: bytes = b"", *, group: int | None = None
+        self,
+        contents: Contents,
+        keys: SaKeys,
+        nonces: tuple[bytes, bytes],
+        now: float,
+        shared: bytes = b"",
+        *,
+        group: int | None = None,
     ) -> ChildSa:
         """Take the Child SA of the response. Raises what is wrong with it, or the peer's refusal; nothing is kept then.
 
-        *group* is the method of the key exchange that was done, None if there was none.
+        *nonces* are Ni and Nr; *group* is the method of the key exchange that was done, None if there was none.
         """
         answer = contents.maybe(SecurityAssociation)
         if answer is None:
@@ -100,9 +107,10 @@ class ChildOffer:
             self.config,
             agreed,
             keys,
-            (ni, nr, shared),
+            (*nonces, shared),
             self.spi_in,
             contents,
+            now,
             initiator=True,
             replaces=self.replaces,
         )
@@ -159,6 +167,7 @@ def add_child(
     secrets: tuple[bytes, bytes, bytes],
     spi_in: bytes,
     contents: Contents,
+    now: float,
     *,
     initiator: bool,
     replaces: ChildSa | None = None,
@@ -186,8 +195,11 @@ def add_child(
         facts_of(config, agreed, contents),
     )
     sa.children[child.id] = child
+    child.life.renew(config.lifetimes, sa.services.random, now)
     if replaces is not None:
         replaces.heir = child
+        replaces.life.replaced(sa.services.limits, now)
+    sa.watch_children()
     sa.services.emit(child.established(sa.id, sa.esp_route, None if replaces is None else replaces.id))
     return child
 

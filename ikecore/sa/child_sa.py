@@ -14,6 +14,7 @@ from ..outputs import ChildId, SaId
 from ..transport import EspRoute
 from ..wire import TrafficSelector
 from ..wire.numbers import Protocol
+from .life import Life
 from .selectors import in_words
 
 __all__ = ["ChildFacts", "ChildSa", "Mode", "new_spi", "usable"]
@@ -50,6 +51,7 @@ class ChildSa:
     initiator: bool
     """We initiated the exchange that made it, so the first half of its keys protects what we send."""
     facts: ChildFacts
+    life: Life = attrs.field(factory=Life)
     heir: ChildSa | None = None
     """The Child SA that was made to replace this one."""
 

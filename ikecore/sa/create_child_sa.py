@@ -125,7 +125,7 @@ class CreateChild(OurExchange):
         if contents.shape != "child" or offer is None:
             raise InvalidSyntax("the response rekeys the IKE SA, the request was for a Child SA")
         try:
-            child, lowest = self._made(contents, offer)
+            child, lowest = self._made(contents, offer, now)
         except (NoProposalChosen, TsUnacceptable, InternalAddressFailure) as error:
             # The peer believes that it is there. The IKE SA is none the worse.
             self.offer = None
@@ -137,7 +137,7 @@ class CreateChild(OurExchange):
             self._settle(self.replaces, child, lowest, now)
         self.sa.wish_done(self, child.id)
 
-    def _made(self, contents: Contents, offer: ChildOffer) -> tuple[ChildSa, bytes]:
+    def _made(self, contents: Contents, offer: ChildOffer, now: float) -> tuple[ChildSa, bytes]:
         nonce, exchange = contents.one(Nonce).data, contents.maybe(KeyExchange)
         check_nonce(nonce, self.keys.suite.prf_key_length)
         shared, group = b"", None
@@ -145,7 +145,7 @@ class CreateChild(OurExchange):
             if exchange.group != self.agreement.group:
                 raise NoProposalChosen("the response is for another key exchange method than ours")
             shared, group = self.agreement.shared(exchange.data), self.agreement.group
-        child = offer.accept(contents, self.keys, self.nonce, nonce, shared, group=group)
+        child = offer.accept(contents, self.keys, (self.nonce, nonce), now, shared, group=group)
         return child, min(self.nonce, nonce)
 
     def _settle(self, old: ChildSa, made: ChildSa, lowest: bytes, now: float) -> None:
@@ -158,6 +158,8 @@ class CreateChild(OurExchange):
             old.heir = made
             if rival is not None:
                 rival.child.heir = made
+                rival.child.life.replaced(self.sa.services.limits, now)
+                self.sa.watch_children()
             if old.id in children:
                 self.sa.begin(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
 
@@ -237,18 +239,18 @@ def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
     contents, services = asked.contents, sa.services
     if any(request.handler.alone for request in asked.generation.ours.unanswered.values()):
         raise TemporaryFailure("we are rekeying the IKE SA")
-    if len(sa.children) >= services.limits.children:
-        return [Notification(Notify.NO_ADDITIONAL_SAS)]
     old = _named(sa, asked)
+    if len(sa.children) >= services.limits.children * (1 if old is None else 2):  # each may be there with its successor
+        return [Notification(Notify.NO_ADDITIONAL_SAS)]
     granting = Granting(sa, contents, asked.chosen, rekey=old is not None)
     try:
-        return _grant_child(sa, asked, old, granting)
+        return _grant_child(sa, asked, old, granting, now)
     except RemoteProtocolError:
         granting.undo()
         raise
 
 
-def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Granting) -> list[Payload]:
+def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Granting, now: float) -> list[Payload]:
     contents, services = asked.contents, sa.services
     exchange, ni = contents.maybe(KeyExchange), contents.one(Nonce).data
     keys = asked.generation.need_keys()
@@ -273,6 +275,7 @@ def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Gran
         (ni, nr, shared),
         services.new_child_spi(sa),
         contents,
+        now,
         initiator=False,
         replaces=old,
     )

@@ -158,6 +158,7 @@ class OurIkeAuth(OurExchange):
         sa.current.move(Input.AUTH_VERIFIED)
         sa.timers.clear(Timer.ESTABLISH)
         note_window(sa, sa.current, contents)
+        sa.renewed(now)
         announce(sa, path)
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
@@ -199,7 +200,7 @@ class OurIkeAuth(OurExchange):
         sa, offer, keys = self.sa, self.offer, self.keys
         try:
             if offer is not None:
-                offer.accept(contents, keys, keys.ni, keys.nr)
+                offer.accept(contents, keys, (keys.ni, keys.nr), now)
             elif self.asks and contents.maybe(Configuration) is not None:
                 take_addresses(sa, contents)
         except RemoteProtocolError as failure:
@@ -292,12 +293,13 @@ class Responder:
         sa.responder = None
         note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
+        sa.renewed(now)
         announce(sa, path)
         keys = asked.generation.need_keys()
         window = window_notification(sa, asked.generation)
-        return [self._identity, *proof.certificates, proof.auth, *self._child(asked, keys, chosen), *window]
+        return [self._identity, *proof.certificates, proof.auth, *self._child(asked, keys, chosen, now), *window]
 
-    def _child(self, asked: Incoming, keys: SaKeys, chosen: Lease | None) -> list[Payload]:
+    def _child(self, asked: Incoming, keys: SaKeys, chosen: Lease | None, now: float) -> list[Payload]:
         """Grant addresses and the Child SA, or say why not. Addresses are only for a Child SA that comes with them."""
         sa, contents = self.sa, asked.contents
         granting: Granting | None = None
@@ -320,6 +322,7 @@ class Responder:
             (keys.ni, keys.nr, b""),
             sa.services.new_child_spi(sa),
             contents,
+            now,
             initiator=False,
         )
         return [*reply, *answer_payloads(child, agreed)]

@@ -6,6 +6,7 @@ How a message comes in is in `receiving`; what each exchange means is in the mod
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Literal
 
 from ..addressing import Lease
@@ -32,11 +33,13 @@ from .exchange import OurExchange
 from .generation import Generation, Rival
 from .incoming import Incoming
 from .keys import Unsealed
+from .life import Life
 from .persistence import Persistence
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
 from .states import Input, State
 from .timers import Timer, Timers
+from .window import NEARLY_USED_UP
 
 __all__ = ["By", "IkeSa"]
 
@@ -60,6 +63,7 @@ class IkeSa:
         "hinted_at",
         "hosts",
         "id",
+        "life",
         "lost_path",
         "nat",
         "others",
@@ -119,6 +123,7 @@ class IkeSa:
         self.packet: int | None = None
         """Octets of the IP packets that carry fragments on *path*, if that is known; less than was configured."""
         self.timers = Timers()
+        self.life = Life()
         self.peer_identity: Identity | None = None
         self.assigned: Lease | None = None
         """What the peer assigned to us."""
@@ -216,6 +221,13 @@ class IkeSa:
         target.ours.queue.append(exchange)
         self.pump(now)
 
+    def begin_if_possible(self, exchange: OurExchange, now: float) -> None:
+        """Begin *exchange*, which nobody waits for; where that is not possible now it fails."""
+        try:
+            self.begin(exchange, now)
+        except LocalProtocolError as error:
+            exchange.failed(error, now)
+
     def begin_later(self, exchange: OurExchange, when: float) -> None:
         """Begin *exchange* at the moment *when*."""
         self.postponed.append((when, exchange))
@@ -262,6 +274,9 @@ class IkeSa:
             last=not generation.ours.queue,
         )
         generation.ours.unanswered[message_id] = request
+        if generation.ours.next_id == NEARLY_USED_UP and generation is self.current:
+            self.life.rekey_at = min(self.life.rekey_at, now)
+            self.watch_life()
         try:
             request.seal()
         except LocalProtocolError as error:  # more than one payload can hold (TCP-04)
@@ -371,6 +386,27 @@ class IkeSa:
             except LocalProtocolError as error:
                 exchange.failed(error, now)
 
+    # --- its life-time ----------------------------------------------------------------------------------------------
+
+    def renewed(self, now: float) -> None:
+        """It has new keys, so its life-time begins anew."""
+        self.life.renew(self.connection.lifetimes, self.services.random, now)
+        self.watch_life()
+
+    def watch_life(self) -> None:
+        """Wake when the IKE SA is to be renewed or deleted."""
+        self._wake(Timer.LIFETIME, self.life.next)
+
+    def watch_children(self) -> None:
+        """Wake when the first of the Child SAs is to be rekeyed or deleted."""
+        self._wake(Timer.CHILDREN, min((child.life.next for child in self.children.values()), default=inf))
+
+    def _wake(self, timer: Timer, when: float) -> None:
+        if when < inf:
+            self.timers.set(timer, when)
+        else:
+            self.timers.clear(timer)
+
     # --- its pairs of SPIs ------------------------------------------------------------------------------------------
 
     def replace(self, heir: Generation, reason: str, now: float) -> Generation:
@@ -383,6 +419,7 @@ class IkeSa:
         heir.ours.queue.extend(old.ours.queue)
         old.ours.queue.clear()
         self.services.emit(SpisChanged(self.id, heir.spi_i, heir.spi_r, reason, rekeyed=True))
+        self.renewed(now)
         self.await_delete(old, now)
         return old
 

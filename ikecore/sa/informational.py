@@ -98,8 +98,9 @@ class DeleteIke(Informational):
 
     ends_sa = True
 
-    def __init__(self, sa: IkeSa, wish: RequestId | None = None) -> None:
+    def __init__(self, sa: IkeSa, wish: RequestId | None = None, *, reason: str = "we deleted it") -> None:
         super().__init__(sa, wish)
+        self.reason = reason
         self.more_wishes: list[RequestId] = []
         """Wished again while it was on its way."""
 
@@ -109,7 +110,7 @@ class DeleteIke(Informational):
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
         self._all_done()
-        self.sa.close("we deleted it", "us", now)
+        self.sa.close(self.reason, "us", now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """Unanswered or crossed by the peer's own Delete, the SA is gone all the same: the wish is fulfilled."""

@@ -27,6 +27,10 @@ class Timer(enum.Enum):
     """The peer has not deleted a pair of SPIs that it replaced: we do."""
     KEEPALIVE = "keepalive"
     """A NAT in front of us may be about to forget us."""
+    LIFETIME = "lifetime"
+    """The IKE SA is to be rekeyed, authenticated anew or deleted."""
+    CHILDREN = "lifetime of a Child SA"
+    """A Child SA is to be rekeyed or deleted: the first moment of all."""
     QUESTION = "question"
     DELETE = "delete"
 

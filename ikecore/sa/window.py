@@ -11,9 +11,11 @@ from ..transport import Path
 from .exchange import OurExchange
 from .request import OutgoingRequest, OutgoingResponse
 
-__all__ = ["Glance", "InProgress", "RequestWindow", "ResponseWindow"]
+__all__ = ["NEARLY_USED_UP", "Glance", "InProgress", "RequestWindow", "ResponseWindow"]
 
 LAST_ID = 0xFFFF_FFFF
+NEARLY_USED_UP = LAST_ID - 0xFFFF
+"""From this Message ID on an IKE SA needs a rekey soon: there is room for some thousand failures."""
 
 
 class RequestWindow:

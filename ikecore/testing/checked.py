@@ -166,6 +166,10 @@ class CheckedEndpoint:
             state.lost = True
             self._endpoint.stream_lost(stream, error, now=now)
 
+    def child_expiring(self, sa: SaId, child: ChildId, *, hard: bool = False, now: float) -> None:
+        with self._input("child_expiring", now):
+            self._endpoint.child_expiring(sa, child, hard=hard, now=now)
+
     def timer_expired(self, *, now: float) -> None:
         with self._input("timer_expired", now, timer=True):
             self._endpoint.timer_expired(now=now)

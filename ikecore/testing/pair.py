@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import attrs
 
-from ..config import ChildConfig, Config, Connection, PskCredential, Transports
+from ..config import ChildConfig, Config, Connection, Lifetimes, PskCredential, Transports
 from ..crypto import Identity
 from ..endpoint import Endpoint
 from ..events import IkeSaEstablished, IkeSaFailed, MessageReceived, MessageSent, Transport
@@ -33,6 +33,8 @@ __all__ = ["NOON", "Pair", "Rung", "psk_connection"]
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """What the calendar of a test shows unless it is told otherwise."""
 INITIATOR, RESPONDER = "10.0.0.1", "10.0.0.2"
+NEVER = Lifetimes()
+"""Nothing is rekeyed by itself."""
 SECRET = b"a secret for tests, known to both"
 
 
@@ -41,13 +43,13 @@ def psk_connection(
     *,
     transports: Transports | None = None,
     secret: bytes = SECRET,
-    children: Sequence[ChildConfig] = (ChildConfig(),),
+    children: Sequence[ChildConfig] = (ChildConfig(lifetimes=NEVER),),
     name: str | None = None,
     **more: Any,
 ) -> Connection:
     """Return a connection with a pre-shared key, in which the sides are initiator.example and responder.example.
 
-    *more* are further fields of `Connection`.
+    *more* are further fields of `Connection`. Nothing is rekeyed by itself, unless *lifetimes* or *children* say so.
     """
     peer = "responder" if role == "initiator" else "initiator"
     return Connection(
@@ -58,7 +60,7 @@ def psk_connection(
         remote_identity=Identity.parse(f"{peer}.example"),
         children=tuple(children),
         transports=transports or Transports(),
-        **more,
+        **{"lifetimes": NEVER, **more},
     )
 
 

@@ -39,6 +39,7 @@ SHOWN = {
     "children": "sa/test_create_child_sa.py",
     "generations": "sa/test_rekey_ike_sa.py",
     "rekeyed_lifetime": "sa/test_rekey_ike_sa.py",
+    "rekey_wait": "sa/test_lifetimes.py",
     "temporary_failure_wait": "sa/test_rekey_ike_sa.py",
     "temporary_failure_limit": "sa/test_rekey_ike_sa.py",
     "addresses_per_sa": "sa/test_configuration.py",

@@ -17,6 +17,7 @@ from ikecore import (
     IkeSaEstablished,
     IkeSaFailed,
     InternalError,
+    Lifetimes,
     Limits,
     Local,
     Policy,
@@ -73,7 +74,8 @@ class World:
         self.limits = Limits(cookie_threshold=0 if setting.cookies else 100)
         self.nat = Nat(OUTSIDE) if setting.nat else None
         everything = (parse_selector("0.0.0.0/0"),)
-        child = ChildConfig(local_ts=everything, remote_ts=everything) if setting.selectors else ChildConfig()
+        selectors = everything if setting.selectors else None
+        child = ChildConfig(local_ts=selectors, remote_ts=selectors, lifetimes=Lifetimes())
         policies: dict[Role, Policy] = {"initiator": BySize(), "responder": setting.responder_policy}
         mine, theirs = (
             psk_connection(role, transports=Transports(policy=policy, half_close=setting.half_close), children=[child])

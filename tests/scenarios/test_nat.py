@@ -22,6 +22,7 @@ from ikecore import (
     Endpoint,
     IkeSaClosed,
     IkeSaEstablished,
+    Lifetimes,
     Local,
     LocalProtocolError,
     NatDetected,
@@ -53,7 +54,7 @@ def connection(role: str, **transports: object) -> Connection:
     left, right = (parse_selector("10.1.0.0/16"),), (parse_selector("10.2.0.0/16"),)
     if role == "responder":
         left, right = right, left
-    child = ChildConfig(local_ts=left, remote_ts=right)
+    child = ChildConfig(local_ts=left, remote_ts=right, lifetimes=Lifetimes())
     return attrs.evolve(
         psk_connection(role),  # type: ignore[arg-type]
         children=(child,),
