@@ -64,35 +64,38 @@ def _pairs(items: Mapping[Identity, bytes] | Iterable[tuple[Identity, bytes]]) -
 class PskTable:
     """A pre-shared key for each peer, by its identity or a pattern of identities: the narrowest that fits counts.
 
-    An identity without one is refused exactly like a wrong key.
+    *others* is the key of everybody else. Without it an identity that has none is refused exactly like a wrong key.
     """
 
     secrets: tuple[tuple[Identity, bytes], ...] = attrs.field(converter=_pairs, repr=False)
+    others: bytes | None = attrs.field(default=None, repr=False)
     _exact: dict[tuple[int, bytes], bytes] = attrs.field(init=False, repr=False, eq=False, factory=dict)
-    _others: list[tuple[Identity, bytes]] = attrs.field(init=False, repr=False, eq=False, factory=list)
+    _patterns: list[tuple[Identity, bytes]] = attrs.field(init=False, repr=False, eq=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
         if not self.secrets:
             raise LocalProtocolError("secrets: at least one pre-shared key is needed")
+        if self.others == b"":
+            raise LocalProtocolError("others: an empty key; allowed is at least one octet")
         for identity, secret in self.secrets:
             if not secret:
                 raise LocalProtocolError(
                     f"secrets: that of {identity} is empty; a pre-shared key has at least one octet"
                 )
             if identity.is_pattern or identity.id_type == IdType.ID_DER_ASN1_DN:
-                self._others.append((identity, secret))
+                self._patterns.append((identity, secret))
             else:
                 self._exact.setdefault(_key(identity), secret)
-        self._others.sort(key=lambda pair: pair[0].width)
+        self._patterns.sort(key=lambda pair: pair[0].width)
 
     def secret_for(self, peer: Identity | None) -> bytes | None:
         """Return the key shared with *peer*, None if there is none. Names are looked up, only patterns are tried."""
         if peer is None:
-            return None
+            return self.others
         exact = self._exact.get(_key(peer))
         if exact is not None:
             return exact
-        return next((secret for pattern, secret in self._others if peer.matches(pattern)), None)
+        return next((secret for pattern, secret in self._patterns if peer.matches(pattern)), self.others)
 
 
 def _key(identity: Identity) -> tuple[int, bytes]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,12 +15,15 @@ from ikecore import (
     LocalCredential,
     PinnedKeys,
     PskCredential,
+    PskTable,
     RemoteCredential,
     TrustedCertificates,
 )
+from ikecore.credentials import Revocation
 from ikecore.crypto import Identity, PrivateKey, load_private_key, load_public_key
 from ikecore.crypto import subject_public_key_info as public_octets
-from ikecore.crypto.pem import load_certificates
+from ikecore.crypto.certificates import own_certificate_problem
+from ikecore.crypto.pem import load_certificates, load_crls
 
 from .config_table import Table
 
@@ -27,6 +31,8 @@ __all__ = ["OurSide", "Secrets", "local_credential", "private_keys", "remote_cre
 
 AUTH: Final = {"psk": "psk", "pubkey": "pubkey"}
 CERTIFICATES: Final = "files with certificates, PEM or DER, relative to this file"
+CRLS: Final = "files with certificate revocation lists, PEM or DER, relative to this file"
+REVOCATION: Final[Mapping[str, Revocation]] = {"relaxed": "if-known", "ifuri": "if-uri", "strict": "required"}
 PUBLIC_KEYS: Final = "files with public keys (SubjectPublicKeyInfo), PEM or DER, relative to this file"
 
 
@@ -48,6 +54,16 @@ class Secrets:
                 best = (len(fits), secret)
         return None if best is None else best[1]
 
+    def table(self, local: Identity, remote: Identity | None) -> PskTable | None:
+        """Return the keys of all peers that *remote* admits, if there are entries for some of them by name."""
+        found: dict[Identity, bytes] = {}
+        for owners, secret in self.shared:
+            for owner in owners:
+                if owner != local and (remote is None or owner.matches(remote)):
+                    found.setdefault(owner, secret)
+        everybody = sorted((each for each in self.shared if set(each[0]) <= {local}), key=lambda each: not each[0])
+        return PskTable(found, others=everybody[0][1] if everybody else None) if found else None
+
     def private_key(self, public: bytes) -> PrivateKey | None:
         """Return the private key of a public key (SubjectPublicKeyInfo in DER)."""
         for key in self.private:
@@ -61,7 +77,7 @@ class OurSide:
     """Who we are, and how we prove it."""
 
     identity: Identity
-    credential: LocalCredential
+    credential: LocalCredential | tuple[CertificateCredential, ...]
 
 
 def local_credential(
@@ -88,41 +104,67 @@ def local_credential(
     if identity is None:
         table.missing("id", "who we are: an address, a name, an e-mail address or a distinguished name")
         return None
-    secret = secrets.shared_key(identity, remote_identity)
-    if secret is None:
+    credential = shared(secrets, identity, remote_identity)
+    if credential is None:
         table.problem("auth", "psk", f"this only with a key for {identity} in a table [secrets.ike-<name>]")
         return None
-    return OurSide(identity, PskCredential(secret))
+    return OurSide(identity, credential)
+
+
+def shared(secrets: Secrets, local: Identity, remote: Identity | None) -> PskCredential | PskTable | None:
+    """Return the key shared with the one peer that *remote* is, or those with all that it admits."""
+    several = secrets.table(local, remote) if remote is None or remote.is_pattern else None
+    if several is not None:
+        return several
+    secret = secrets.shared_key(local, remote)
+    return None if secret is None else PskCredential(secret)
 
 
 def certificate_side(
     table: Table, files: tuple[str, ...], identity: Identity | None, secrets: Secrets, folder: Path
 ) -> OurSide | None:
-    """Read certificates, the leaf first, and find the private key of the leaf."""
+    """Read certificates: each whose private key is known begins a chain, and those behind it belong to the chain."""
     if not files:
         table.missing("certs", CERTIFICATES)
         return None
-    chain = certificates(table, "certs", files, folder)
-    if not chain:
+    found = certificates(table, "certs", files, folder)
+    if not found:
         return None
-    from cryptography import x509
-
-    try:
-        leaf = x509.load_der_x509_certificate(chain[0])
-        public = public_octets(load_public_key(spki_of(leaf)))
-    except (ValueError, IkeError) as error:
-        table.problem("certs", files[0], f"a certificate with a key that can sign ({error})")
-        return None
-    key = secrets.private_key(public)
-    if key is None:
-        table.problem("certs", files[0], "a certificate whose private key is in a table [secrets.private-<name>]")
-        return None
+    chains: list[tuple[PrivateKey, list[bytes]]] = []
+    for der in found:
+        try:
+            key = secrets.private_key(public_octets(load_public_key(spki_of_der(der))))
+        except (ValueError, IkeError) as error:
+            key = None
+            if not chains:
+                table.problem("certs", files[0], f"a certificate with a key that can sign ({error})")
+                return None
+        if key is not None:
+            chains.append((key, [der]))
+        elif chains:
+            chains[-1][1].append(der)
+        else:
+            table.problem("certs", files[0], "a certificate whose private key is in a table [secrets.private-<name>]")
+            return None
+    for _, chain in chains:
+        problem = own_certificate_problem(chain[0], datetime.now(UTC))
+        if problem is not None:
+            table.problem("certs", list(files), f"certificates that are valid now ({problem})")
     if identity is None:
-        identity = Identity.parse(f"asn1dn:0x{leaf.subject.public_bytes().hex()}") if leaf.subject.rdns else None
+        identity = subject_of(found[0])
     if identity is None:
         table.missing("id", "who we are, as the certificate says: a name, an address or an e-mail address")
         return None
-    return OurSide(identity, CertificateCredential(chain=chain, key=key))
+    credentials = tuple(CertificateCredential(chain=chain, key=key) for key, chain in chains)
+    return OurSide(identity, credentials if len(credentials) > 1 else credentials[0])
+
+
+def subject_of(certificate: bytes) -> Identity | None:
+    """Return the subject of a certificate in DER as an identity, None if it is empty."""
+    from cryptography import x509
+
+    subject = x509.load_der_x509_certificate(certificate).subject
+    return Identity.parse(f"asn1dn:0x{subject.public_bytes().hex()}") if subject.rdns else None
 
 
 def remote_credential(
@@ -135,6 +177,8 @@ def remote_credential(
     authorities = table.texts("cacerts", CERTIFICATES)
     pinned = table.texts("certs", CERTIFICATES)
     keys = table.texts("pubkeys", PUBLIC_KEYS)
+    lists = table.texts("crls", CRLS)
+    revocation = table.choice("revocation", REVOCATION, "if-known")
     if auth == "psk":
         return shared_with(table, ours, remote_identity, secrets)
     if auth != "pubkey":
@@ -144,7 +188,14 @@ def remote_credential(
         return None
     if authorities:
         anchors = certificates(table, "cacerts", authorities, folder)
-        return TrustedCertificates(anchors=anchors) if anchors else None
+        crls = [der for name in lists for der in read(table, "crls", name, folder, load_crls, CRLS) or ()]
+        try:
+            return TrustedCertificates(anchors, crls=crls, revocation=revocation) if anchors else None
+        except IkeError as error:
+            table.note(str(error))
+            return None
+    if lists:
+        table.problem("crls", list(lists), "nothing here; lists belong to cacerts")
     found = [spki_of_der(each) for each in certificates(table, "certs", pinned, folder)]
     for name in keys:
         key = read(table, "pubkeys", name, folder, lambda data: public_octets(load_public_key(data)), PUBLIC_KEYS)
@@ -155,15 +206,14 @@ def remote_credential(
 
 def shared_with(
     table: Table, ours: OurSide | None, remote_identity: Identity | None, secrets: Secrets
-) -> PskCredential | None:
+) -> PskCredential | PskTable | None:
     """Find the key that the peer proves itself with."""
     if ours is None:
         return None
-    secret = secrets.shared_key(ours.identity, remote_identity)
-    if secret is None:
+    credential = shared(secrets, ours.identity, remote_identity)
+    if credential is None:
         table.problem("auth", "psk", "this only with a key for either side in a table [secrets.ike-<name>]")
-        return None
-    return PskCredential(secret)
+    return credential
 
 
 def private_keys(table: Table, folder: Path) -> list[PrivateKey]:
@@ -199,16 +249,10 @@ def read(table: Table, key: str, name: str, folder: Path, parse: Callable[[bytes
     return None
 
 
-def spki_of(certificate: Any) -> bytes:
-    """Return a certificate's key as SubjectPublicKeyInfo in DER."""
+def spki_of_der(certificate: bytes) -> bytes:
+    """Return the key of a certificate in DER as SubjectPublicKeyInfo in DER."""
+    from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    octets: bytes = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return octets
-
-
-def spki_of_der(certificate: bytes) -> bytes:
-    """Return the key of a certificate in DER."""
-    from cryptography import x509
-
-    return spki_of(x509.load_der_x509_certificate(certificate))
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

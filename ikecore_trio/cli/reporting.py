@@ -90,8 +90,12 @@ def event_line(event: Output) -> str | None:
             return f"IKE SA {event.sa}: {whose} {have} {' '.join(event.lease.addresses)}{beside}"
         case IkeSaFailed():
             where = "" if event.remote is None else f" with {address_text(event.remote)}"
+            if event.claimed_identity is not None:
+                where += f", who claims to be {printable(event.claimed_identity)}"
             error = f"{type(event.error).__name__}: {printable(str(event.error))}"
             return f"IKE SA {event.sa} failed: {printable(event.connection)}{where}, in {event.step}, {error}"
+        case events.OwnCertificateOutOfDate():
+            return f"IKE SA {event.sa}: {printable(event.connection)}: {printable(event.reason)}"
         case events.SpisChanged() if event.rekeyed:
             return f"IKE SA {event.sa} has new keys: {printable(event.reason)}, SPIs {spis(event)}"
         case IkeSaClosed():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ikecore import (
     PinnedKeys,
     Pool,
     PskCredential,
+    PskTable,
     Race,
     Step,
     TcpOnly,
@@ -39,6 +40,7 @@ from ikecore_trio.cli.config_file import Settings, read_settings
 from ikecore_trio.cli.problems import UsageProblem
 
 ROOT = CertificateAuthority("Root", utc=datetime.now(UTC))
+OTHER_ROOT = CertificateAuthority("Other Root", utc=datetime.now(UTC))
 GATEWAY = ROOT.intermediate("Below").leaf(["gateway.example"])
 
 PSK = """
@@ -88,6 +90,107 @@ def problems(folder: Path, text: str) -> list[str]:
 
 
 # --- what is read -----------------------------------------------------------------------------------------------------
+
+
+GATEWAY_FILE = """
+[connections.gw]
+local = {{ auth = "pubkey", certs = [{certs}] }}
+remote = {{ auth = "pubkey", cacerts = "ca.pem" {remote} }}
+[secrets.private-1]
+file = "gateway.key"
+[secrets.private-2]
+file = "other.key"
+"""
+
+
+def gateway(remote: str = "", certs: str = '"gateway.pem"') -> str:
+    return GATEWAY_FILE.format(remote=remote, certs=certs)
+
+
+@pytest.fixture
+def other(folder: Path) -> CertificateCredential:
+    """A second chain of ours, and lists of revoked certificates."""
+    leaf = OTHER_ROOT.intermediate("Between").leaf(["gateway.example"], kind="rsa-2048")
+    key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "other.key").write_bytes(key)
+    (folder / "other.pem").write_bytes(pem(*leaf.chain))
+    (folder / "root.crl").write_bytes(ROOT.crl())
+    crls = [x509.load_der_x509_crl(der).public_bytes(Encoding.PEM) for der in (ROOT.crl(GATEWAY), ROOT.crl())]
+    (folder / "two.pem").write_bytes(b"".join(crls))
+    return CertificateCredential(leaf.chain, leaf.key)
+
+
+@pytest.mark.parametrize("word", ["relaxed", "ifuri", "strict"])
+def test_revocation(folder: Path, other: CertificateCredential, word: str) -> None:
+    remote = f', crls = ["root.crl", "two.pem"], revocation = "{word}"'
+    trusted = settings(folder, gateway(remote)).connections[0].remote
+    assert isinstance(trusted, TrustedCertificates)
+    assert len(trusted.crls) == 3
+    assert trusted.revocation == {"relaxed": "if-known", "ifuri": "if-uri", "strict": "required"}[word]
+
+
+def test_several_certificates_of_ours(folder: Path, other: CertificateCredential) -> None:
+    certs = '"gateway.pem", "other.pem"'
+    (connection,) = settings(folder, gateway(certs=certs)).connections
+    chains = [each.chain for each in connection.local_credentials if isinstance(each, CertificateCredential)]
+    assert chains == [GATEWAY.chain, other.chain]
+    assert str(connection.local_identity) == "CN=gateway.example"
+
+
+def test_peers_with_secrets_of_their_own(folder: Path) -> None:
+    text = """
+[connections.clients]
+local = { auth = "psk", id = "vpn.example" }
+remote = { auth = "psk", id = "*.example" }
+[secrets.ike-a]
+id = ["vpn.example", "a.example"]
+secret = "of a"
+[secrets.ike-b]
+id = ["b.example", "c.example"]
+secret = "of b and c"
+[secrets.ike-elsewhere]
+id = "d.elsewhere"
+secret = "elsewhere"
+"""
+    everybody = '[secrets.ike-others]\nsecret = "of others"\n'
+    ours = '[secrets.ike-ours]\nid = "vpn.example"\nsecret = "with us"\n'
+    for more, others in (("", None), (everybody, b"of others"), (everybody + ours, b"with us")):
+        (connection,) = settings(folder, text + more).connections
+        table = connection.remote
+        assert isinstance(table, PskTable)
+        assert connection.local == table
+        found = [table.secret_for(Identity.parse(f"{name}.example")) for name in "abcd"]
+        assert found == [b"of a", b"of b and c", b"of b and c", others]
+
+
+CERTIFICATE_MISTAKES = [
+    (
+        ', revocation = "sometimes"',
+        'remote.revocation: "sometimes" is not allowed; allowed: "relaxed", "ifuri", "strict"',
+    ),
+    (', crls = "none.crl"', 'remote.crls: "none.crl" is not allowed; allowed: files with certificate revocation lists'),
+    (', crls = "ca.pem"', 'remote.crls: "ca.pem" is not allowed; '),
+    (', crls = "gateway.der"', "remote: crls: number 1 is not a certificate revocation list"),
+]
+
+
+@pytest.mark.parametrize(("remote", "problem"), CERTIFICATE_MISTAKES)
+def test_mistakes_about_revocation(folder: Path, other: CertificateCredential, remote: str, problem: str) -> None:
+    (line,) = problems(folder, gateway(remote))
+    assert line.startswith(f"connections.gw.{problem}")
+
+
+def test_lists_without_authorities(folder: Path, other: CertificateCredential) -> None:
+    text = gateway(', crls = "root.crl"').replace('cacerts = "ca.pem"', 'pubkeys = "public.der"')
+    assert "nothing here; lists belong to cacerts" in problems(folder, text)[0]
+
+
+def test_a_certificate_of_ours_that_has_expired(folder: Path, other: CertificateCredential) -> None:
+    now = datetime.now(UTC)
+    old = ROOT.leaf(["gateway.example"], key=GATEWAY.key, valid=(now - timedelta(days=9), now - timedelta(days=1)))
+    (folder / "gateway.pem").write_bytes(pem(*old.chain))
+    (line,) = problems(folder, gateway())
+    assert "certificates that are valid now (our certificate CN=gateway.example has expired on " in line
 
 
 def test_the_shortest_file(folder: Path) -> None:
