@@ -31,6 +31,7 @@ from ..sa import (
     RekeyIke,
     State,
     Timer,
+    UnknownSpi,
     child_expiring,
     child_lifetimes_reached,
     delete_overdue,
@@ -132,6 +133,19 @@ class Endpoint:
         _check_address(remote, "remote")
         self._keeper.touched(found)
         self._guard(lambda: esp_came_by(found, DatagramPath(local, remote, True), now), now, found)
+
+    def esp_unknown(self, sa: SaId, spi: bytes, *, now: float) -> None:
+        """ESP came from the peer of *sa* with an SPI (4 octets) that no Child SA has: the peer is told, now and then.
+
+        It may be a forgery, so it is told at most once per `Limits.hint_interval`, and nothing else happens.
+        """
+        now, found = self._clamp(now), self._sa(sa)
+        if len(spi) != 4:
+            raise LocalProtocolError(f"spi: {len(spi)} octets; an SPI of ESP has 4")
+        if found.may_follow_hint(now):
+            found.hinted_at = now
+            found.begin(UnknownSpi(found, spi), now)
+        self._settle(now)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs."""

@@ -119,8 +119,7 @@ class Reception:
         hints = [each for each in envelope.payloads if isinstance(each, Notification) and each.notify_type in _HINTS]
         if not hints or path.transport == "tcp" or sa.state is not State.ESTABLISHED:
             return "not protected"
-        recent = sa.hinted_at is not None and now - sa.hinted_at < self._keeper.limits.hint_interval
-        if not recent and not sa.in_flight and self._hints.take(now):
+        if sa.may_follow_hint(now) and self._hints.take(now):
             sa.hinted_at = now
             sa.begin(Liveness(sa), now)
         return "an unprotected error"

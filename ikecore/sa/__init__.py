@@ -12,7 +12,7 @@ from .generation import Generation
 from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
-from .informational import DeleteChild, DeleteIke, Liveness
+from .informational import DeleteChild, DeleteIke, Liveness, UnknownSpi
 from .moving import esp_came_by
 from .receiving import message_received
 from .rekey_ike_sa import RekeyIke, delete_overdue
@@ -47,6 +47,7 @@ __all__ = [
     "Services",
     "State",
     "Timer",
+    "UnknownSpi",
     "Verdict",
     "answer_init",
     "begin_auth",

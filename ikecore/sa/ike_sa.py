@@ -188,6 +188,12 @@ class IkeSa:
         if self.path is not None:
             self.packet = min(self.packet_size, max(octets, least_packet(self.path)))
 
+    def may_follow_hint(self, now: float) -> bool:
+        """Tell whether to act on what anyone may have sent: seldom, and only while nothing of ours is on its way."""
+        interval = self.services.limits.hint_interval
+        recent = self.hinted_at is not None and now - self.hinted_at < interval
+        return self.state is State.ESTABLISHED and not recent and not self.in_flight
+
     @property
     def esp_route(self) -> EspRoute:
         """How ESP of its Child SAs travels now."""

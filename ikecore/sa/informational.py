@@ -56,6 +56,17 @@ class Informational(OurExchange):
         self.sa.wish_failed(self, error)
 
 
+class UnknownSpi(Informational):
+    """Tell that ESP came with an SPI that we do not know (RFC 7296 sections 1.5 and 2.21.4)."""
+
+    def __init__(self, sa: IkeSa, spi: bytes) -> None:
+        super().__init__(sa)
+        self.spi = spi
+
+    def build(self, now: float) -> list[Payload]:
+        return [Notification(Notify.INVALID_SPI, self.spi)]
+
+
 class Liveness(Informational):
     """Ask whether the peer is there: an empty request (RFC 7296 section 2.4)."""
 

@@ -114,6 +114,10 @@ class CheckedEndpoint:
             self._check_address("esp_received", remote)
             self._endpoint.esp_received(sa, local=local, remote=remote, now=now)
 
+    def esp_unknown(self, sa: SaId, spi: bytes, *, now: float) -> None:
+        with self._input("esp_unknown", now):
+            self._endpoint.esp_unknown(sa, spi, now=now)
+
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         with self._input("stream_accepted", now):
             self._check_local("stream_accepted", "tcp", local)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from ikecore.errors import LocalProtocolError
 from ikecore.events import IkeSaClosed
 from ikecore.limits import Limits
 from ikecore.outputs import SaId, SendDatagram
@@ -200,3 +201,32 @@ def test_a_peer_that_rebooted_is_found_out_by_its_own_word() -> None:
     assert rig.endpoint.sas == (sa,)
     rig.run_for(60.0)
     assert rig.one(IkeSaClosed).by == "silence"
+
+
+# --- ESP that nobody knows --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-038", "IKE-203", "IKE-199")
+def test_the_peer_is_told_of_esp_with_an_unknown_spi_now_and_then() -> None:
+    rig, puppet, sa = up()
+    before = rig.endpoint.sa(sa)
+    told = []
+    for _ in range(600):
+        rig.run_for(0.1)
+        rig.endpoint.esp_unknown(sa, b"\1\2\3\4", now=rig.now)
+        for header, contents in puppet.requests(rig.drain()):
+            told.append(contents)
+            puppet.give(puppet.seal(INFO, message_id=header.message_id, response=True))
+    assert told == [[Notification(Notify.INVALID_SPI, b"\1\2\3\4")]] * 2
+    assert rig.endpoint.sa(sa) == before
+
+
+def test_before_the_sa_is_up_and_after_it_nobody_is_told() -> None:
+    rig = Rig(psk_connection("initiator"))
+    sa = rig.initiate()
+    rig.endpoint.esp_unknown(sa, b"\1\2\3\4", now=rig.now)
+    assert rig.drain() == []
+    with pytest.raises(LocalProtocolError, match="spi: 3 octets; an SPI of ESP has 4"):
+        rig.endpoint.esp_unknown(sa, b"\1\2\3", now=rig.now)
+    with pytest.raises(LocalProtocolError, match="there is no SA 9"):
+        rig.endpoint.esp_unknown(SaId(9), b"\1\2\3\4", now=rig.now)
