@@ -40,8 +40,8 @@ FORMAT = 1
 INPUTS = frozenset(
     {"local_added", "local_removed", "datagram_received", "datagram_failed", "esp_sent", "esp_received",
      "esp_unknown", "child_expiring", "stream_accepted", "stream_connected", "stream_received", "stream_sent",
-     "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness", "create_child", "rekey", "delete", "abandon",
-     "answer", "shutdown"}
+     "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness", "create_child", "rekey", "delete",
+     "abandon", "answer", "shutdown"}
 )  # fmt: skip
 """The calls that change an endpoint."""
 
