@@ -17,7 +17,6 @@ from ikecore import (
     Address,
     CloseStream,
     Endpoint,
-    Event,
     HalfCloseStream,
     Local,
     OpenStream,
@@ -29,12 +28,12 @@ from ikecore import (
     WriteStream,
 )
 from ikecore.binding import Binding, Signal
+from ikecore.outflow import Observer, Outflow
 
 from ._datagrams import DatagramSocket
 from ._sockets import check_exact, reduce, words
 from ._streams import Stream, open_stream
 
-Observer: TypeAlias = Callable[[Output], None]
 StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStream
 
 
@@ -59,8 +58,6 @@ class Driver:
         self.locals: list[Local] = []
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._observer = observer
-        self._flushing = False
         self._alarm: asyncio.TimerHandle | None = None
         self._failed = asyncio.Event()
         self._error: Exception | None = None
@@ -68,7 +65,7 @@ class Driver:
         self._datagrams: dict[Address, DatagramSocket] = {}
         self._listeners: list[asyncio.Server] = []
         self._streams: dict[StreamId, Stream] = {}
-        self._carry_out: dict[type[Output], Callable[[Any], None]] = {
+        actions: dict[type[Output], Callable[[Any], None]] = {
             SendDatagram: self._send_datagram,
             OpenStream: self._open_stream,
             WriteStream: lambda action: self._stream(action, lambda stream: stream.write(action.data)),
@@ -76,6 +73,7 @@ class Driver:
             CloseStream: lambda action: self._stream(action, Stream.close),
             ResetStream: lambda action: self._stream(action, Stream.reset),
         }
+        self._outflow = Outflow(self.binding, self.now, actions, observer)
 
     def now(self) -> float:
         """Return the time of the core: the loop's clock."""
@@ -179,19 +177,8 @@ class Driver:
 
         What is called from here may change the core and flush again: that comes out of the loop which runs already.
         """
-        if self._flushing or self.closed:
+        if self.closed or not self._outflow.drain():
             return
-        self._flushing = True
-        try:
-            for output in self.endpoint.outputs():
-                self._observe(output)
-                action = self._carry_out.get(type(output))
-                if action is not None:
-                    action(output)
-                elif isinstance(output, Event):
-                    self.binding.dispatch(output, self.now())
-        finally:
-            self._flushing = False
         self._rearm()
         self.flushed.fire()
 
@@ -247,13 +234,6 @@ class Driver:
         """Close, and give asyncio the one turn that it takes to close sockets."""
         self.close()
         await asyncio.sleep(0)
-
-    def _observe(self, output: Output) -> None:
-        """Show an output to the observer. One that raises has seen its last: the endpoint ends, and in good order."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer(output)
-            self._observer = observer
 
     # What the core asks for.
 

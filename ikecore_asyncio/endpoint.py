@@ -22,6 +22,7 @@ from ikecore import (
     SessionClosed,
 )
 from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts
+from ikecore.outflow import Observer
 
 from ._answers import (
     Accept,
@@ -35,7 +36,7 @@ from ._answers import (
     Sign,
     answerers,
 )
-from ._driver import Driver, Observer, wait_until
+from ._driver import Driver, wait_until
 from ._sockets import SocketAddress, reduce, sources
 from .session import Session
 

@@ -18,7 +18,6 @@ from ikecore import (
     Address,
     CloseStream,
     Endpoint,
-    Event,
     HalfCloseStream,
     Local,
     OpenStream,
@@ -30,12 +29,12 @@ from ikecore import (
     WriteStream,
 )
 from ikecore.binding import Binding, Signal
+from ikecore.outflow import Observer, Outflow
 
 from ._datagrams import DatagramSocket
 from ._sockets import bind_datagram, bind_listener, reduce
 from ._streams import Listener, Stream, open_stream
 
-Observer: TypeAlias = Callable[[Output], None]
 StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStream
 
 
@@ -60,14 +59,12 @@ class Driver:
         self.flushed = Signal()
         self.locals: list[Local] = []
         self.closed = False
-        self._observer = observer
-        self._flushing = False
         self._alarm = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._datagrams: dict[Address, DatagramSocket] = {}
         self._listeners: list[Listener] = []
         self._streams: dict[StreamId, Stream] = {}
-        self._carry_out: dict[type[Output], Callable[[Any], None]] = {
+        actions: dict[type[Output], Callable[[Any], None]] = {
             SendDatagram: self._send_datagram,
             OpenStream: self._open_stream,
             WriteStream: lambda action: self._stream(action, lambda stream: stream.write(action.data)),
@@ -75,6 +72,7 @@ class Driver:
             CloseStream: lambda action: self._stream(action, Stream.close),
             ResetStream: lambda action: self._stream(action, Stream.reset),
         }
+        self._outflow = Outflow(self.binding, self.now, actions, observer)
 
     def now(self) -> float:
         """Return the time of the core: Trio's clock."""
@@ -158,19 +156,8 @@ class Driver:
 
         What is called from here may change the core and flush again: that comes out of the loop which runs already.
         """
-        if self._flushing or self.closed:
+        if self.closed or not self._outflow.drain():
             return
-        self._flushing = True
-        try:
-            for output in self.endpoint.outputs():
-                self._observe(output)
-                action = self._carry_out.get(type(output))
-                if action is not None:
-                    action(output)
-                elif isinstance(output, Event):
-                    self.binding.dispatch(output, self.now())
-        finally:
-            self._flushing = False
         deadline = self.endpoint.deadline
         if deadline is not None and deadline < self._alarm.deadline:
             self._alarm.deadline = deadline
@@ -207,13 +194,6 @@ class Driver:
             for listener in self._listeners:
                 listener.close()
             self.binding.end("the endpoint was closed")
-
-    def _observe(self, output: Output) -> None:
-        """Show an output to the observer. One that raises has seen its last: the endpoint ends, and in good order."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer(output)
-            self._observer = observer
 
     # What the core asks for.
 
