@@ -240,7 +240,7 @@ class TransportChosen(Event):
 
 @record
 class TransportSwitched(Event):
-    """A request in flight moved to another transport; or, on the same one, to IKE fragments or smaller ones.
+    """A request in flight moved to another transport; or, over UDP, to IKE fragments, smaller ones, or to none.
 
     *fragments* and *fragment_octets* are as in `TransportChosen`.
     """

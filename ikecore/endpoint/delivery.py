@@ -89,7 +89,7 @@ class Delivery:
         if choice.transport == "udp":
             path = self._datagram_path(sa, request)
             if path is not None:
-                if before_way == "udp" and choice.fragments:
+                if before == "udp" and choice.way not in request.forms:
                     request.begin_anew()
                 self._say(sa, request, choice, before, moved=before_way != choice.way)
                 self._by_udp(sa, request, path, now)
@@ -122,6 +122,7 @@ class Delivery:
 
     def _by_udp(self, sa: IkeSa, request: OutgoingRequest, path: DatagramPath, now: float) -> None:
         request.tries += 1
+        request.forms.add("fragments" if request.in_fragments else "udp")
         request.sent(path)
         request.repeat_at = now + self._interval(request.tries)
         self._datagram(sa, request, path, request.reason, now, repeat=request.tries > 1)
@@ -261,7 +262,7 @@ class Delivery:
         if request.tries >= self._limits.retransmit_tries:
             request.tried |= {request.way or "udp"}
         choice = self._chooser.for_request(sa, request, now)
-        if choice.way in ("udp", request.way):
+        if choice.way == request.way:
             return False
         self._go(sa, request, choice, now)
         return True

@@ -105,6 +105,7 @@ class OutgoingRequest(Message):
         "_size",
         "earlier",
         "expected",
+        "forms",
         "handler",
         "in_fragments",
         "last",
@@ -144,6 +145,8 @@ class OutgoingRequest(Message):
         self.tries = 0
         self.earlier = 0
         self.in_fragments = False
+        self.forms: set[Way] = set()
+        """Those that UDP has carried it in."""
         self.packet: int | None = None
         self.streams = 0
         self.transport: Transport | None = None
@@ -168,7 +171,7 @@ class OutgoingRequest(Message):
         return "fragments" if self.transport == "udp" and self.in_fragments else self.transport
 
     def begin_anew(self) -> None:
-        """It goes in another form from now on: the intervals between transmissions begin again with the shortest."""
+        """It goes in a new form from now on: the intervals between transmissions begin again with the shortest."""
         self.earlier += self.tries
         self.tries = 0
 

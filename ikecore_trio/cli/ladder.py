@@ -171,7 +171,7 @@ def note_of(event: Output) -> Note | None:
         case TransportSwitched():
             move = f"moves from {event.before} to {event.after}"
             if event.before == event.after:
-                move = f"goes in {event.fragments} IKE fragments"
+                move = f"goes in {event.fragments} IKE fragments" if event.fragments else "goes whole"
             return Note(f"{event.exchange} {event.message_id} {move}: {event.reason}")
         case StreamChanged():
             return Note(f"TCP with {address_text(event.remote)} {event.state}: {printable(event.reason)}", "dim")

@@ -116,7 +116,7 @@ def event_line(event: Output) -> str | None:
         case events.TransportSwitched():
             move = f"moves from {event.before} to {event.after}"
             if event.before == event.after:
-                move = f"goes in {event.fragments} IKE fragments"
+                move = f"goes in {event.fragments} IKE fragments" if event.fragments else "goes whole"
             return f"IKE SA {event.sa}: {event.exchange} {event.message_id} {move}: {printable(event.reason)}"
         case events.NatDetected():
             return (

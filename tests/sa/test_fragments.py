@@ -270,7 +270,7 @@ def test_whatever_totals_come_in_whatever_order_two_sets_are_never_mixed(schedul
         total_now, expected = 0, {}
 
 
-@pytest.mark.requirement("FRAG-20", "FRAG-42")
+@pytest.mark.requirement("FRAG-20", "FRAG-26", "FRAG-42")
 def test_one_fragment_of_one_and_empty_fragments() -> None:
     lab = Crooked()
     assert lab.send(lab.one(1, 1)) == 1
@@ -358,6 +358,16 @@ def test_all_that_strangers_leave_unfinished_is_bounded_together() -> None:
     assert kept == [True] * 6 + [False] * 14, "the newest, as many as fit"
     puppet, parts = strangers[0]
     assert len(puppet.give(parts[0])) == 1, "who lost some is none the worse, and sends them again"
+
+
+def test_a_peer_that_proved_itself_has_only_its_own_bounds() -> None:
+    rig = Rig(limits=Limits(fragments_unproved=1000))
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    puppet.authenticate()
+    assert puppet.keys is not None
+    parts = puppet.keys.seal_fragments(Exchange.INFORMATIONAL, 0, 2, *encode_payloads(LONG), 1000, 1)
+    assert [len(puppet.give(part)) for part in parts] == [0, 0, 0, 1]
 
 
 def test_a_budget_counts_what_is_there() -> None:

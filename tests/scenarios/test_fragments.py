@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import attrs
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ikecore.config import CertificateCredential, Connection, Transports, TrustedCertificates
 from ikecore.crypto import Identity
+from ikecore.errors import PeerUnreachable
 from ikecore.events import (
     AuthorizationNeeded,
     IkeSaEstablished,
@@ -26,7 +27,7 @@ from ikecore.limits import Limits
 from ikecore.outputs import SendDatagram, WriteStream
 from ikecore.testing import NOON, Mangler, Packet, Pair, Tcp, Udp, psk_connection
 from ikecore.testing.pki import CertificateAuthority
-from ikecore.transport import BySize, Fallback, Local, Policy, Race, Step, UdpOnly, WholeMission
+from ikecore.transport import BySize, Fallback, Local, Policy, Race, Step, UdpOnly, Way, WholeMission
 from ikecore.wire import (
     Encrypted,
     EncryptedFragment,
@@ -278,7 +279,7 @@ def test_a_response_already_given_is_made_smaller_where_only_smaller_packets_pas
     assert totals == sorted(totals)
 
 
-@pytest.mark.requirement("FRAG-30", "FRAG-31")
+@pytest.mark.requirement("FRAG-30", "FRAG-31", "FRAG-53")
 def test_intervals_begin_anew_and_at_the_smallest_size_go_on_to_the_end() -> None:
     limits = Limits(retransmit_tries=5)
     pair = fragmenting(Udp(max_datagram=500), limits=limits)
@@ -288,7 +289,7 @@ def test_intervals_begin_anew_and_at_the_smallest_size_go_on_to_the_end() -> Non
     assert "IKE_AUTH of" in str(failed.error)
     assert "by UDP in IKE fragments, 8 transmissions, unanswered" in str(failed.error)
     times = [rung.time for rung in pair.rungs() if rung.exchange == "IKE_AUTH"]
-    gaps = [round(later - sooner, 3) for sooner, later in itertools.pairwise(times)]
+    gaps = [round(later - sooner, 3) for sooner, later in pairwise(times)]
     assert gaps == pytest.approx([1.0, 1.8, 3.24, 1.0, 1.8, 3.24, 5.832], abs=0.01)
 
 
@@ -407,6 +408,47 @@ def test_a_list_may_try_whole_datagrams_then_fragments_then_tcp() -> None:
     pair = fragmenting(Udp(max_datagram=500), tcp=True, ours=ours)
     pair.establish()
     assert pair.initiator.one(IkeSaEstablished).transport == "tcp"
+    times = [rung.time for rung in pair.rungs() if rung.exchange == "IKE_AUTH" and rung.transport == "udp"]
+    gaps = [later - sooner for sooner, later in pairwise(times)]
+    assert gaps == pytest.approx([1.0, 1.0, 1.0, 1.8], abs=0.01), "another form begins with the shortest interval"
+
+
+@pytest.mark.parametrize("steps", [("udp", "fragments"), ("fragments", "udp")])
+def test_a_form_that_has_had_all_its_transmissions_makes_way_for_the_next(steps: tuple[Way, Way]) -> None:
+    policy = Fallback((Step(steps[0], 100.0), Step(steps[1], 100.0)))
+    pair = fragmenting(Udp(max_datagram=500), policy=policy, limits=Limits(retransmit_tries=3, fragment_tries=9))
+    pair.initiate()
+    pair.run()
+    forms: list[Way] = ["fragments" if each.fragments else "udp" for each in sent(pair)]
+    assert forms == [steps[0]] * 3 + [steps[1]] * 3
+    assert "6 transmissions" in str(pair.initiator.one(IkeSaFailed).error)
+
+
+def test_forms_that_take_turns_come_to_an_end() -> None:
+    """Patience runs out again and again, but each form has its transmissions only once."""
+    policy = Fallback((Step("udp", 2.0), Step("fragments", 2.0)))
+    pair = fragmenting(
+        Udp(max_datagram=500), policy=policy, limits=Limits(retransmit_tries=6, establish_timeout=10_000.0)
+    )
+    pair.initiate()
+    pair.run()
+    assert isinstance(pair.initiator.one(IkeSaFailed).error, PeerUnreachable)
+    assert max(rung.time for rung in pair.rungs()) < 60.0
+    assert len(sent(pair)) < 20
+
+
+@pytest.mark.requirement("FRAG-25")
+def test_a_peer_that_sends_crumbs_gets_no_crumbs() -> None:
+    long = Identity.parse(f"keyid:{'r' * 5000}")
+    rig = Rig(attrs.evolve(psk_connection("responder"), local_identity=long))
+    puppet = Puppet(rig)
+    puppet.begin([*puppet.init_payloads(), Notification(Notify.IKEV2_FRAGMENTATION_SUPPORTED)])
+    assert puppet.keys is not None
+    inner_first, plaintext = encode_payloads(puppet.auth())
+    crumbs = puppet.keys.seal_fragments(Exchange.IKE_AUTH, 0, 1, inner_first, plaintext, 80, 1)
+    answers = [answer for data in crumbs for answer in puppet.give(data)]
+    assert len(answers) == 11
+    assert max(map(len, answers)) == 548
 
 
 def test_a_race_that_tcp_loses_goes_on_in_fragments() -> None:
