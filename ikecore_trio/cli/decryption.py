@@ -88,12 +88,14 @@ class Decryption:
         if key not in self._sets and len(self._sets) >= FRAGMENT_SETS:
             del self._sets[next(iter(self._sets))]
         known = self._sets.get(key)
-        if known is None or known.total != fragment.total:
+        words = f"fragment {fragment.number} of {fragment.total}: {len(plaintext)} octets decrypted"
+        if known is None or known.total < fragment.total:
             known = self._sets[key] = FragmentSet(fragment.total)
+        elif known.total > fragment.total:
+            return Opened(note=f"{words}; the sender has begun anew with {known.total} smaller ones")
         known.pieces[fragment.number] = plaintext
         if fragment.number == 1:
             known.first = fragment.inner_first
-        words = f"fragment {fragment.number} of {fragment.total}: {len(plaintext)} octets decrypted"
         if len(known.pieces) < known.total:
             return Opened(note=words)
         del self._sets[key]

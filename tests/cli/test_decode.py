@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
+
+from ikecore.crypto import Identity
+from ikecore.testing import Pair, Udp, psk_connection
+from ikecore_trio.cli.key_table import row_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -99,6 +105,26 @@ def test_with_keys_everything_is_shown(run: Any, tmp_path: Path, name: str, word
     opened = ("decrypted (offsets count from", " octets decrypted\n", "decrypted: there is no payload inside")
     assert sum(map(result.stdout.count, opened)) == sum(message[16] in (46, 53) for message in messages)
     assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_fragments_that_got_smaller_are_joined_with_their_like(run: Any, tmp_path: Path) -> None:
+    """Recorded between two endpoints where 576 octets pass; one large fragment comes late."""
+    us, them = (Identity.parse(f"keyid:{letter * 3000}") for letter in "ir")
+    ours = attrs.evolve(psk_connection("initiator"), local_identity=us, remote_identity=them)
+    theirs = attrs.evolve(psk_connection("responder"), local_identity=them, remote_identity=us)
+    pair = Pair(ours, theirs, udp=Udp(max_datagram=548))
+    sa, _ = pair.establish()
+    messages = [packet.data for packet in pair.network.wire if packet.source[0] == "10.0.0.1"]
+    large = [data for data in messages if len(data) > 600]
+    messages.insert(-3, large[0])
+    (tmp_path / "keys").write_text(row_of(pair.initiator.endpoint.sa(sa).export_keys()))
+    (tmp_path / "messages").write_text("\n\n".join(message.hex() for message in messages))
+    result = run("decode", tmp_path / "messages", "--keys", tmp_path / "keys")
+    text = " ".join(result.stdout.split())
+    assert result.exit_code == 0, result.stdout
+    assert re.search(r"fragment 1 of 6: \d+ octets decrypted; the sender has begun anew with 13 smaller ones", text)
+    assert len(re.findall(r"all are there, and make 6244 octets", text)) == 4, "three times large, once small"
+    assert "IDi Identification" in text
 
 
 def test_without_keys_it_says_so(run: Any) -> None:
