@@ -105,3 +105,35 @@ def test_charon_knows_no_fragments(charon: Charon, authorities: Authorities) -> 
         host.wait(ikecore.ChildSaEstablished)
         check_agreement(charon, host)
         assert fragments(host, ikecore.MessageSent) == fragments(host, ikecore.MessageReceived) == 0
+
+
+class NarrowHost(UdpHost):
+    """A host on a path that takes IP packets of 600 octets; of larger ones only second fragments come through."""
+
+    def flush(self) -> None:
+        for output in self.endpoint.outputs():
+            if isinstance(output, ikecore.SendDatagram):
+                second = output.data[16] == 53 and output.data[32:34] == b"\x00\x02"
+                if second or len(output.data) <= 600 - 28:
+                    self._sockets[output.local].sendto(output.data, output.remote)
+            elif isinstance(output, ikecore.Event):
+                self.events.append(output)
+
+
+@pytest.mark.requirement("FRAG-29", "FRAG-33", "FRAG-40")
+def test_charon_takes_smaller_fragments_in_place_of_those_that_were_lost(
+    charon: Charon, authorities: Authorities
+) -> None:
+    peering = Peering(auth="ecdsa", options="fragmentation = yes")
+    load(charon, peering, authorities)
+    connection = ours(peering, authorities)
+    limits = ikecore.Limits(retransmit_first=0.1)
+    with NarrowHost(ikecore.Config(connections=(connection,), limits=limits, trace=True)) as host:
+        host.endpoint.initiate(connection, [CHARON], now=host.now)
+        host.wait(ikecore.ChildSaEstablished)
+        check_agreement(charon, host)
+        sent = [each.fragments for each in host.of(ikecore.MessageSent) if each.exchange == "IKE_AUTH"]
+        assert sent[0] == sent[2] >= 4
+        assert sent[3] > 2 * sent[0]
+        assert len(sent) == 4
+        assert f"received fragment #2 of {sent[0]}, waiting for complete IKE message" in charon.log
