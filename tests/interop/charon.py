@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.interop.charon_log import IkeSa, LoggedKeys, ike_sas, keys
+from tests.interop.peer import PATH, EspKeys, Peer, Sa, Spis
+from tests.interop.peering import OUR_ID, OUR_NET, OURS, PEER, PEER_ID, PEER_NET, Authorities, Peering
 
-PROGRAMS = ("charon-systemd", "swanctl", "cc")
-READY_WITHIN = 10.0
+PROGRAMS = ("charon-systemd", "swanctl")
 
 _PLUGINS = (
     "random nonce x509 pem pkcs1 pkcs8 pubkey openssl gmp kdf hmac revocation constraints"
@@ -45,81 +48,111 @@ swanctl {{
 }}
 """
 
+_SWANCTL_CONF = """
+connections {{
+  lab {{
+    version = 2
+    local_addrs = {here}
+    remote_addrs = {there}, 127.0.0.0/8
+    proposals = {ike}
+    mobike = no
+    {options}
+    local {{
+      auth = {auth}
+      id = {here_id}
+      {certificate}
+    }}
+    remote {{
+      auth = {auth}
+      id = {there_id}
+    }}
+    children {{
+      net {{
+        local_ts = {here_net}
+        remote_ts = {there_net}
+        esp_proposals = {esp}
+      }}
+    }}
+  }}
+}}
+secrets {{
+  ike-1 {{
+    secret = "{secret}"
+  }}
+}}
+"""
+
 PLAIN = "dos_protection = no"
 """Options of charon for a test that is not about its protection: as many half-open SAs as one likes."""
 
 
 def missing() -> list[str]:
     """Return the programs that are not on this machine."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    return [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
 
 
-def build_shim(directory: Path) -> Path:
-    """Compile the stand-in for the kernel's XFRM; return the library to preload."""
-    library = directory / "shim.so"
-    source = Path(__file__).with_name("shim.c")
-    command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl", "-lpthread"]
-    subprocess.run(command, check=True, capture_output=True, text=True)
-    return library
+class Charon(Peer):
+    """One daemon."""
 
+    name = "strongSwan"
 
-class Charon:
-    """One daemon. Use it as a context manager: started on entry, terminated on exit."""
-
-    def __init__(self, directory: Path, shim: Path, *, address: str = "127.0.0.1", options: str = PLAIN) -> None:
-        self.directory = directory
-        self._shim = shim
+    def __init__(self, directory: Path, shim: Path, *, address: str = PEER, options: str = PLAIN) -> None:
+        super().__init__(directory, shim)
         self._log = directory / "charon.log"
-        self._process: subprocess.Popen[bytes] | None = None
-        self._jobs: list[subprocess.Popen[str]] = []
+        self._childless = False
         for folder in ("x509", "x509ca", "private", "rsa", "ecdsa", "pkcs8", "pubkey"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
         settings = {"plugins": _PLUGINS, "options": options}
         conf = _STRONGSWAN_CONF.format(**settings, log=self._log, socket=directory / "vici")
         (directory / "strongswan.conf").write_text(conf)
-        path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-        self._environment = os.environ | {
-            "PATH": path,
+        self.environment |= {
             "STRONGSWAN_CONF": str(directory / "strongswan.conf"),
             "SWANCTL_DIR": str(directory),
-            "CHARON_ADDRESS": address,
+            "PEER_ADDRESS": address,
         }
 
-    def __enter__(self) -> Charon:
-        with (self.directory / "output").open("wb") as output:
-            self._process = subprocess.Popen(
-                ["charon-systemd"],
-                env=self._environment | {"LD_PRELOAD": str(self._shim)},
-                cwd=self.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-            )
-        give_up = time.monotonic() + READY_WITHIN
-        while True:
-            try:
-                self.swanctl("--stats")
-                return self
-            except subprocess.CalledProcessError:
-                if self._process.poll() is not None or time.monotonic() > give_up:
-                    self.__exit__()
-                    raise RuntimeError(f"charon did not start:\n{(self.directory / 'output').read_text()}") from None
-                time.sleep(0.01)
+    def _command(self) -> list[str]:
+        return ["charon-systemd"]
 
-    def __exit__(self, *_: object) -> None:
-        for job in self._jobs:
-            job.kill()
-            job.communicate()
-        if self._process is not None:
-            self._process.terminate()
-            try:
-                self._process.wait(5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+    def _ready(self) -> bool:
+        try:
+            self.swanctl("--stats")
+        except subprocess.CalledProcessError:
+            return False
+        return True
 
     # --- configuration ---------------------------------------------------------------------------------------------
+
+    def configure(self, peering: Peering, authorities: Authorities) -> None:
+        self._childless = peering.childless
+        if peering.auth != "psk":
+            self.store("x509ca", "root.der", authorities.of(peering.auth).der)
+            leaf = authorities.leaf(peering.auth, PEER_ID, peering.names)
+            self.store("x509", "leaf.der", leaf.chain[0])
+            self.store("pkcs8", "leaf.der", leaf.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+        options = [
+            peering.options,
+            "encap = yes" if peering.encap else "",
+            f"dpd_delay = {peering.dpd}s" if peering.dpd else "",
+            f"fragmentation = {peering.fragments}",
+            "childless = force" if peering.childless else "",
+        ]
+        self.load(
+            _SWANCTL_CONF.format(
+                here=PEER,
+                here_id=PEER_ID,
+                here_net=PEER_NET,
+                there=OURS,
+                there_id=OUR_ID,
+                there_net=OUR_NET,
+                ike=peering.ike,
+                esp=peering.esp,
+                options="\n    ".join(filter(None, options)),
+                auth="psk" if peering.auth == "psk" else "pubkey",
+                certificate="" if peering.auth == "psk" else "certs = leaf.der",
+                secret=peering.secret,
+            )
+        )
 
     def load(self, configuration: str) -> None:
         """Load connections and secrets in swanctl.conf's words, and what `store` put beside them."""
@@ -134,43 +167,81 @@ class Charon:
     # --- what it knows ---------------------------------------------------------------------------------------------
 
     @property
+    def version(self) -> str:
+        return self.swanctl("--version").split()[2]
+
+    @property
     def log(self) -> str:
-        """Everything logged so far."""
         return self._log.read_text(errors="replace")
 
     def keys(self) -> LoggedKeys:
-        """Return the keys logged so far."""
+        """Return the keys logged so far, as charon names them."""
         return keys(self.log)
 
     def list_sas(self) -> list[IkeSa]:
-        """Return the IKE SAs it has, with their Child SAs."""
+        """Return the IKE SAs it has, with their Child SAs, and all that charon says about them."""
         return ike_sas(self.swanctl("--list-sas", "--raw"))
+
+    def sas(self) -> tuple[Sa, ...]:
+        return tuple(
+            Sa(
+                sa.spi_i,
+                sa.spi_r,
+                tuple(Spis(child.spi_in, child.spi_out) for child in sa.children if child.state == "INSTALLED"),
+            )
+            for sa in self.list_sas()
+            if sa.state == "ESTABLISHED"
+        )
+
+    def ike_keys(self) -> list[dict[str, bytes]]:
+        return [{name: value for name, value in found.items() if name.startswith("sk_")} for found in self.keys().ike]
+
+    def esp_keys(self) -> list[EspKeys]:
+        found = []
+        for child in self.keys().children:
+            sent, received = (child.encr_i, child.integ_i), (child.encr_r, child.integ_r)
+            if not child.initiated:
+                sent, received = received, sent
+            found.append(EspKeys(Spis(child.spi_in, child.spi_out), *received, *sent))
+        return found
+
+    def heard(self, what: Literal["NO_PROPOSAL_CHOSEN", "AUTHENTICATION_FAILED"]) -> bool:
+        return f"received {what} notify error" in self.log
+
+    def was_answered(self) -> bool:
+        return re.search(r"parsed INFORMATIONAL response \d+ \[ \]", self.log) is not None
+
+    def fragmented(self) -> bool:
+        return "splitting IKE message" in self.log
 
     # --- control ---------------------------------------------------------------------------------------------------
 
     def swanctl(self, *arguments: str) -> str:
         """Run swanctl to its end and return what it printed; raises CalledProcessError."""
-        done = subprocess.run(
-            ["swanctl", *arguments], env=self._environment, capture_output=True, text=True, check=True, timeout=20
-        )
-        return done.stdout
-
-    def _start(self, *arguments: str) -> subprocess.Popen[str]:
-        job = subprocess.Popen(
-            ["swanctl", *arguments],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._jobs.append(job)
-        return job
+        return self._run("swanctl", *arguments)
 
     def initiate(self, child: str) -> subprocess.Popen[str]:
         """Begin to set up *child*. The process returned ends, with 0 if it is up, once the peer has answered."""
-        return self._start("--initiate", "--child", child)
+        return self._begin("swanctl", "--initiate", "--child", child)
 
     def terminate(self, *what: str) -> subprocess.Popen[str]:
         """Begin to delete *what* (--ike or --child, and a name); the process ends once the peer has answered."""
-        return self._start("--terminate", *what)
+        return self._begin("swanctl", "--terminate", *what)
+
+    def connect(self) -> None:
+        if self._childless:
+            self._begin("swanctl", "--initiate", "--ike", "lab")
+        else:
+            self.initiate("net")
+
+    def delete_ike(self) -> None:
+        self.terminate("--ike", "lab")
+
+    def delete_child(self) -> None:
+        self.terminate("--child", "net")
+
+    def rekey_ike(self) -> None:
+        self.swanctl("--rekey", "--ike", "lab")
+
+    def rekey_child(self) -> None:
+        self.swanctl("--rekey", "--child", "net")

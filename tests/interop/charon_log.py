@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 _LINE = re.compile(r"^\d\d\[[A-Z]{3}\] (?P<text>.*)$")
+_PARSED = re.compile(r"^parsed (?:IKE_AUTH|CREATE_CHILD_SA) (request|response) ")
 _SECRET = re.compile(r"^(?P<name>.+?) => (?P<length>\d+) bytes? @ \S+$")
 _DUMP = re.compile(r"^ *\d+: (?P<hex>(?:[0-9A-F]{2} ){0,15}[0-9A-F]{2})(?: .*)?$")
 _ESP_SPI = re.compile(r"^  SPI 0x([0-9a-f]{8}), src ")
@@ -33,7 +34,7 @@ class ChildKeys:
     """KEYMAT of one Child SA: the keys of each direction, named for the exchange's initiator and responder as senders.
 
     *dh* is the secret of a key exchange of its own (PFS). *spi_in* and *spi_out* (4 octets) are charon's: what it
-    expects and what it sends.
+    expects and what it sends. *initiated*: charon was the exchange's initiator.
     """
 
     encr_i: bytes = b""
@@ -43,6 +44,7 @@ class ChildKeys:
     dh: bytes = b""
     spi_in: bytes = b""
     spi_out: bytes = b""
+    initiated: bool = False
 
 
 @dataclass
@@ -73,14 +75,17 @@ def _records(log: str) -> Iterator[tuple[str, bytes]]:
 def keys(log: str) -> LoggedKeys:
     """Return the keys in *log*."""
     found = LoggedKeys()
+    initiated = False
     for text, data in _records(log):
-        if name := _IKE_SECRETS.get(text):
+        if parsed := _PARSED.match(text):
+            initiated = parsed[1] == "response"
+        elif name := _IKE_SECRETS.get(text):
             if name == "dh" or not found.ike or name in found.ike[-1]:
                 found.ike.append({})
             found.ike[-1][name] = data
         elif name := _CHILD_SECRETS.get(text):
             if not found.children or found.children[-1].spi_out or getattr(found.children[-1], name):
-                found.children.append(ChildKeys())
+                found.children.append(ChildKeys(initiated=initiated))
             setattr(found.children[-1], name, data)
         elif (spi := _ESP_SPI.match(text)) and found.children:
             child = found.children[-1]

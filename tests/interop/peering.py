@@ -1,56 +1,23 @@
-"""One peering in the words of both sides: charon's swanctl.conf and our `Connection`."""
+"""What we and a peer agree on, and our side of it. Each daemon makes its own side in `configure`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
 import ikecore
-from ikecore.testing.pki import CertificateAuthority, Kind
-from tests.interop.charon import Charon
+from ikecore.testing.pki import CertificateAuthority, Kind, Leaf
+from tests.interop.peer import Peer
 
-CHARON, OURS = "127.0.0.1", "127.0.0.2"
-CHARON_ID, OUR_ID = "charon.example", "ikecore.example"
-CHARON_NET, OUR_NET = "10.1.0.0/16", "10.2.0.0/16"
+PEER, OURS = "127.0.0.1", "127.0.0.2"
+PEER_ID, OUR_ID = "peer.example", "ikecore.example"
+PEER_NET, OUR_NET = "10.1.0.0/16", "10.2.0.0/16"
+CHARON, CHARON_ID, CHARON_NET = PEER, PEER_ID, PEER_NET
+"""The same, for a test about that daemon alone."""
 SECRET = "a secret for tests, known to both"
 
 Auth = Literal["psk", "rsa", "ecdsa"]
-
-_SWANCTL_CONF = """
-connections {{
-  lab {{
-    version = 2
-    local_addrs = {CHARON}
-    remote_addrs = {OURS}, 127.0.0.0/8
-    proposals = {ike}
-    mobike = no
-    {options}
-    local {{
-      auth = {auth}
-      id = {CHARON_ID}
-      {certificate}
-    }}
-    remote {{
-      auth = {auth}
-      id = {OUR_ID}
-    }}
-    children {{
-      net {{
-        local_ts = {CHARON_NET}
-        remote_ts = {OUR_NET}
-        esp_proposals = {esp}
-      }}
-    }}
-  }}
-}}
-secrets {{
-  ike-1 {{
-    secret = "{secret}"
-  }}
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -60,55 +27,55 @@ class Authorities:
     rsa: CertificateAuthority
     ecdsa: CertificateAuthority
 
+    def of(self, kind: Literal["rsa", "ecdsa"]) -> CertificateAuthority:
+        """Return the authority with keys of *kind*."""
+        return self.rsa if kind == "rsa" else self.ecdsa
+
+    def leaf(self, kind: Literal["rsa", "ecdsa"], name: str, names: Sequence[str] = ()) -> Leaf:
+        """Make a certificate for *name* under the authority of *kind*, with further *names* that nobody asks for."""
+        return self.of(kind).leaf([name, *names], kind=_KINDS[kind])
+
 
 @dataclass(frozen=True)
 class Peering:
     """What both sides agree on.
 
-    *options* are lines of swanctl.conf for charon's connection; *selectors* our networks and charon's, as we want them.
+    *ike* and *esp* are proposals in swanctl.conf's words; a group in *esp* is for rekeying. *encap* forces UDP
+    encapsulation; *dpd* is after how many quiet seconds the peer checks whether we live; *narrowing* lets it take less
+    than its own selectors; *childless* leaves the Child SA out. *names* are put into the peer's certificate, to make it
+    as large as one likes. *options* are lines for the peer's connection, in the words of its own configuration.
+    *selectors* are our networks and the peer's, as we want them.
     """
 
     ike: str = "aes128gcm16-prfsha256-x25519"
     esp: str = "aes128gcm16"
     auth: Auth = "psk"
+    encap: bool = False
+    dpd: int = 0
+    fragments: Literal["yes", "no", "force"] = "yes"
+    narrowing: bool = False
+    childless: bool = False
+    names: tuple[str, ...] = ()
     options: str = ""
     secret: str = SECRET
-    selectors: tuple[str, str] = (OUR_NET, CHARON_NET)
+    selectors: tuple[str, str] = (OUR_NET, PEER_NET)
 
     def but(self, **changes: Any) -> Peering:
         """Return the same with some *changes*, for a side that sees it differently."""
         return replace(self, **changes)
 
-    def load_into(self, charon: Charon, authorities: Authorities) -> None:
-        """Make charon's side."""
-        if self.auth != "psk":
-            authority: CertificateAuthority = getattr(authorities, self.auth)
-            leaf = authority.leaf([CHARON_ID], kind=_KINDS[self.auth])
-            charon.store("x509ca", "root.der", authority.der)
-            charon.store("x509", "leaf.der", leaf.chain[0])
-            key = leaf.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            charon.store("pkcs8", "leaf.der", key)
-        charon.load(
-            _SWANCTL_CONF.format(
-                **{name: value for name, value in globals().items() if name.isupper()},
-                ike=self.ike,
-                esp=self.esp,
-                options=self.options,
-                auth="psk" if self.auth == "psk" else "pubkey",
-                certificate="" if self.auth == "psk" else "certs = leaf.der",
-                secret=self.secret,
-            )
-        )
+    def load_into(self, peer: Peer, authorities: Authorities) -> None:
+        """Make the peer's side."""
+        peer.configure(self, authorities)
 
     def connection(self, authorities: Authorities) -> ikecore.Connection:
         """Return our side."""
         local: ikecore.LocalCredential = ikecore.PskCredential(self.secret.encode())
         remote: ikecore.RemoteCredential = ikecore.PskCredential(self.secret.encode())
         if self.auth != "psk":
-            authority: CertificateAuthority = getattr(authorities, self.auth)
-            leaf = authority.leaf([OUR_ID], kind=_KINDS[self.auth])
+            leaf = authorities.leaf(self.auth, OUR_ID)
             local = ikecore.CertificateCredential(leaf.chain, leaf.key)
-            remote = ikecore.TrustedCertificates((authority.der,))
+            remote = ikecore.TrustedCertificates((authorities.of(self.auth).der,))
         child = ikecore.ChildConfig(
             name="net",
             proposals=ikecore.esp_proposals(*self.esp.split(",")),
@@ -118,12 +85,12 @@ class Peering:
         return ikecore.Connection(
             name="lab",
             local_identity=ikecore.Identity.parse(OUR_ID),
-            remote_identity=ikecore.Identity.parse(CHARON_ID),
+            remote_identity=ikecore.Identity.parse(PEER_ID),
             local=local,
             remote=remote,
             proposals=ikecore.ike_proposals(*self.ike.split(",")),
-            children=(child,),
+            children=() if self.childless else (child,),
         )
 
 
-_KINDS: dict[str, Kind] = {"rsa": "rsa-2048", "ecdsa": "ecdsa-p256"}
+_KINDS: dict[Literal["rsa", "ecdsa"], Kind] = {"rsa": "rsa-2048", "ecdsa": "ecdsa-p256"}

@@ -17,7 +17,7 @@ from tests.interop.charon import PLAIN, Charon
 from tests.interop.conftest import absent
 from tests.interop.host import UdpHost
 from tests.interop.peering import CHARON, OURS, Authorities, Peering
-from tests.interop.test_charon import check_agreement
+from tests.interop.agreement import check_agreement
 
 COMMON_NETWORK = os.readlink("/proc/self/ns/net")
 OUTSIDE = "127.0.0.77"

@@ -24,8 +24,9 @@ from typing import Any, Literal
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ikecore.testing.pki import CertificateAuthority, Kind
-from tests.interop.charon import Charon, build_shim
+from tests.interop.charon import Charon
 from tests.interop.network import private_network
+from tests.interop.peer import build_shim
 
 INITIATOR, RESPONDER = "127.0.0.1", "127.0.0.2"
 SECRET = "labsecret"
@@ -227,7 +228,10 @@ def record(scenario: Scenario, shim: Path, directory: Path) -> dict[str, Any]:
             | {"spi_i": sa.spi_i.hex(), "spi_r": sa.spi_r.hex(), "encr": scenario.encr, "integ": scenario.integ}
             for found, sa in zip(keys.ike, (first, second), strict=True)
         ],
-        "child_sas": [{name: value.hex() for name, value in asdict(child).items()} for child in keys.children],
+        "child_sas": [
+            {name: value.hex() for name, value in asdict(child).items() if isinstance(value, bytes)}
+            for child in keys.children
+        ],
         "messages": messages,
     }
 

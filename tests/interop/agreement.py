@@ -1,0 +1,74 @@
+"""What both sides say about their SAs has to agree: states, SPIs and every key."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import ikecore
+from tests.interop.host import UdpHost
+from tests.interop.peer import EspKeys, Peer, Spis
+from tests.interop.peering import PEER, Authorities, Peering
+
+Role = Literal["responds", "initiates"]
+"""What the peer does."""
+
+
+def host_for(peering: Peering, authorities: Authorities, *, limits: ikecore.Limits | None = None) -> UdpHost:
+    """Return a host that answers *peering*."""
+    return UdpHost(ikecore.Config(connections=(peering.connection(authorities),), limits=limits or ikecore.Limits()))
+
+
+def initiate(host: UdpHost, peering: Peering, authorities: Authorities) -> ikecore.SaId:
+    """Begin to set up *peering* from our side."""
+    return host.endpoint.initiate(peering.connection(authorities), [PEER], now=host.now)
+
+
+def begin(host: UdpHost, peer: Peer, role: Role, peering: Peering, authorities: Authorities) -> None:
+    """Begin to set up *peering*; the peer has its side already and plays *role*."""
+    if role == "initiates":
+        peer.connect()
+    else:
+        initiate(host, peering, authorities)
+
+
+def established(host: UdpHost, peer: Peer, role: Role, peering: Peering, authorities: Authorities) -> ikecore.SaId:
+    """Set up the SA of *peering* with its Child SA, see that both sides agree, and return it."""
+    peering.load_into(peer, authorities)
+    begin(host, peer, role, peering, authorities)
+    host.wait(ikecore.ChildSaEstablished)
+    check_agreement(peer, host)
+    return host.of(ikecore.IkeSaEstablished)[-1].sa
+
+
+def check_agreement(peer: Peer, host: UdpHost) -> None:
+    """Both sides have one IKE SA, the same Child SAs, and the same keys for them all."""
+    (sa,) = host.endpoint.sas
+    ours = host.endpoint.sa(sa)
+    children = {Spis(child.spi_out, child.spi_in): child for child in ours.children}
+
+    def settled() -> bool:
+        theirs = peer.sas()
+        return len(theirs) == 1 and set(theirs[0].children) == set(children)
+
+    host.run_until(settled)
+    (theirs,) = peer.sas()
+    assert (theirs.spi_i, theirs.spi_r) == (ours.spi_i, ours.spi_r)
+    check_ike_keys(peer.ike_keys()[-1], ours.export_keys())
+    logged = {keys.spis: keys for keys in peer.esp_keys()}
+    for spis, child in children.items():
+        check_esp_keys(logged[spis], child.export_keys())
+
+
+def check_ike_keys(theirs: dict[str, bytes], ours: ikecore.IkeKeyMaterial) -> None:
+    """Every key of an IKE SA that the peer tells is ours too; it tells all, but perhaps SK_d."""
+    names = ("sk_d", "sk_ai", "sk_ar", "sk_ei", "sk_er", "sk_pi", "sk_pr")
+    known = {name: value for name in names if (value := getattr(ours, name))}
+    assert theirs == {name: value for name, value in known.items() if name in theirs}
+    assert known.keys() - theirs.keys() <= {"sk_d"}
+
+
+def check_esp_keys(theirs: EspKeys, ours: ikecore.ChildKeyMaterial) -> None:
+    """The keys of a Child SA are the same, by direction."""
+    assert (ours.encr_out, ours.integ_out) == (theirs.encr_in, theirs.integ_in)
+    assert (ours.encr_in, ours.integ_in) == (theirs.encr_out, theirs.integ_out)
+    assert ours.encr_out != ours.encr_in
