@@ -134,7 +134,7 @@ class Charon(Peer):
             peering.options,
             "encap = yes" if peering.encap else "",
             f"dpd_delay = {peering.dpd}s" if peering.dpd else "",
-            f"fragmentation = {peering.fragments}",
+            "" if peering.fragments else "fragmentation = no",
             "childless = force" if peering.childless else "",
         ]
         self.load(

@@ -52,7 +52,7 @@ class Peering:
     auth: Auth = "psk"
     encap: bool = False
     dpd: int = 0
-    fragments: Literal["yes", "no", "force"] = "yes"
+    fragments: bool = True
     narrowing: bool = False
     childless: bool = False
     names: tuple[str, ...] = ()

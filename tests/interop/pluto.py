@@ -122,7 +122,7 @@ class Pluto(Peer):
         options = [
             *peering.options.splitlines(),
             "encapsulation=yes" if peering.encap else "encapsulation=auto",
-            f"fragmentation={peering.fragments}",
+            "fragmentation=yes" if peering.fragments else "fragmentation=no",
             "pfs=yes" if any(group in peering.esp for group in _GROUPS) else "pfs=no",
             "narrowing=yes" if peering.narrowing else "narrowing=no",
         ]

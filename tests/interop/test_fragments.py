@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 import ikecore
 from ikecore.transport import UdpOnly
+from tests.interop.agreement import check_agreement
 from tests.interop.charon import Charon
 from tests.interop.host import UdpHost
 from tests.interop.peering import CHARON, CHARON_ID, OUR_ID, Authorities, Peering
-from tests.interop.agreement import check_agreement
 
 MANY = [f"host-number-{number:03}.example" for number in range(140)]
 """Names in a certificate that make IKE_AUTH about 4,300 octets."""

@@ -13,11 +13,11 @@ import attrs
 import pytest
 
 import ikecore
+from tests.interop.agreement import check_agreement
 from tests.interop.charon import PLAIN, Charon
 from tests.interop.conftest import absent
 from tests.interop.host import UdpHost
 from tests.interop.peering import CHARON, OURS, Authorities, Peering
-from tests.interop.agreement import check_agreement
 
 COMMON_NETWORK = os.readlink("/proc/self/ns/net")
 OUTSIDE = "127.0.0.77"
