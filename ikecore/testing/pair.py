@@ -20,9 +20,11 @@ from ..config import ChildConfig, Config, Connection, Lifetimes, PskCredential, 
 from ..crypto import Identity
 from ..endpoint import Endpoint
 from ..events import IkeSaEstablished, IkeSaFailed, MessageReceived, MessageSent, Transport
+from ..framing import MARKER
 from ..limits import Limits
 from ..outputs import SaId
 from ..transport import BySize, Local, Policy, WholeMission
+from ..wire import EncryptedFragment
 from .checked import CheckedEndpoint
 from .links import Packet, Tcp, Udp
 from .nat import Nat
@@ -33,6 +35,7 @@ __all__ = ["NOON", "Pair", "Rung", "psk_connection"]
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 """What the calendar of a test shows unless it is told otherwise."""
 INITIATOR, RESPONDER = "10.0.0.1", "10.0.0.2"
+_SKF = bytes([EncryptedFragment.TYPE])
 NEVER = Lifetimes()
 """Nothing is rekeyed by itself."""
 SECRET = b"a secret for tests, known to both"
@@ -66,7 +69,10 @@ def psk_connection(
 
 @attrs.frozen(kw_only=True)
 class Rung:
-    """One message of a ladder. *sender* is the name of the host; *arrived* is None if it got lost."""
+    """One message of a ladder. *sender* is the name of the host; *arrived* is None if it got lost.
+
+    *fragments* is the number of IKE fragments that it went in, 0 where it was whole. It has arrived with the last one.
+    """
 
     time: float
     sender: str
@@ -80,13 +86,15 @@ class Rung:
     reason: str
     payloads: tuple[str, ...]
     arrived: float | None
+    fragments: int = 0
 
     def __str__(self) -> str:
         arrow = f"--{self.transport}-->" if self.outward else f"<--{self.transport}--"
         if self.arrived is None:
             arrow = arrow.replace("--", "-x", 1) if self.outward else arrow[:-2] + "x-"
         what = f"{self.exchange} {'response' if self.is_response else 'request'} {self.message_id}"
-        again = " again" if self.repeat else ""
+        again = f" in {self.fragments} fragments" if self.fragments else ""
+        again += " again" if self.repeat else ""
         return f"{self.time:8.3f} s  {arrow:9} {what:26} {self.octets:6} octets{again}  {self.reason}".rstrip()
 
 
@@ -211,6 +219,7 @@ class Pair:
                     reason=sent.reason,
                     payloads=sent.payloads,
                     arrived=arrivals.of(happening, sent),
+                    fragments=sent.fragments,
                 )
             )
         return rungs
@@ -221,15 +230,23 @@ class _Arrivals:
 
     def __init__(self, network: Network) -> None:
         self._datagrams: dict[tuple[float, str | None, int], list[Packet]] = {}
+        self._fragments: dict[tuple[float, str | None], list[Packet]] = {}
         for packet in network.wire:
             if packet.transport == "udp" and not packet.copy:
                 self._datagrams.setdefault((packet.time, packet.sender, len(packet.data)), []).append(packet)
+                if packet.data.removeprefix(MARKER)[16:17] == _SKF:
+                    self._fragments.setdefault((packet.time, packet.sender), []).append(packet)
         self._received = [each for each in network.timeline if isinstance(each.event, MessageReceived)]
 
     def of(self, happening: Happening, sent: MessageSent) -> float | None:
         """Return when *sent* arrived, None if it got lost. Each arrival is given once."""
+        if sent.fragments:
+            pieces = self._fragments.get((happening.time, happening.host.name), [])
+            taken, pieces[: sent.fragments] = pieces[: sent.fragments], []
+            moments = [each.arrived for each in taken if each.fate == "delivered" and each.arrived is not None]
+            return max(moments) if len(moments) == sent.fragments else None
         if sent.transport == "udp":
-            for marker in (0, 4):
+            for marker in (0, len(MARKER)):
                 found = self._datagrams.get((happening.time, happening.host.name, sent.octets + marker))
                 if found:
                     packet = found.pop(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -254,6 +255,10 @@ def test_fragments_that_stay_unanswered_get_smaller_and_more() -> None:
     assert switch.fragment_octets <= 548
     totals = [each.total for _, each in fragments(datagrams(pair, A))]
     assert totals == [9] * 27 + [20] * 20
+    rungs = [rung for rung in pair.rungs() if rung.exchange == "IKE_AUTH"]
+    assert [rung.fragments for rung in rungs] == [9, 9, 9, 20, 20]
+    assert [rung.arrived is not None for rung in rungs] == [False, False, False, True, True]
+    assert "10112 octets in 9 fragments again" in re.sub(r"\d{5} octets", "10112 octets", str(rungs[1]))
 
 
 @pytest.mark.requirement("FRAG-25", "FRAG-10")
