@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from random import Random
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikecore.config import CertificateCredential, Connection, Transports, TrustedCertificates
+from ikecore.config import CertificateCredential, Config, Connection, Transports, TrustedCertificates
 from ikecore.crypto import Identity
+from ikecore.endpoint import Endpoint
 from ikecore.errors import PeerUnreachable
 from ikecore.events import (
     AuthorizationNeeded,
@@ -26,7 +28,7 @@ from ikecore.events import (
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
 from ikecore.outputs import SendDatagram, WriteStream
-from ikecore.testing import NOON, Mangler, Packet, Pair, Tcp, Udp, psk_connection
+from ikecore.testing import NOON, Mangler, Network, Packet, Pair, Tcp, Udp, psk_connection
 from ikecore.testing.pki import CertificateAuthority
 from ikecore.transport import BySize, Fallback, Local, Policy, Race, Step, UdpOnly, Way, WholeMission
 from ikecore.wire import (
@@ -344,6 +346,26 @@ def test_a_whole_message_that_is_not_answered_is_tried_in_small_fragments_too() 
     [first, *rest] = sent(pair)
     assert 544 < first.octets < 1250
     assert [each.fragments for each in (first, *rest)] == [0, 0, 0, 2]
+
+
+@pytest.mark.requirement("FRAG-23", "FRAG-31")
+@pytest.mark.parametrize("largest", [1232, 1231])
+def test_over_ipv6_the_first_size_is_what_every_path_takes_and_the_last(largest: int) -> None:
+    """Where even that does not pass, nothing smaller is tried: no path may be so narrow."""
+    network = Network(0, udp=Udp(max_datagram=largest))
+    hosts = []
+    for number, name in enumerate(("initiator", "responder"), 1):
+        config = Config(connections=(certified(name, Transports(policy=UdpOnly())),), trace=True)
+        endpoint = Endpoint(config, random=Random(name).randbytes, utc=lambda: NOON, raise_bugs=True)
+        address = f"2001:db8::{number}"
+        hosts.append(network.attach(endpoint, Local((address, 500)), Local((address, 4500), marker=True), name=name))
+    first = hosts[0]
+    first.call(first.endpoint.initiate, certified("initiator", Transports(policy=UdpOnly())), ["2001:db8::2"])
+    network.run(until=lambda: first.of(IkeSaEstablished, IkeSaFailed))
+    assert bool(first.of(IkeSaEstablished)) is (largest == 1232)
+    assert first.of(TransportSwitched) == []
+    packets = [each for each in network.wire if len(each.data) > 600]
+    assert max(len(each.data) for each in packets) == 1232 == 1280 - 40 - 8
 
 
 @pytest.mark.requirement("FRAG-31")
