@@ -114,7 +114,9 @@ class ChildSaEstablished(Event):
     alone. When they change, `PathChanged` says so for all Child SAs of the SA at once.
 
     *replaces* is the Child SA that this one was made to replace, None for a new one; accept packets by both until that
-    one is closed.
+    one is closed. With *peer_ready* the peer can receive by this one already, since it has answered us: send by it from
+    now on. Else the answer has yet to reach the peer: send by the replaced one until a packet comes by this one, or
+    that one is closed (RFC 7296 section 2.8).
 
     *original_local* and *original_remote* are, in transport mode through a NAT, the addresses of both sides as the peer
     has them in its packets: checksums are about those (RFC 7296 section 2.23.1, RFC 3948 section 3.1.2). The peer
@@ -143,6 +145,7 @@ class ChildSaEstablished(Event):
     tfc_padding: bool = True
     non_first_fragments: bool = False
     additional_ts_possible: bool = False
+    peer_ready: bool = False
 
     def export_keys(self) -> ChildKeyMaterial:
         """Return the Child SA's keys."""

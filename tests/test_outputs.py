@@ -97,6 +97,7 @@ def test_to_dict_is_json() -> None:
         "tfc_padding": True,
         "non_first_fragments": False,
         "additional_ts_possible": False,
+        "peer_ready": False,
     }
     failed = IkeSaFailed(SaId(1), "c", "initiator", "IKE_AUTH", NoProposalChosen("none fits"), None)
     assert failed.to_dict()["error"] == "none fits"

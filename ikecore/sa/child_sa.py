@@ -91,6 +91,7 @@ class ChildSa:
             tfc_padding=facts.tfc_padding,
             non_first_fragments=facts.non_first_fragments,
             additional_ts_possible=facts.additional_ts_possible,
+            peer_ready=self.initiator,
         )
 
 

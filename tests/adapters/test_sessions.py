@@ -507,21 +507,24 @@ class TestItsLife:
 
         lib.run(main)
 
+    @pytest.mark.requirement("IKE-124")
     @pytest.mark.parametrize("who", ["initiator", "responder"])
     def test_a_child_sa_is_rekeyed(self, lib: Lib, make: Make, who: str) -> None:
-        """The new one comes with the name of the old one, which goes."""
+        """The new one comes with the name of the old one, which goes. Who asked may send by it at once."""
 
         async def main() -> None:
             async with both(lib, make) as (peer, session):
                 mine, other = (session, peer.sessions[0]) if who == "initiator" else (peer.sessions[0], session)
                 [old] = mine.child_sas
-                events = other.events()
+                events, here = other.events(), mine.events()
                 new = await mine.rekey(old.id)
                 assert new.id != old.id
                 assert new.export_keys() != old.export_keys()
                 assert new in mine.child_sas
                 [told] = [each async for each in until(events, ChildSaClosed) if isinstance(each, ChildSaEstablished)]
                 assert (told.replaces, told.spi_in, told.spi_out) == (old.id, new.spi_out, new.spi_in)
+                [ours] = [each async for each in until(here, ChildSaClosed) if isinstance(each, ChildSaEstablished)]
+                assert (ours.child, ours.replaces, ours.peer_ready, told.peer_ready) == (new.id, old.id, True, False)
                 await mine.check_liveness()  # the Delete of the old one was before it in the window
                 assert mine.child_sas == (new,)
                 assert [(each.spi_in, each.spi_out) for each in other.child_sas] == [(new.spi_out, new.spi_in)]
