@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -200,9 +201,16 @@ def own_certificate_problem(der: bytes, at: datetime) -> str | None:
 
     Raises LocalProtocolError for *der* that is no certificate.
     """
+    subject, begin, end = _dates(der)
+    dates = out_of_date(begin, end, at)
+    return None if dates is None else f"our certificate {subject} {dates}"
+
+
+@lru_cache(maxsize=256)
+def _dates(der: bytes) -> tuple[str, datetime, datetime]:
+    """Read our own certificate once: it is looked at in every handshake."""
     certificate = _own(der)
-    dates = out_of_date(certificate, at)
-    return None if dates is None else f"our certificate {subject_of(certificate)} {dates}"
+    return subject_of(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
 def issuer_name(der: bytes) -> bytes:

@@ -65,7 +65,7 @@ def _cause(said: str, leaf: x509.Certificate, others: Sequence[x509.Certificate]
     path = list(_upwards(leaf, others))
     if "validation time" in said:
         for certificate in path:
-            dates = out_of_date(certificate, at)
+            dates = out_of_date(certificate.not_valid_before_utc, certificate.not_valid_after_utc, at)
             if dates:
                 return f"{subject_of(certificate)} {dates}"
         return "a certificate is not valid now"
@@ -99,10 +99,9 @@ def _name(certificate: x509.Certificate, which: str) -> bytes | None:
         return None
 
 
-def out_of_date(certificate: x509.Certificate, at: datetime) -> str | None:
-    """Say how *certificate* is out of date at the time *at*; None if it is not."""
+def out_of_date(begin: datetime, end: datetime, at: datetime) -> str | None:
+    """Say how a certificate that is valid from *begin* to *end* is out of date at the time *at*; None if it is not."""
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if at < begin:
         return f"is not valid before {begin:%Y-%m-%d %H:%M} UTC"
     return f"has expired on {end:%Y-%m-%d %H:%M} UTC" if at > end else None

@@ -11,7 +11,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikecore.crypto import load_certificates
+from ikecore.crypto.pem import load_certificates, load_crls
 from ikecore.errors import LocalProtocolError
 
 PKI = Path(__file__).parents[1] / "vectors" / "pki"
@@ -55,3 +55,12 @@ def test_what_holds_no_certificate_is_refused(data: bytes) -> None:
 def test_any_octets_are_certificates_or_an_error_of_the_caller(data: bytes) -> None:
     with suppress(LocalProtocolError):
         assert load_certificates(data)
+
+
+def test_revocation_lists_likewise() -> None:
+    one, two = b"\x30\1x", b"\x30\1y"
+    assert load_crls(one) == (one,)
+    assert load_crls(pem("X509 CRL", one) + ROOT + pem("X509 CRL", two)) == (one, two)
+    for data in (b"", ROOT, pem("X509 CRL", b"x"), pem("X509 CRL", one).replace(b"M", b"!")):
+        with pytest.raises(LocalProtocolError, match="revocation list"):
+            load_crls(data)

@@ -348,6 +348,9 @@ def test_the_narrowest_entry_of_a_table() -> None:
     assert (of("keyid:0x01"), of("10.0.0.1")) == (b"keyid:0x01", b"10.0.0.1")
     assert (of("keyid:0x02"), of("10.0.0.2"), of("example.org"), secrets.secret_for(None)) == (None,) * 4
     assert "keyid" not in repr(secrets)
+    assert of("keyid:0x02") is None
+    assert PskTable(secrets.secrets, others=b"rest").secret_for(Identity.parse("keyid:0x02")) == b"rest"
+    assert PskTable(secrets.secrets, others=b"rest").secret_for(None) == b"rest"
 
 
 # --- two sides, two methods -------------------------------------------------------------------------------------------
@@ -433,6 +436,7 @@ def test_nothing_is_told_of_a_good_one() -> None:
     ("make", "message"),
     [
         (lambda: PskTable({}), "secrets: at least one"),
+        (lambda: PskTable({A: b"x"}, others=b""), "others: an empty key"),
         (lambda: PskTable({Identity.parse("a"): b""}), "secrets: that of fqdn:a is empty"),
         (lambda: responder(local=()), "local: at least one"),
         (lambda: responder(local=(PSK, PSK)), "local: of several credentials all have to be"),
