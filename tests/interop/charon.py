@@ -224,6 +224,10 @@ class Charon(Peer):
         """Begin to set up *child*. The process returned ends, with 0 if it is up, once the peer has answered."""
         return self._begin("swanctl", "--initiate", "--child", child)
 
+    def initiate_ike(self, connection: str) -> subprocess.Popen[str]:
+        """Begin to set up the IKE SA of *connection* alone; otherwise like `initiate`."""
+        return self._start("--initiate", "--ike", connection)
+
     def terminate(self, *what: str) -> subprocess.Popen[str]:
         """Begin to delete *what* (--ike or --child, and a name); the process ends once the peer has answered."""
         return self._begin("swanctl", "--terminate", *what)
