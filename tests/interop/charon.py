@@ -226,7 +226,7 @@ class Charon(Peer):
 
     def initiate_ike(self, connection: str) -> subprocess.Popen[str]:
         """Begin to set up the IKE SA of *connection* alone; otherwise like `initiate`."""
-        return self._start("--initiate", "--ike", connection)
+        return self._begin("swanctl", "--initiate", "--ike", connection)
 
     def terminate(self, *what: str) -> subprocess.Popen[str]:
         """Begin to delete *what* (--ike or --child, and a name); the process ends once the peer has answered."""
