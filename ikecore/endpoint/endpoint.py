@@ -53,8 +53,9 @@ class Endpoint:
 
     *random* returns that many random octets, *utc* the calendar time that certificates are checked against (aware
     datetimes), *new_spi* draws candidates for IKE SPIs (8 octets; default: from *random*). All calls take *now*,
-    seconds of any monotonic clock; going backwards is clamped. With *raise_bugs* an unexpected exception leaves the
-    input method instead of ending one SA with the event `InternalError`: for tests.
+    seconds of any monotonic clock; going backwards is clamped. A call that raises LocalProtocolError has had no effect.
+    With *raise_bugs* an unexpected exception leaves the input method instead of ending one SA with the event
+    `InternalError`: for tests.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class Endpoint:
     # --- facts, from the host ---------------------------------------------------------------------------------------
 
     def local_added(self, local: Local, *, now: float) -> None:
-        """There is a socket: a UDP socket or a TCP listener on an exact address."""
+        """There is a socket: a UDP socket or a TCP listener on an exact address.
+
+        Raises LocalProtocolError for what is no IP literal with a port, and for a kind or a framing that is not served.
+        """
         _check_address(local.address, "local")
         if local.kind not in ("udp", "tcp"):
             raise LocalProtocolError(f"kind: {local.kind!r} is unknown; allowed are udp, tcp")
@@ -90,14 +94,17 @@ class Endpoint:
             self._settle(now)
 
     def local_removed(self, address: Address, kind: str = "udp", *, now: float) -> None:
-        """A socket is gone."""
+        """A socket is gone. Raises LocalProtocolError if there was none."""
         if self._keeper.locals.pop((kind, address), None) is None:
             raise LocalProtocolError(f"address: there is no {kind} socket {address}")
         if kind == "udp":
             self._keeper.socket_gone(address)
 
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
-        """A UDP datagram came to the socket *local* from *remote*."""
+        """A UDP datagram came to the socket *local* from *remote*.
+
+        Raises LocalProtocolError if there is no such socket.
+        """
         now = self._clamp(now)
         socket = self._keeper.locals.get(("udp", local))
         if socket is None:
@@ -115,14 +122,18 @@ class Endpoint:
         self._counters["datagram: failed"] += 1
 
     def esp_sent(self, sa: SaId, *, now: float) -> None:
-        """ESP of a Child SA of *sa* left in UDP: that spares the keepalive. Once in some seconds is often enough."""
+        """ESP of a Child SA of *sa* left in UDP: that spares the keepalive. Once in some seconds is often enough.
+
+        Raises LocalProtocolError if there is no such SA.
+        """
         self._sa(sa).udp_sent_at = self._clamp(now)
 
     def esp_received(self, sa: SaId, *, local: Address, remote: Address, now: float) -> None:
         """ESP of a Child SA of *sa* came in UDP to the socket *local* from *remote*.
 
         Only tell what was authenticated and no replay, and only where *remote* is another address than before: the
-        peer's address follows (RFC 7296 section 2.23), and `PathChanged` says so.
+        peer's address follows (RFC 7296 section 2.23), and `PathChanged` says so. Raises LocalProtocolError if there is
+        no such SA, or none with a Child SA, or no such socket with the non-ESP marker.
         """
         now, found = self._clamp(now), self._sa(sa)
         socket = self._keeper.locals.get(("udp", local))
@@ -137,7 +148,8 @@ class Endpoint:
     def esp_unknown(self, sa: SaId, spi: bytes, *, now: float) -> None:
         """ESP came from the peer of *sa* with an SPI (4 octets) that no Child SA has: the peer is told, now and then.
 
-        It may be a forgery, so it is told at most once per `Limits.hint_interval`, and nothing else happens.
+        It may be a forgery, so it is told at most once per `Limits.hint_interval`, and nothing else happens. Raises
+        LocalProtocolError if there is no such SA, or for an SPI of another size.
         """
         now, found = self._clamp(now), self._sa(sa)
         if len(spi) != 4:
@@ -148,7 +160,10 @@ class Endpoint:
         self._settle(now)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
-        """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs."""
+        """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs.
+
+        Raises LocalProtocolError if there is no such listener.
+        """
         now = self._clamp(now)
         listener = self._keeper.locals.get(("tcp", local))
         if listener is None:
@@ -161,7 +176,10 @@ class Endpoint:
         return stream.id
 
     def stream_connected(self, stream: StreamId, *, local: Address, now: float) -> None:
-        """The connection that `OpenStream` asked for is up, from the address *local*."""
+        """The connection that `OpenStream` asked for is up, from the address *local*.
+
+        Raises LocalProtocolError for a stream that there never was, or that was connected already.
+        """
         now = self._clamp(now)
         found = self._stream(stream)
         if found is None:
@@ -173,14 +191,17 @@ class Endpoint:
         self._guard(lambda: self._keeper.stream_up(found, now), now)
 
     def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
-        """Octets came by a stream, in any portion."""
+        """Octets came by a stream, in any portion. Raises LocalProtocolError for a stream that there never was."""
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
             self._guard(lambda: self._reception.octets(found, data, now), now)
 
     def stream_sent(self, stream: StreamId, octets: int, *, now: float) -> None:
-        """The kernel took *octets* of what was to be written, in any portion."""
+        """The kernel took *octets* of what was to be written, in any portion.
+
+        Raises LocalProtocolError for a stream that there never was, and for more octets than were to be written.
+        """
         now = self._clamp(now)
         found = self._stream(stream)
         if found is None:
@@ -192,14 +213,17 @@ class Endpoint:
         self._settle(now)
 
     def stream_eof(self, stream: StreamId, *, now: float) -> None:
-        """The peer sent FIN."""
+        """The peer sent FIN. Raises LocalProtocolError for a stream that there never was."""
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
             self._guard(lambda: self._keeper.stream_eof(found, now), now)
 
     def stream_lost(self, stream: StreamId, error: str, *, now: float) -> None:
-        """The connection is gone, or could not be made. *error* says why, in words."""
+        """The connection is gone, or could not be made. *error* says why, in words.
+
+        Raises LocalProtocolError for a stream that there never was.
+        """
         now = self._clamp(now)
         found = self._stream(stream)
         if found is None:
@@ -237,7 +261,8 @@ class Endpoint:
     def initiate(self, connection: Connection, remotes: Sequence[str], *, now: float, local: str | None = None) -> SaId:
         """Set up an IKE SA with the peer at one of *remotes* (IP literals, tried in order), from the host *local*.
 
-        Ends in `IkeSaEstablished` or `IkeSaFailed`.
+        Ends in `IkeSaEstablished` or `IkeSaFailed`. Raises LocalProtocolError without any address, for one that is no
+        IP literal, and after `shutdown`.
         """
         now = self._clamp(now)
         if self._keeper.closing:
@@ -256,7 +281,11 @@ class Endpoint:
         return sa.id
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
-        """Ask the peer whether it is there; `RequestCompleted` says that it is."""
+        """Ask the peer whether it is there; `RequestCompleted` says that it is. Without any answer the SA ends.
+
+        Raises LocalProtocolError if there is no such SA, while it is being set up, and where
+        `Limits.queued_requests` of it wait already.
+        """
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
         found.begin(Liveness(found, wish), now)
@@ -267,8 +296,8 @@ class Endpoint:
         """Set up one more Child SA: of a configuration, or of a child of the connection by its name (None: the first).
 
         Ends in `RequestCompleted`, which names the Child SA, or `RequestFailed`. While the peer cannot take it, it is
-        asked again for some minutes. Raises LocalProtocolError for a name that the connection does not have, or while
-        the SA is not established.
+        asked again for some minutes. Raises LocalProtocolError if there is no such SA, while it is being set up or
+        deleted, for a name that the connection does not have, and where `Limits.queued_requests` wait already.
         """
         now = self._clamp(now)
         found = self._sa(sa)
@@ -283,7 +312,8 @@ class Endpoint:
 
         Ends in `RequestCompleted`, also where the peer rekeys at the same time and its rekey remains. The IKE SA keeps
         its handle; a Child SA gets a new one, named by the event `ChildSaEstablished` that says which it replaces.
-        Raises LocalProtocolError for a Child SA that does not exist, or while the SA is not established.
+        Raises LocalProtocolError if there is no such SA or Child SA, while the IKE SA is being set up or deleted, and
+        where `Limits.queued_requests` of it wait already.
         """
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
@@ -298,7 +328,8 @@ class Endpoint:
     def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
         """Delete an IKE SA, or one of its Child SAs, in order: `RequestCompleted` once the peer has answered.
 
-        An SA that is still being set up is dropped at once.
+        An SA that is still being set up is dropped at once. Raises LocalProtocolError if there is no such SA or
+        Child SA, and for a Child SA where `Limits.queued_requests` wait already.
         """
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
@@ -320,7 +351,10 @@ class Endpoint:
             sa.timers.set(Timer.DELETE, now + self._keeper.limits.delete_timeout)
 
     def abandon(self, sa: SaId, *, now: float) -> None:
-        """Drop an SA at once: one Delete is sent if it is established, and nobody waits for the answer."""
+        """Drop an SA at once: one Delete is sent if it is established, and nobody waits for the answer.
+
+        Raises LocalProtocolError if there is no such SA.
+        """
         now = self._clamp(now)
         found = self._sa(sa)
         if found.setting_up:

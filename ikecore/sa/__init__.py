@@ -5,7 +5,6 @@ It never chooses a transport and never sees a socket.
 
 from .child_sa import ChildSa, new_spi
 from .create_child_sa import CreateChild
-from .exchange import OurExchange
 from .expiry import child_expiring, child_lifetimes_reached, ike_lifetime_reached
 from .fragments import FragmentBudget
 from .generation import Generation
@@ -39,7 +38,6 @@ __all__ = [
     "Input",
     "Liveness",
     "Message",
-    "OurExchange",
     "OutgoingRequest",
     "OutgoingResponse",
     "RekeyIke",
