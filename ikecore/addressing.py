@@ -158,17 +158,18 @@ class Pool(_Told):
 
     name: str
     addresses: tuple[str, ...] = attrs.field(converter=_ranges)
+    ranges: tuple[AddressRange, ...] = attrs.field(init=False, repr=False, eq=False)
+    """The addresses as numbers."""
+
+    @ranges.default
+    def _read_ranges(self) -> tuple[AddressRange, ...]:
+        return tuple(AddressRange.parse(text) for text in self.addresses)
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if not self.addresses:
             raise LocalProtocolError(f"addresses: the pool {self.name!r} has none")
         check_disjoint([self])
-
-    @property
-    def ranges(self) -> tuple[AddressRange, ...]:
-        """The addresses as numbers."""
-        return tuple(AddressRange.parse(text) for text in self.addresses)
 
 
 def check_disjoint(pools: Iterable[Pool]) -> None:

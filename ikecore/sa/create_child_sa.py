@@ -31,8 +31,8 @@ from ..wire.numbers import Exchange, Ke, Notify
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_sa import ChildSa
 from .child_terms import no_host, offered_selectors
-from .configuration import Granting
 from .exchange import OurExchange
+from .granting import Granting
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteChild, DeleteSpi

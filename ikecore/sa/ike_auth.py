@@ -13,6 +13,7 @@ from ..config import ChildConfig, Connection
 from ..crypto import Identity
 from ..errors import (
     AuthenticationFailed,
+    ChildSaNotFound,
     IkeError,
     InternalAddressFailure,
     LocalProtocolError,
@@ -35,9 +36,10 @@ from .asking import Steps, run
 from .auth_context import AuthContext
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_terms import no_host, offered_selectors
-from .configuration import Granting, configuration_request, read_reply, take_addresses, wanted_lease
+from .configuration import configuration_request, read_reply, take_addresses
 from .connection_choice import choose_connections
 from .exchange import OurExchange
+from .granting import Granting, wanted_lease
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteSpi, Liveness, note_window, window_notification
@@ -178,8 +180,13 @@ class OurIkeAuth(OurExchange):
             self._refuse_child(contents, failure, now)
             return
 
+        made = contents.maybe(SecurityAssociation)
+        sa.awaiting = b"" if made is None else made.proposals[0].spi
+
         def resume(accepted: bool, then: float) -> None:
-            if accepted:
+            if accepted and made is not None and not sa.awaiting:
+                self._refuse_child(contents, ChildSaNotFound("the peer deleted it before it was accepted"), then)
+            elif accepted:
                 self._take_child(contents, then)
             else:
                 self._refuse_child(contents, InternalAddressFailure("the application refused the addresses"), then)

@@ -53,6 +53,7 @@ class IkeSa:
         "armed_for",
         "assigned",
         "attempts",
+        "awaiting",
         "claimed_identity",
         "children",
         "connection",
@@ -127,6 +128,8 @@ class IkeSa:
         self.peer_identity: Identity | None = None
         self.assigned: Lease | None = None
         """What the peer assigned to us."""
+        self.awaiting = b""
+        """The outbound SPI of a Child SA that waits for the application to accept its addresses."""
         self.granted: Lease | None = None
         """What we assigned to the peer, until the SA ends."""
         self.claimed_identity: Identity | None = None

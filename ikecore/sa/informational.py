@@ -11,9 +11,9 @@ from ..wire import Contents, Delete, Notification, Payload
 from ..wire.notify_data import decode_window_size, encode_window_size
 from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
-from .configuration import answer_configuration
 from .exchange import OurExchange
 from .generation import Generation
+from .granting import answer_configuration
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .states import Input
@@ -266,6 +266,8 @@ def _delete_children(sa: IkeSa, delete: Delete) -> list[bytes]:
     doomed: list[ChildSa] = [
         child for child in sa.children.values() if child.suite.protocol == delete.protocol and child.spi_out in named
     ]
+    if sa.awaiting in named:
+        sa.awaiting = b""
     for child in doomed:
         sa.close_child(child, "the peer deleted it", "peer")
         if child.spi_in not in ours_going:

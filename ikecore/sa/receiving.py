@@ -16,9 +16,9 @@ from ..events import MessageReceived
 from ..transport import DatagramPath, Path, packet_of
 from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
-from .configuration import lease_question
 from .create_child_sa import answer_create_child_sa
 from .generation import Generation
+from .granting import lease_question
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import answer_informational

@@ -64,6 +64,15 @@ def test_the_memory_of_past_leases_is_bounded() -> None:
     assert take(leases, 12, "peer 0") == "10.3.0.4"
 
 
+def test_nothing_is_lost_without_a_memory() -> None:
+    leases = Leases(0)
+    for sa in range(3):
+        assert take(leases, sa, "same") == "10.3.0.1"
+        leases.release(SaId(sa))
+    given = {take(leases, sa, f"peer {sa}") for sa in range(10, 16)}
+    assert given == {f"10.3.0.{last}" for last in range(1, 7)}
+
+
 def test_a_wanted_address_is_given_if_it_is_free() -> None:
     leases = Leases(10)
     assert take(leases, 1, "alice", wanted="10.3.0.5") == "10.3.0.5"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ikecore.addressing import Lease, Pool
 from ikecore.config import ChildConfig, Connection
-from ikecore.errors import FailedCpRequired, InternalAddressFailure, LocalProtocolError, TsUnacceptable
+from ikecore.errors import ChildSaNotFound, FailedCpRequired, InternalAddressFailure, LocalProtocolError, TsUnacceptable
 from ikecore.events import (
     AcceptanceNeeded,
     AddressesAssigned,
@@ -38,7 +38,7 @@ from ikecore.wire import (
     TrafficSelectorsInitiator,
     TrafficSelectorsResponder,
 )
-from ikecore.wire.numbers import CfgAttribute, CfgType, Exchange, Notify
+from ikecore.wire.numbers import CfgAttribute, CfgType, Exchange, Notify, Protocol
 from tests.rig import Puppet, Rig, esp_proposals, notifications
 
 A = CfgAttribute
@@ -667,6 +667,16 @@ def test_the_application_can_be_asked_what_it_takes(accepted: bool) -> None:
         assert isinstance(rig.one(ChildSaFailed).error, InternalAddressFailure)
         assert [each for each in puppet.requests()[-1][1] if isinstance(each, Delete)]
         assert rig.endpoint.sa(rig.endpoint.sas[0]).assigned is None
+
+
+def test_a_child_that_is_gone_before_it_is_accepted() -> None:
+    rig, puppet, _ = asked_for("0.0.0.0", ask_acceptance=True)
+    grant(puppet, GRANTED)
+    puppet.request(Exchange.INFORMATIONAL, [Delete(Protocol.ESP, (puppet.spi_in,))])
+    rig.endpoint.answer(rig.one(AcceptanceNeeded).question, True, now=rig.now)
+    rig.drain()
+    assert isinstance(rig.one(ChildSaFailed).error, ChildSaNotFound)
+    assert not rig.of(ChildSaEstablished)
 
 
 def test_what_has_to_be_accepted_is_asked_for_once() -> None:
