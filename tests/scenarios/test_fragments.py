@@ -232,7 +232,11 @@ def test_whatever_is_lost_no_octets_are_sealed_twice_and_both_agree(lost: set[in
     Mangler(pair.network).drop(*lost)
     sa = pair.initiate()
     pair.run()
-    assert_agreement(pair, sa)
+    failed = pair.initiator.of(IkeSaFailed)
+    if failed:  # eleven losses in a row are more than IKE_SA_INIT tries
+        assert isinstance(failed[0].error, PeerUnreachable)
+    else:
+        assert_agreement(pair, sa)
     for source in (A, B):
         octets = {ike(each) for each in datagrams(pair, source)}
         ivs = [data[decode_envelope(data).body :][:8] for data in octets]
