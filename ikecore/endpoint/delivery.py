@@ -1,9 +1,8 @@
-"""Getting messages to the peer: which path carries a request, when it goes again, and what happens when a path fails.
+"""Getting requests to the peer: which path carries one, when it goes again, and what happens when a path fails.
 
 A request over UDP is repeated with growing intervals until it is answered or given up. Over TCP it is sent once per
 connection and never repeated there; a connection that ends too early, or does not answer, sends it another way: over a
-new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3). A response
-goes where its request came from, or nowhere (section 2.2).
+new connection or UDP, as the policy says, without losing or doubling it (the draft, sections 2.1 and 2.3).
 
 Over UDP a message that is too large for one packet goes in IKE fragments if both sides know them. While those of a
 request stay unanswered they get smaller, step by step (RFC 7383 section 2.5.2).
@@ -11,42 +10,34 @@ request stay unanswered they get smaller, step by step (RFC 7383 section 2.5.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 from ..errors import PeerUnreachable
-from ..events import MessageSent, Transport, TransportChosen, TransportSwitched, UdpPathMissing
-from ..framing import add_marker
+from ..events import Transport, TransportChosen, TransportSwitched, UdpPathMissing
 from ..limits import Limits
-from ..outputs import Address, Output, SendDatagram
-from ..sa import Attempt, IkeSa, InitAttempt, Message, OutgoingRequest, OutgoingResponse, Timer
+from ..outputs import Address, Output
+from ..sa import Attempt, IkeSa, InitAttempt, OutgoingRequest, Timer
 from ..transport import (
-    LEAST_PACKET,
     Choice,
     DatagramPath,
-    Local,
-    Path,
     Stream,
-    StreamPath,
     Way,
     room_in,
     smaller_packet,
-    source_key,
 )
 from ..wire.numbers import Exchange, name_of
 from .choosing import Chooser
-from .keepalives import Keepalives
+from .sending import Sender
 from .streams import Streams
 
 __all__ = ["Delivery"]
 
 DEFAULT_TCP_PORT = 500
 """Where IKE over TCP is spoken, unless announced or configured otherwise (the draft, section 2.1)."""
-MOST_SOURCES = 16
-"""Streams and UDP sources to which a stored response is sent at once, at most; the oldest is forgotten first."""
 
 
 class Delivery:
-    """Sends for all SAs of an endpoint."""
+    """Sees to the requests of all SAs of an endpoint until they are answered or given up."""
 
     def __init__(
         self,
@@ -54,21 +45,17 @@ class Delivery:
         streams: Streams,
         emit: Callable[[Output], None],
         local_address: Callable[[str, bool, str | None], Address | None],
-        locals: Mapping[tuple[str, Address], Local],
         chooser: Chooser,
-        keepalives: Keepalives,
+        sender: Sender,
         another_attempt: Callable[[IkeSa, Attempt, frozenset[Way], float], bool],
-        trace: bool,
     ) -> None:
         self._limits = limits
         self._streams = streams
         self._emit = emit
         self._local_address = local_address
-        self._locals = locals
         self._chooser = chooser
-        self._keepalives = keepalives
+        self._sender = sender
         self._another_attempt = another_attempt
-        self._trace = trace
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -111,7 +98,7 @@ class Delivery:
     ) -> None:
         """Tell the choice before the octets that follow from it."""
         name, after, number = name_of(Exchange, request.exchange), choice.transport, request.message_id
-        pieces = self._form(sa, request, sa.path) if choice.fragments and sa.path is not None else ()
+        pieces = self._sender.form(sa, request, sa.path) if choice.fragments and sa.path is not None else ()
         form = (len(pieces), len(pieces[0])) if pieces else (0, 0)
         if before is None:
             self._emit(
@@ -125,7 +112,7 @@ class Delivery:
         request.forms.add("fragments" if request.in_fragments else "udp")
         request.sent(path)
         request.repeat_at = now + self._interval(request.tries)
-        self._datagram(sa, request, path, request.reason, now, repeat=request.tries > 1)
+        self._sender.datagram(sa, request, path, request.reason, now, repeat=request.tries > 1)
         self._rearm(sa)
 
     def _wait_for_path(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
@@ -218,7 +205,7 @@ class Delivery:
         if not stream.write(request.whole, now):
             self.stream_down(sa, stream, now)
             return
-        self._trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
+        self._sender.trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
         if sa.connection.transports.half_close and request.last and not sa.current.ours.queue:
             stream.half_close("the last request for now is sent")
         self._rearm(sa)
@@ -384,110 +371,3 @@ class Delivery:
             # No other way: try again later, since the loss of a connection says nothing about the peer.
             request.repeat_at = now + self._interval(request.tries)
             self._rearm(sa)
-
-    # --- responses, and last words ----------------------------------------------------------------------------------
-
-    def send_response(self, sa: IkeSa | None, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
-        """Send a response on each of *paths* that still exists; a repeat only so often per stream or UDP source.
-
-        A repeat proves no address, and whoever forges one may name a thousand: so many at once get none, but the
-        address that the peer was authenticated at.
-        """
-        resent, interval = response.resent, 1.0 / self._limits.response_resends_per_second
-        for path in paths:
-            key = path.stream if isinstance(path, StreamPath) else source_key(path.remote[0])
-            last = resent.get(key)
-            if last is not None and now - last < interval:
-                continue
-            resent.pop(key, None)
-            if len(resent) >= MOST_SOURCES:
-                oldest = next(iter(resent))
-                forged = isinstance(path, DatagramPath) and (sa is None or path != sa.path)
-                if forged and now - resent[oldest] < interval:
-                    continue
-                del resent[oldest]
-            resent[key] = now
-            self._respond_on(sa, response, path, now, repeat=last is not None)
-
-    def _respond_on(
-        self, sa: IkeSa | None, response: OutgoingResponse, path: Path, now: float, *, repeat: bool
-    ) -> None:
-        if isinstance(path, DatagramPath):
-            self._datagram(sa, response, path, "where the request came from", now, repeat=repeat, is_response=True)
-            return
-        stream = self._streams.get(path.stream)
-        if stream is None:
-            return
-        stream.owed.discard((response.spi, response.message_id))
-        self._streams.touched(stream)
-        if stream.writable and stream.write(response.whole, now):
-            self._trace_sent(sa, response, path, "where the request came from", is_response=True, repeat=repeat)
-
-    def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
-        """Send without waiting for anything: by UDP, or where there is no path on the open connection of the SA."""
-        stream = self._streams.of_sa(sa.id)
-        if sa.path is not None:
-            self._datagram(sa, message, sa.path, "nobody waits for an answer", now, repeat=False)
-        elif stream is not None and stream.writable and stream.write(message.whole, now):
-            self._trace_sent(sa, message, stream.path, "nobody waits for an answer", is_response=False, repeat=False)
-
-    def _datagram(
-        self,
-        sa: IkeSa | None,
-        message: Message,
-        path: DatagramPath,
-        reason: str,
-        now: float,
-        *,
-        repeat: bool,
-        is_response: bool = False,
-    ) -> None:
-        if ("udp", path.local) not in self._locals:
-            return
-        form = self._form(sa, message, path)
-        self._trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat, form=form)
-        for octets in form:
-            self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
-        if sa is not None:
-            self._keepalives.sent(sa, path, now)
-
-    def _form(self, sa: IkeSa | None, message: Message, path: DatagramPath) -> tuple[bytes, ...]:
-        """Return the messages that carry *message* over UDP: one, or its fragments.
-
-        A request goes as its policy said. A response is of the size that packets of this SA may have; that of an SA
-        which is gone, in the form that was kept.
-        """
-        if isinstance(message, OutgoingRequest):
-            if not message.in_fragments or sa is None:
-                return (message.whole,)
-            return message.datagrams(room_in(path, message.packet or sa.packet_size))
-        return message.datagrams(room_in(path, LEAST_PACKET if sa is None else sa.packet_size))
-
-    def _trace_sent(
-        self,
-        sa: IkeSa | None,
-        message: Message,
-        path: Path,
-        reason: str,
-        *,
-        is_response: bool,
-        repeat: bool,
-        form: tuple[bytes, ...] = (),
-    ) -> None:
-        if self._trace:
-            self._emit(
-                MessageSent(
-                    None if sa is None else sa.id,
-                    name_of(Exchange, message.exchange),
-                    message.message_id,
-                    is_response,
-                    sum(map(len, form)) or len(message.whole),
-                    path.transport,
-                    path.local,
-                    path.remote,
-                    repeat,
-                    reason,
-                    message.names,
-                    len(form) if len(form) > 1 else 0,
-                )
-            )

@@ -39,6 +39,7 @@ from .keepalives import Keepalives
 from .leases import Leases
 from .questions import Open, Questions
 from .schedule import Schedule
+from .sending import Sender
 from .streams import Streams
 from .tombstones import Tombstones
 
@@ -85,16 +86,9 @@ class Keeper:
         self.streams = Streams(config.limits, emit, self._message_bound, self.schedule.forget)
         self.chooser = Chooser(config.limits, self.streams, self.local_address)
         self.keepalives = Keepalives(emit, self.locals)
+        self.sender = Sender(config.limits, self.streams, emit, self.locals, self.keepalives, config.trace)
         self.delivery = Delivery(
-            config.limits,
-            self.streams,
-            emit,
-            self.local_address,
-            self.locals,
-            self.chooser,
-            self.keepalives,
-            self.another_attempt,
-            config.trace,
+            config.limits, self.streams, emit, self.local_address, self.chooser, self.sender, self.another_attempt
         )
         self._refusals = Refusals(config.limits.refused_event_interval)
         self._notify_names = config.notify_names
@@ -322,10 +316,10 @@ class Keeper:
         self.delivery.request_done(sa, request)
 
     def send_response(self, sa: IkeSa, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
-        self.delivery.send_response(sa, response, paths, now)
+        self.sender.send_response(sa, response, paths, now)
 
     def send_once(self, sa: IkeSa, message: Message, now: float) -> None:
-        self.delivery.send_once(sa, message, now)
+        self.sender.send_once(sa, message, now)
 
     # --- streams ----------------------------------------------------------------------------------------------------
 

@@ -233,7 +233,7 @@ class Reception:
         tombstones = self._keeper.tombstones
         response = tombstones.answer(spi, data, now)
         if response is not None:
-            self._keeper.delivery.send_response(None, response, [path], now)
+            self._keeper.sender.send_response(None, response, [path], now)
             return
         self._drop(data, path, "unknown SPI")
         if stream is None:
@@ -261,7 +261,7 @@ class Reception:
         )
         self._trace(None, envelope, path)
         response = OutgoingResponse(header.exchange, header.message_id, lambda: octets, self._keeper.names_of(payloads))
-        self._keeper.delivery.send_response(None, response, [path], now)
+        self._keeper.sender.send_response(None, response, [path], now)
 
     def _refuse_spi(self, data: bytes, path: Path, now: float) -> None:
         """Tell whoever still believes in an SA that we have none (RFC 7296 sections 1.5 and 2.21.4).
@@ -293,7 +293,7 @@ class Reception:
             payloads=[answer],
         )
         response = OutgoingResponse(data[18], message_id, lambda: octets, self._keeper.names_of([answer]))
-        self._keeper.delivery.send_response(None, response, [path], now)
+        self._keeper.sender.send_response(None, response, [path], now)
 
     # --- words ------------------------------------------------------------------------------------------------------
 
