@@ -277,6 +277,13 @@ class Connection:
     peer that asks for our version is told *application_version*.
 
     *lifetimes* says when the IKE SA is rekeyed, when the peers prove anew who they are, and when it ends at the latest.
+    A peer that was not heard of for *dpd_delay* seconds is asked whether it is there; 0 never asks. If nothing comes
+    for *dpd_timeout* more it is given up; 0 leaves that to the repeats of the request, which go on for minutes. With
+    *dpd_action* "restart" an SA that we initiated and whose peer fell silent is set up anew, again and again.
+    *unique* is about several IKE SAs between the same two identities. "no" allows them, until the peer says that it
+    began anew (INITIAL_CONTACT, RFC 7296 section 2.4); "never" does not even believe that. As responder "replace" has a
+    new one replace the others, and "keep" refuses it, unless it comes from the address of the other one; as initiator
+    both send INITIAL_CONTACT where it is true. That is not for several machines with one identity.
     """
 
     name: str
@@ -299,10 +306,19 @@ class Connection:
     application_version: str = ""
     hash_and_url: bool = False
     lifetimes: Lifetimes = IKE_LIFETIMES
+    dpd_delay: float = 0.0
+    dpd_timeout: float = 0.0
+    dpd_action: Literal["clear", "restart"] = "clear"
+    unique: Literal["never", "no", "replace", "keep"] = "no"
 
     def __attrs_post_init__(self) -> None:
         _check_addresses(self)
         _check_proposals(self.proposals, Protocol.IKE, _IKE_TYPES, supported_ike_transform)
+        _check_choice("dpd_action", self.dpd_action, ("clear", "restart"))
+        _check_choice("unique", self.unique, ("never", "no", "replace", "keep"))
+        for name in ("dpd_delay", "dpd_timeout"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise LocalProtocolError(f"{name}: {getattr(self, name)!r}; allowed are seconds from 0 on, 0 for never")
         _check_choice("send_certificates", self.send_certificates, ("always", "asked", "never"))
         if isinstance(self.local, tuple):
             if not self.local:

@@ -199,6 +199,26 @@ class LifetimeReached(Event):
 
 
 @record
+class SuccessorBegun(Event):
+    """The engine sets up the IKE SA *successor* in place of *sa* by itself, because of *reason*.
+
+    Either *sa* is to be replaced, its peers authenticating anew, or it ended in silence and is begun anew.
+    """
+
+    sa: SaId
+    successor: SaId
+    reason: str
+
+
+@record
+class IkeSaReauthenticated(Event):
+    """The IKE SA *successor* has taken over from *sa*, with its Child SAs; *sa* is deleted now."""
+
+    sa: SaId
+    successor: SaId
+
+
+@record
 class RequestCompleted(Event):
     """The wish *request* was fulfilled. *child* is the Child SA that was wished for, or made by a rekey."""
 

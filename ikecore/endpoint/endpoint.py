@@ -37,6 +37,7 @@ from ..sa import (
     delete_overdue,
     esp_came_by,
     ike_lifetime_reached,
+    peer_was_silent,
     view_of,
 )
 from ..transport import DatagramPath, Local, Stream, packed_address
@@ -143,6 +144,7 @@ class Endpoint:
             raise LocalProtocolError(f"sa: SA {sa} has no Child SA yet")
         _check_address(remote, "remote")
         self._keeper.touched(found)
+        found.heard_at = now
         self._guard(lambda: esp_came_by(found, DatagramPath(local, remote, True), now), now, found)
 
     def esp_unknown(self, sa: SaId, spi: bytes, *, now: float) -> None:
@@ -243,6 +245,16 @@ class Endpoint:
                 self._guard(lambda sa=sa: self._expired(sa, now), now, sa)  # type: ignore[misc]
         self._settle(now)
 
+    def traffic_seen(self, sa: SaId, *, now: float) -> None:
+        """ESP that was authenticated and no replay came from the peer of *sa*, so it is there (RFC 7296 section 2.4).
+
+        Once in some seconds is often enough. An SA that is not there any more is passed over.
+        """
+        now = self._clamp(now)
+        found = self._keeper.sas.get(sa)
+        if found is not None:
+            found.heard_at = now
+
     def child_expiring(self, sa: SaId, child: ChildId, *, hard: bool = False, now: float) -> None:
         """So many octets or packets went by a Child SA that it has to be rekeyed soon, or *hard*, may not be used more.
 
@@ -276,6 +288,7 @@ class Endpoint:
         sa = self._keeper.new_sa("initiator", connection)
         sa.remotes = list(remotes[1:])
         sa.hosts = (local or "", remotes[0])
+        sa.all_remotes, sa.local_host = tuple(remotes), local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
         self._guard(lambda: self._keeper.begin_attempt(sa, remotes[0], frozenset(), now), now, sa)
         return sa.id
@@ -435,6 +448,10 @@ class Endpoint:
                 self._keeper.forget_init(sa)
             elif timer is Timer.REKEYED:
                 delete_overdue(sa, now)
+            elif timer is Timer.DEAD_PEER:
+                peer_was_silent(sa, now)
+            elif timer is Timer.START:
+                self._keeper.succession.start(sa, now)
             elif timer is Timer.LIFETIME:
                 ike_lifetime_reached(sa, now)
             elif timer is Timer.CHILDREN:

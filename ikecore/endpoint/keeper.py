@@ -33,6 +33,7 @@ from ..wire.numbers import INITIATOR, RESPONSE
 from .admission import Admission, Refusals
 from .allowance import Allowance
 from .choosing import Chooser
+from .contacts import Contacts
 from .cookie import CookieJar
 from .delivery import Delivery
 from .keepalives import Keepalives
@@ -41,6 +42,7 @@ from .questions import Open, Questions
 from .schedule import Schedule
 from .sending import Sender
 from .streams import Streams
+from .succession import Succession
 from .tombstones import Tombstones
 
 __all__ = ["Keeper"]
@@ -90,6 +92,16 @@ class Keeper:
         self.delivery = Delivery(
             config.limits, self.streams, emit, self.local_address, self.chooser, self.sender, self.another_attempt
         )
+        self.contacts = Contacts()
+        self.succession = Succession(
+            config.limits,
+            random,
+            self.sas,
+            self._new_successor,
+            lambda sa, now: self.begin_attempt(sa, sa.hosts[1], frozenset(), now),
+            emit,
+            lambda: self.closing,
+        )
         self._refusals = Refusals(config.limits.refused_event_interval)
         self._notify_names = config.notify_names
         self._new_spi = new_spi
@@ -113,6 +125,12 @@ class Keeper:
         self.sas[sa.id] = sa
         self.touched(sa)
         self.concerned = sa
+        return sa
+
+    def _new_successor(self, role: Role, connection: Connection) -> IkeSa:
+        concerned = self.concerned
+        sa = self.new_sa(role, connection)
+        self.concerned = concerned
         return sa
 
     def touched(self, sa: IkeSa) -> None:
@@ -183,6 +201,7 @@ class Keeper:
         self.sas.pop(sa.id, None)
         self._touched.pop(sa.id, None)
         self.schedule.forget(sa)
+        self.contacts.remove(sa)
         for generation in sa.generations:
             self.release(generation.spi_local)
         for spi in sa.attempts:
@@ -222,6 +241,33 @@ class Keeper:
         event = self._refusals.note(what, source, reason, now)
         if event is not None:
             self.emit(event)
+
+    # --- SAs with the same peer -------------------------------------------------------------------------------------
+
+    def first_contact(self, sa: IkeSa) -> bool:
+        return self.contacts.first(sa)
+
+    def too_many(self, sa: IkeSa) -> bool:
+        return self.contacts.too_many(sa)
+
+    def met(self, sa: IkeSa, initial: bool, now: float) -> None:
+        self.contacts.met(sa, initial, lambda other, reason: self._retire(other, reason, now), now)
+
+    def _retire(self, sa: IkeSa, reason: str, now: float) -> None:
+        """Another SA has replaced *sa*. Its peer may carry over Child SAs yet, then it deletes it; else we do."""
+        sa.life.reason = reason
+        sa.life.replaced(self.limits, now)
+        sa.watch_life()
+        self.touched(sa)
+
+    def ready(self, sa: IkeSa, now: float) -> None:
+        self.succession.established(sa, now)
+
+    def reauthenticate(self, sa: IkeSa, now: float) -> None:
+        self.succession.reauthenticate(sa, now)
+
+    def restart(self, sa: IkeSa, now: float) -> None:
+        self.succession.restart(sa, now)
 
     # --- addresses --------------------------------------------------------------------------------------------------
 

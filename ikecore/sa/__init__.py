@@ -5,13 +5,15 @@ It never chooses a transport and never sees a socket.
 
 from .child_sa import ChildSa, new_spi
 from .create_child_sa import CreateChild
-from .expiry import child_expiring, child_lifetimes_reached, ike_lifetime_reached
+from .dead_peer import peer_was_silent
+from .expiry import child_expiring, child_lifetimes_reached, delete_ike, ike_lifetime_reached
 from .fragments import FragmentBudget
 from .generation import Generation
 from .ike_auth import Responder, begin_auth
 from .ike_sa import IkeSa
 from .ike_sa_init import InitAttempt, answer_init
 from .informational import DeleteChild, DeleteIke, Liveness, UnknownSpi
+from .life import retry_wait
 from .moving import esp_came_by
 from .receiving import message_received
 from .rekey_ike_sa import RekeyIke, delete_overdue
@@ -51,6 +53,7 @@ __all__ = [
     "begin_auth",
     "child_expiring",
     "child_lifetimes_reached",
+    "delete_ike",
     "delete_overdue",
     "ike_lifetime_reached",
     "esp_came_by",
@@ -58,5 +61,7 @@ __all__ = [
     "new_spi",
     "parse_selector",
     "payload_names",
+    "peer_was_silent",
+    "retry_wait",
     "view_of",
 ]

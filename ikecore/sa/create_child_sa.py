@@ -7,6 +7,8 @@ flight remembers what the peer's rekey made meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from ..config import ChildConfig
@@ -70,8 +72,11 @@ class CreateChild(OurExchange):
         replaces: ChildSa | None = None,
         group: int | None = None,
         rounds: int = 0,
+        then: Callable[[float], None] | None = None,
     ) -> None:
         self.sa = sa
+        self.then = then
+        """What comes next, whether there is a Child SA or not."""
         self.config = config
         self.wish = wish
         self.replaces = replaces
@@ -136,6 +141,12 @@ class CreateChild(OurExchange):
         if self.replaces is not None:
             self._settle(self.replaces, child, lowest, now)
         self.sa.wish_done(self, child.id)
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        then, self.then = self.then, None
+        if then is not None:
+            then(now)
 
     def _made(self, contents: Contents, offer: ChildOffer, now: float) -> tuple[ChildSa, bytes]:
         nonce, exchange = contents.one(Nonce).data, contents.maybe(KeyExchange)
@@ -186,9 +197,9 @@ class CreateChild(OurExchange):
 
     def _again(self, group: int, now: float) -> None:
         again = CreateChild(
-            self.sa, self.config, self.wish, replaces=self.replaces, group=group, rounds=self.rounds + 1
+            self.sa, self.config, self.wish, replaces=self.replaces, group=group, rounds=self.rounds + 1, then=self.then
         )
-        self.wish = None
+        self.wish = self.then = None
         again.rival = self.rival
         self._withdraw()
         self.sa.begin(again, now)
@@ -202,6 +213,7 @@ class CreateChild(OurExchange):
         if self.sa.alive:
             self.sa.services.emit(ChildSaFailed(self.sa.id, self.config.name, error))
         self.sa.wish_failed(self, error)
+        self._go_on(now)
 
     def _withdraw(self) -> None:
         if self.offer is not None:

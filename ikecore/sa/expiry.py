@@ -1,7 +1,7 @@
 """What is done when the time of an SA has come: it is rekeyed in good time, and deleted where that did not succeed.
 
-RFC 7296 section 2.8. A rekey that fails for any reason is begun again with growing waits. The hard limit is later by
-`over_time`: an SA that has no successor by then is deleted, since it must not be used any longer.
+RFC 7296 sections 2.8 and 2.8.3. A rekey that fails for any reason is begun again with growing waits. The hard limit is
+later by `over_time`: an SA that has no successor by then is deleted, since it must not be used any longer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from .child_sa import ChildSa
 from .create_child_sa import CreateChild
 from .ike_sa import IkeSa
 from .informational import DeleteChild, DeleteIke
+from .life import retry_wait
 from .rekey_ike_sa import RekeyIke
 from .states import State
 from .timers import Timer
@@ -18,25 +19,51 @@ from .timers import Timer
 __all__ = ["child_expiring", "child_lifetimes_reached", "delete_ike", "ike_lifetime_reached"]
 
 TIME_TO_REKEY = "it is time to rekey"
+TIME_TO_AUTHENTICATE = "it is time to authenticate anew"
+NOT_REKEYED = "no rekey has succeeded"
 OVER = "its lifetime is over"
 REPLACED = "it was rekeyed"
 
 
 def ike_lifetime_reached(sa: IkeSa, now: float) -> None:
     """The time of the IKE SA has come: rekey it, or delete it."""
-    life = sa.life
+    life, services = sa.life, sa.services
     if sa.state is not State.ESTABLISHED or sa.delete_under_way is not None:
         return
-    if life.ends_at <= now:
-        sa.services.emit(LifetimeReached(sa.id, None, "delete", OVER))
-        delete_ike(sa, OVER, now)
+    if life.over_at <= now:
+        services.emit(LifetimeReached(sa.id, None, "delete", life.reason))
+        delete_ike(sa, life.reason, now)
         return
+    if life.reauth_at <= now:
+        life.reauth_at = now + retry_wait(life.tries, services.limits, services.random)
+        life.tries += 1
+        _reauthenticate(sa, TIME_TO_AUTHENTICATE, now)
     if life.rekey_at <= now:
-        life.try_again(sa.services.limits, sa.services.random, now)
-        if not any(isinstance(each, RekeyIke) for each in sa.begun):
-            sa.services.emit(LifetimeReached(sa.id, None, "rekey", TIME_TO_REKEY))
-            sa.begin_if_possible(RekeyIke(sa), now)
+        _rekey_ike(sa, now)
     sa.watch_life()
+
+
+def _rekey_ike(sa: IkeSa, now: float) -> None:
+    """Rekey; a peer that has not let us until the middle of `over_time` is met with a new IKE SA instead.
+
+    A minimal implementation refuses every CREATE_CHILD_SA (RFC 7296 section 1.3).
+    """
+    life, services = sa.life, sa.services
+    life.try_again(services.limits, services.random, now)
+    if sa.role == "initiator":
+        last_resort = life.ends_at - sa.connection.lifetimes.over / 2
+        if last_resort <= now:
+            _reauthenticate(sa, NOT_REKEYED, now)
+            return
+        life.rekey_at = min(life.rekey_at, last_resort)
+    if not any(isinstance(each, RekeyIke) for each in sa.begun):
+        services.emit(LifetimeReached(sa.id, None, "rekey", TIME_TO_REKEY))
+        sa.begin_if_possible(RekeyIke(sa), now)
+
+
+def _reauthenticate(sa: IkeSa, reason: str, now: float) -> None:
+    sa.services.emit(LifetimeReached(sa.id, None, "reauthenticate", reason))
+    sa.services.reauthenticate(sa, now)
 
 
 def delete_ike(sa: IkeSa, reason: str, now: float) -> None:

@@ -42,7 +42,14 @@ from .exchange import OurExchange
 from .granting import Granting, wanted_lease
 from .ike_sa import IkeSa
 from .incoming import Incoming
-from .informational import DeleteSpi, Liveness, note_window, window_notification
+from .informational import (
+    DeleteSpi,
+    Liveness,
+    auth_lifetime,
+    note_auth_lifetime,
+    note_window,
+    window_notification,
+)
 from .init_facts import can_look_up, refusal_of, settle_facts, tell_facts, wanted_authorities
 from .keys import SaKeys
 from .proving import Proof, certificate_requests, prove
@@ -117,6 +124,8 @@ class OurIkeAuth(OurExchange):
             request = configuration_request(sa.connection) if sa.wants_addresses else None
             payloads += [] if request is None else [request]
             self.asks = request is not None
+        if sa.services.first_contact(sa):
+            payloads.append(Notification(Notify.INITIAL_CONTACT))
         return [*payloads, *window_notification(sa, sa.current)]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
@@ -160,7 +169,9 @@ class OurIkeAuth(OurExchange):
         sa.current.move(Input.AUTH_VERIFIED)
         sa.timers.clear(Timer.ESTABLISH)
         note_window(sa, sa.current, contents)
-        sa.renewed(now)
+        sa.established(now)
+        note_auth_lifetime(sa, contents, now)
+        sa.services.met(sa, contents.notify(Notify.INITIAL_CONTACT) is not None, now)
         announce(sa, path)
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
@@ -212,6 +223,8 @@ class OurIkeAuth(OurExchange):
                 take_addresses(sa, contents)
         except RemoteProtocolError as failure:
             self._refuse_child(contents, failure, now)
+        else:
+            sa.services.ready(sa, now)
 
     def _refuse_child(self, contents: Contents, failure: RemoteProtocolError, now: float) -> None:
         sa, offer = self.sa, self.offer
@@ -222,6 +235,7 @@ class OurIkeAuth(OurExchange):
             offer.withdraw()
         else:
             sa.begin(DeleteSpi(sa, offer.spi_in), now)
+        sa.services.ready(sa, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""
@@ -264,6 +278,8 @@ class Responder:
         sa.timers.clear(Timer.HALF_OPEN)
         sa.services.authenticated(sa, asked.path)
         yield from authorize(sa, identity, remote)
+        if sa.services.too_many(sa) and contents.notify(Notify.INITIAL_CONTACT) is None:
+            raise AuthenticationFailed(f"there is an SA with {identity} already")
         lease = yield from wanted_lease(sa, contents, remote)
         proof = yield from prove(sa, keys, self.context, self._identity.body, identity, remote)
         return proof, lease
@@ -300,11 +316,13 @@ class Responder:
         sa.responder = None
         note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
-        sa.renewed(now)
+        sa.established(now)
+        sa.services.met(sa, asked.contents.notify(Notify.INITIAL_CONTACT) is not None, now)
         announce(sa, path)
         keys = asked.generation.need_keys()
         window = window_notification(sa, asked.generation)
-        return [self._identity, *proof.certificates, proof.auth, *self._child(asked, keys, chosen, now), *window]
+        child = self._child(asked, keys, chosen, now)
+        return [self._identity, *proof.certificates, proof.auth, *child, *auth_lifetime(sa), *window]
 
     def _child(self, asked: Incoming, keys: SaKeys, chosen: Lease | None, now: float) -> list[Payload]:
         """Grant addresses and the Child SA, or say why not. Addresses are only for a Child SA that comes with them."""

@@ -33,7 +33,7 @@ from .exchange import OurExchange
 from .generation import Generation, Rival
 from .incoming import Incoming
 from .keys import Unsealed
-from .life import Life
+from .life import IkeLife
 from .persistence import Persistence
 from .request import Message, OutgoingRequest, OutgoingResponse
 from .services import Attempt, AuthResponder, Services
@@ -50,6 +50,7 @@ class IkeSa:
     """One IKE SA, in either role."""
 
     __slots__ = (
+        "all_remotes",
         "armed_for",
         "assigned",
         "attempts",
@@ -58,13 +59,16 @@ class IkeSa:
         "children",
         "connection",
         "current",
+        "doubted_at",
         "facts",
         "fragmentation",
         "granted",
         "hinted_at",
+        "heard_at",
         "hosts",
         "id",
         "life",
+        "local_host",
         "lost_path",
         "nat",
         "others",
@@ -72,12 +76,15 @@ class IkeSa:
         "path",
         "peer_identity",
         "postponed",
+        "predecessor",
         "progress",
         "remotes",
         "responder",
+        "restarts",
         "rival",
         "role",
         "services",
+        "successor",
         "timers",
         "transport",
         "transport_reason",
@@ -124,7 +131,20 @@ class IkeSa:
         self.packet: int | None = None
         """Octets of the IP packets that carry fragments on *path*, if that is known; less than was configured."""
         self.timers = Timers()
-        self.life = Life()
+        self.life = IkeLife()
+        self.heard_at = 0.0
+        """When the peer was last heard of, by anything that only it can have sent."""
+        self.doubted_at: float | None = None
+        """When it was asked whether it is there, if nothing has come since."""
+        self.all_remotes: tuple[str, ...] = ()
+        """Where we set it up as initiator; *local_host* is the address that we were to do that from, "" for any."""
+        self.local_host = ""
+        self.predecessor: SaId | None = None
+        """The SA that this one was set up to replace."""
+        self.successor: SaId | None = None
+        """The SA that was set up to replace this one."""
+        self.restarts: int | None = None
+        """How often it was begun anew since the peer was last there; None for one that the application wished for."""
         self.peer_identity: Identity | None = None
         self.assigned: Lease | None = None
         """What the peer assigned to us."""
@@ -397,6 +417,15 @@ class IkeSa:
 
     # --- its life-time ----------------------------------------------------------------------------------------------
 
+    def established(self, now: float) -> None:
+        """Both sides have proved who they are, so its time begins."""
+        self.restarts = None
+        self.heard_at = now
+        self.life.authenticated(self.role, self.connection.lifetimes, self.services.random, now)
+        self.renewed(now)
+        if self.connection.dpd_delay:
+            self.timers.set(Timer.DEAD_PEER, now + self.connection.dpd_delay)
+
     def renewed(self, now: float) -> None:
         """It has new keys, so its life-time begins anew."""
         self.life.renew(self.connection.lifetimes, self.services.random, now)
@@ -486,6 +515,8 @@ class IkeSa:
             claimed = None if self.claimed_identity is None else str(self.claimed_identity)
             self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
             self._end(error, now)
+            if self.restarts is not None and by != "us":
+                self.services.restart(self, now)
         else:
             self.close(str(error), by, now, error)
 
@@ -497,6 +528,8 @@ class IkeSa:
             self.close_child(child, reason, by)
         self.services.emit(IkeSaClosed(self.id, reason, by))
         self._end(error or PeerUnreachable(reason), now)
+        if by == "silence" and self.role == "initiator" and self.connection.dpd_action == "restart":
+            self.services.restart(self, now)
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:
         del self.children[child.id]

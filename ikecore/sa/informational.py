@@ -8,7 +8,7 @@ from ..errors import IkeError, InternalAddressFailure, Superseded
 from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, Delete, Notification, Payload
-from ..wire.notify_data import decode_window_size, encode_window_size
+from ..wire.notify_data import decode_auth_lifetime, decode_window_size, encode_auth_lifetime, encode_window_size
 from ..wire.numbers import Exchange, Notify, Protocol
 from .child_sa import ChildSa
 from .exchange import OurExchange
@@ -25,6 +25,8 @@ __all__ = [
     "DeleteSpi",
     "Liveness",
     "WindowSize",
+    "auth_lifetime",
+    "note_auth_lifetime",
     "answer_informational",
     "note_window",
     "window_notification",
@@ -102,6 +104,21 @@ def note_window(sa: IkeSa, generation: Generation, contents: Contents) -> None:
     size = None if found is None else decode_window_size(found.data)
     if size is not None:
         generation.ours.size = max(generation.ours.size, min(size, sa.services.limits.requests_in_flight))
+
+
+def auth_lifetime(sa: IkeSa) -> Sequence[Payload]:
+    """Return what tells the initiator how long its authentication counts, if it does not for ever (RFC 4478)."""
+    seconds = sa.connection.lifetimes.reauth_time
+    return (Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(max(1, int(seconds)))),) if seconds else ()
+
+
+def note_auth_lifetime(sa: IkeSa, contents: Contents, now: float) -> None:
+    """Take down when the responder of the SA wants to be shown anew who we are (RFC 4478)."""
+    found = contents.notify(Notify.AUTH_LIFETIME)
+    seconds = None if found is None or sa.role != "initiator" else decode_auth_lifetime(found.data)
+    if seconds is not None:
+        sa.life.told(seconds, sa.services.random, now)
+        sa.watch_life()
 
 
 class DeleteIke(Informational):
@@ -217,6 +234,7 @@ def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload
         sa.close("the peer could not authenticate us", "peer", now)
         return None
     note_window(sa, asked.generation, contents)
+    note_auth_lifetime(sa, contents, now)
     deletes = contents.all(Delete)
     if any(each.protocol == Protocol.IKE for each in deletes):
         # The answer is empty and comes first; then everything goes (RFC 7296 section 1.4.1).

@@ -12,11 +12,14 @@ from math import inf
 import attrs
 
 from ..config import Lifetimes
+from ..events import Role
 from ..limits import Limits
 from .persistence import jitter
 
-__all__ = ["Life", "retry_wait"]
+__all__ = ["IkeLife", "Life", "retry_wait"]
 
+LEAST_AUTH_LIFETIME = 10.0
+"""Seconds: a peer that wants to be shown who we are all the time gets no more than that."""
 MOST_DOUBLINGS = 6
 """A rekey that fails is repeated after waits that double so many times."""
 
@@ -53,6 +56,38 @@ class Life:
         """Another SA has taken its place: it is not rekeyed again, and waits for its Delete."""
         self.rekey_at = inf
         self.ends_at = min(self.ends_at, now + limits.rekeyed_lifetime)
+
+
+@attrs.define
+class IkeLife(Life):
+    """The moments of an IKE SA, which is also authenticated anew. Whoever was its first initiator does that."""
+
+    reauth_at: float = inf
+    auth_ends_at: float = inf
+    """As *ends_at*, and not moved by a rekey."""
+    reason: str = "its lifetime is over"
+
+    def authenticated(self, role: Role, lifetimes: Lifetimes, random: Callable[[int], bytes], now: float) -> None:
+        """The peers have just proved who they are."""
+        if lifetimes.reauth_time:
+            if role == "initiator":
+                self.reauth_at = drawn(lifetimes.reauth_time, lifetimes, random, now)
+            self.auth_ends_at = now + lifetimes.reauth_time + lifetimes.over
+
+    def told(self, seconds: int, random: Callable[[int], bytes], now: float) -> None:
+        """The responder said AUTH_LIFETIME: in so many seconds it deletes the SA (RFC 4478). We are earlier."""
+        early = max(LEAST_AUTH_LIFETIME, seconds * (0.9 - 0.1 * jitter(random(2))))
+        self.reauth_at = min(self.reauth_at, now + early)
+
+    @property
+    def next(self) -> float:
+        """The earliest moment of all."""
+        return min(self.rekey_at, self.ends_at, self.reauth_at, self.auth_ends_at)
+
+    @property
+    def over_at(self) -> float:
+        """When the SA ends at the latest."""
+        return min(self.ends_at, self.auth_ends_at)
 
 
 def drawn(seconds: float, lifetimes: Lifetimes, random: Callable[[int], bytes], now: float) -> float:

@@ -15,6 +15,7 @@ def came_by(sa: IkeSa, path: Path, now: float, *, newest: bool) -> None:
     that is not the *newest* of its direction, since it may have been held back. TCP addresses never become the path of
     datagrams (TCP-73).
     """
+    sa.heard_at = now
     sa.services.proved(sa, path)
     if not newest:
         return

@@ -153,5 +153,23 @@ class Services(Protocol[S]):
     def retire(self, sa: S, generation: Generation, now: float) -> None:
         """Stop routing messages for a pair of SPIs of *sa* that is gone; its last answer is kept for a while."""
 
+    def first_contact(self, sa: S) -> bool:
+        """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and wanted."""
+
+    def too_many(self, sa: S) -> bool:
+        """Tell whether *sa* is refused because there is another SA with its peer, which has just proved itself."""
+
+    def met(self, sa: S, initial: bool, now: float) -> None:
+        """*sa* is established. *initial*: its peer said INITIAL_CONTACT, so that other SAs with it are gone."""
+
+    def ready(self, sa: S, now: float) -> None:
+        """*sa*, which we set up, is established and has its first Child SA: it may take over from another SA."""
+
+    def reauthenticate(self, sa: S, now: float) -> None:
+        """Set up an SA that is to replace *sa*."""
+
+    def restart(self, sa: S, now: float) -> None:
+        """Set up an SA in place of *sa*, which has ended."""
+
     def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""

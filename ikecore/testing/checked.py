@@ -170,6 +170,10 @@ class CheckedEndpoint:
             state.lost = True
             self._endpoint.stream_lost(stream, error, now=now)
 
+    def traffic_seen(self, sa: SaId, *, now: float) -> None:
+        with self._input("traffic_seen", now):
+            self._endpoint.traffic_seen(sa, now=now)
+
     def child_expiring(self, sa: SaId, child: ChildId, *, hard: bool = False, now: float) -> None:
         with self._input("child_expiring", now):
             self._endpoint.child_expiring(sa, child, hard=hard, now=now)

@@ -39,9 +39,9 @@ FORMAT = 1
 """The number of this way to write recordings down."""
 INPUTS = frozenset(
     {"local_added", "local_removed", "datagram_received", "datagram_failed", "esp_sent", "esp_received",
-     "esp_unknown", "child_expiring", "stream_accepted", "stream_connected", "stream_received", "stream_sent",
-     "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness", "create_child", "rekey", "delete",
-     "abandon", "answer", "shutdown"}
+     "esp_unknown", "traffic_seen", "child_expiring", "stream_accepted", "stream_connected", "stream_received",
+     "stream_sent", "stream_eof", "stream_lost", "timer_expired", "initiate", "check_liveness", "create_child",
+     "rekey", "delete", "abandon", "answer", "shutdown"}
 )  # fmt: skip
 """The calls that change an endpoint."""
 
@@ -101,6 +101,7 @@ class Recorder(Endpoint):
     esp_sent = _recorded(Endpoint.esp_sent)
     esp_received = _recorded(Endpoint.esp_received)
     esp_unknown = _recorded(Endpoint.esp_unknown)
+    traffic_seen = _recorded(Endpoint.traffic_seen)
     child_expiring = _recorded(Endpoint.child_expiring)
     stream_accepted = _recorded(Endpoint.stream_accepted)
     stream_connected = _recorded(Endpoint.stream_connected)

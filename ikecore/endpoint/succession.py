@@ -1,0 +1,121 @@
+"""SAs that the engine sets up by itself in place of another one: reauthentication, and a new start after a silence.
+
+Reauthentication is make-before-break (RFC 7296 section 2.8.3): a new IKE SA from scratch, with the Child SAs of the old
+one, and only then is the old one deleted. A new start is what `dpd_action` "restart" wants; it is tried again, with
+waits that grow to some minutes, until it succeeds or the application deletes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from ..config import ChildConfig, Connection
+from ..events import IkeSaReauthenticated, Role, SuccessorBegun
+from ..limits import Limits
+from ..outputs import Output, SaId
+from ..sa import CreateChild, IkeSa, Timer, delete_ike, retry_wait
+
+__all__ = ["Succession"]
+
+AUTHENTICATED_ANEW = "the peers authenticated anew"
+
+
+class Succession:
+    """Makes successors. *begin* begins IKE_SA_INIT of an SA; *closing* tells whether there are to be no new ones."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        random: Callable[[int], bytes],
+        sas: dict[SaId, IkeSa],
+        new_sa: Callable[[Role, Connection], IkeSa],
+        begin: Callable[[IkeSa, float], None],
+        emit: Callable[[Output], None],
+        closing: Callable[[], bool],
+    ) -> None:
+        self._limits = limits
+        self._random = random
+        self._sas = sas
+        self._new_sa = new_sa
+        self._begin = begin
+        self._emit = emit
+        self._closing = closing
+
+    def reauthenticate(self, old: IkeSa, now: float) -> None:
+        """Begin a new IKE SA that is to replace *old*, unless that is under way."""
+        if self._closing() or (old.successor is not None and old.successor in self._sas):
+            return
+        new = self._successor(old, _first(old.connection, _carried(old)), AUTHENTICATED_ANEW)
+        new.predecessor = old.id
+        old.successor = new.id
+        self._start(new, now)
+
+    def restart(self, old: IkeSa, now: float) -> None:
+        """*old* ended in silence, or came to nothing as a new start: begin anew, the first time at once."""
+        if self._closing():
+            return
+        new = self._successor(old, old.connection, "the peer was silent")
+        new.restarts = 1 if old.restarts is None else old.restarts + 1
+        if old.restarts is None:
+            self._start(new, now)
+        else:
+            new.timers.set(Timer.START, now + retry_wait(old.restarts - 1, self._limits, self._random))
+
+    def start(self, sa: IkeSa, now: float) -> None:
+        """The wait before a new start is over."""
+        self._start(sa, now)
+
+    def established(self, new: IkeSa, now: float) -> None:
+        """An SA that we set up is there. If it is a successor, what the old one carried goes over to it."""
+        old = None if new.predecessor is None else self._sas.get(new.predecessor)
+        if old is None or not old.alive:
+            return
+        carried = _carried(old)
+        if carried and new.connection.children:
+            del carried[0]  # it came with IKE_AUTH
+        self._take_over(old, new, carried, now)
+
+    def _take_over(self, old: IkeSa, new: IkeSa, carried: list[ChildConfig], now: float) -> None:
+        """Set up the Child SAs of the old one, one after another, then delete it."""
+        if not (new.alive and old.alive):
+            return
+        if carried:
+            first, *rest = carried
+            new.begin_if_possible(
+                CreateChild(new, first, then=lambda later: self._take_over(old, new, rest, later)), now
+            )
+            return
+        self._emit(IkeSaReauthenticated(old.id, new.id))
+        if old.delete_under_way is None:
+            delete_ike(old, AUTHENTICATED_ANEW, now)
+
+    def _successor(self, old: IkeSa, connection: Connection, reason: str) -> IkeSa:
+        new = self._new_sa("initiator", connection)
+        new.all_remotes = old.all_remotes
+        # The address that the peer has now comes first; where it is told by nothing else, the configured ones follow.
+        new.remotes = [host for host in old.all_remotes if host != old.hosts[1]]
+        new.hosts = (old.local_host, old.hosts[1])
+        new.local_host = old.local_host
+        self._emit(SuccessorBegun(old.id, new.id, reason))
+        return new
+
+    def _start(self, new: IkeSa, now: float) -> None:
+        new.timers.set(Timer.ESTABLISH, now + self._limits.establish_timeout)
+        self._begin(new, now)
+
+
+def _carried(old: IkeSa) -> list[ChildConfig]:
+    """What the Child SAs of *old* are for; one that was replaced does not count."""
+    return [child.config for child in old.children.values() if child.heir is None]
+
+
+def _first(connection: Connection, carried: list[ChildConfig]) -> Connection:
+    """Return the connection with what is *carried* in front, so that the first of it comes with IKE_AUTH."""
+    if not carried:
+        return connection
+    by_name: dict[str, ChildConfig] = {}
+    for child in (*carried, *connection.children):
+        by_name.setdefault(child.name, child)
+    return attrs.evolve(connection, children=by_name.values())

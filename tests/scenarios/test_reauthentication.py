@@ -1,0 +1,197 @@
+"""Authenticating anew: a new IKE SA takes over, and only then the old one goes (RFC 7296 section 2.8.3, RFC 4478)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ikecore import ChildConfig, Connection, Lifetimes, parse_selector
+from ikecore.events import (
+    ChildSaClosed,
+    ChildSaEstablished,
+    IkeSaClosed,
+    IkeSaEstablished,
+    IkeSaFailed,
+    IkeSaReauthenticated,
+    InternalError,
+    LifetimeReached,
+    Role,
+    SuccessorBegun,
+)
+from ikecore.testing import Host, Pair, Udp, psk_connection
+from ikecore.wire import Notification
+from ikecore.wire.notify_data import encode_auth_lifetime
+from ikecore.wire.numbers import Exchange, Notify
+from tests.rig import Puppet, Rig
+
+NEVER = Lifetimes()
+HOURLY = Lifetimes(reauth_time=3600.0)
+
+
+def side(role: Role, lifetimes: Lifetimes = NEVER, children: int = 1, **more: Any) -> Connection:
+    """One side with so many children, each with selectors of its own."""
+    made = []
+    for number in range(children):
+        ours, theirs = (
+            parse_selector(f"10.{net}.{number}.0/24") for net in ((1, 2) if role == "initiator" else (2, 1))
+        )
+        made.append(ChildConfig(name=f"net-{number}", local_ts=(ours,), remote_ts=(theirs,), lifetimes=NEVER))
+    return psk_connection(role, lifetimes=lifetimes, children=made, **more)
+
+
+def only(host: Host) -> IkeSaEstablished:
+    """The one SA that *host* has."""
+    (sa,) = host.endpoint.sas
+    return next(event for event in host.of(IkeSaEstablished) if event.sa == sa)
+
+
+@pytest.mark.requirement("IKE-134")
+def test_the_new_sa_is_up_before_the_old_one_goes() -> None:
+    pair = Pair(side("initiator", HOURLY), side("responder"))
+    mine, theirs = pair.establish()
+    pair.run_for(3700.0)
+    begun, done = pair.initiator.one(SuccessorBegun), pair.initiator.one(IkeSaReauthenticated)
+    assert (begun.sa, begun.successor) == (done.sa, done.successor) == (mine, only(pair.initiator).sa)
+    assert pair.initiator.of(LifetimeReached)[0].action == "reauthenticate"
+    events = pair.initiator.events
+    new_child = next(each for each in events if isinstance(each, ChildSaEstablished) and each.sa == done.successor)
+    old_child = next(each for each in events if isinstance(each, ChildSaClosed))
+    assert events.index(new_child) < events.index(done) < events.index(old_child)
+    closed = pair.initiator.one(IkeSaClosed)
+    assert (closed.sa, closed.reason, closed.by) == (mine, "the peers authenticated anew", "us")
+    assert pair.responder.one(IkeSaClosed).sa == theirs
+    assert pair.initiator.endpoint.sa(done.successor).children[0].spi_in == only_child_of(pair.responder)
+
+
+def only_child_of(host: Host) -> bytes:
+    (child,) = host.endpoint.sa(only(host).sa).children
+    return child.spi_out
+
+
+@pytest.mark.requirement("IKE-134")
+def test_every_child_sa_goes_over() -> None:
+    pair = Pair(side("initiator", HOURLY, children=3), side("responder", children=3))
+    mine, _ = pair.establish()
+    for name in ("net-2", "net-1", "net-2"):
+        pair.initiator.call(pair.initiator.endpoint.create_child, mine, name)
+        pair.run_for(5.0)
+    first = pair.initiator.endpoint.sa(mine).children[0].id
+    pair.initiator.call(pair.initiator.endpoint.delete, mine, child=first)
+    pair.run_for(3700.0)
+    after = pair.initiator.endpoint.sa(only(pair.initiator).sa)
+    assert [child.name for child in after.children] == ["net-2", "net-1", "net-2"]
+    assert len(pair.responder.endpoint.sa(only(pair.responder).sa).children) == 3
+    order = [
+        type(each) for each in pair.initiator.events if isinstance(each, ChildSaEstablished | IkeSaReauthenticated)
+    ]
+    assert order[-1] is IkeSaReauthenticated, "the old one goes when all is there"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_day_of_it_on_a_network_that_loses_packets(seed: int) -> None:
+    times = Lifetimes(rekey_time=1800.0, reauth_time=3600.0)
+    pair = Pair(side("initiator", times, 2), side("responder", NEVER, 2), udp=Udp(loss=0.1), seed=seed)
+    mine, _ = pair.establish()
+    pair.initiator.call(pair.initiator.endpoint.create_child, mine, "net-1")
+    for _ in range(24):
+        pair.run_for(3600.0)
+        assert 1 <= len(pair.initiator.endpoint.sas) <= 2
+    assert len(pair.initiator.of(IkeSaReauthenticated)) >= 23
+    pair.run_for(100.0)
+    ours, theirs = (host.endpoint.sa(only(host).sa) for host in (pair.initiator, pair.responder))
+    assert ours.export_keys() == theirs.export_keys()
+    assert [child.name for child in ours.children] == ["net-0", "net-1"]
+    for host in (pair.initiator, pair.responder):
+        assert host.of(InternalError) == []
+        assert {each.reason for each in host.of(IkeSaClosed)} <= {"the peers authenticated anew", "the peer deleted it"}
+
+
+def test_one_that_fails_is_tried_again_and_the_old_sa_lives_to_its_limit() -> None:
+    pair = Pair(side("initiator", HOURLY), side("responder"))
+    mine, _ = pair.establish()
+    pair.run_for(3000.0)
+    pair.responder.endpoint._endpoint._keeper.closing = True  # it takes no new SAs, and answers on the old one
+    pair.run_for(955.0)
+    assert pair.initiator.endpoint.sa(mine).state == "established"
+    assert len(pair.initiator.of(IkeSaFailed)) >= 1
+    pair.run_for(10.0)
+    closed = pair.initiator.one(IkeSaClosed)
+    assert (closed.sa, closed.reason) == (mine, "its lifetime is over")
+    pair.run_for(1000.0)
+    assert pair.initiator.endpoint.sas == ()
+    assert pair.initiator.endpoint.deadline is None
+
+
+@pytest.mark.requirement("IKE-013", "IKE-116")
+def test_a_peer_that_never_lets_us_rekey_gets_a_new_ike_sa_instead() -> None:
+    """A minimal implementation refuses every CREATE_CHILD_SA; here it takes no part in the exchange at all."""
+    pair = Pair(side("initiator", Lifetimes(rekey_time=3600.0)), side("responder"))
+    mine, _ = pair.establish()
+    sleeper = pair.initiator.endpoint._endpoint._keeper.sas[mine]
+    sleeper.life.tries = 6
+    sleeper.life.rekey_at = 3780.0 + pair.now
+    pair.run_for(3900.0)
+    assert pair.initiator.one(IkeSaReauthenticated).sa == mine
+    assert pair.initiator.one(LifetimeReached).reason == "no rekey has succeeded"
+    assert only(pair.initiator).sa != mine
+
+
+# --- the responder's word -------------------------------------------------------------------------------------------
+
+
+def test_the_initiator_obeys_the_responder_that_wants_it_shown_anew() -> None:
+    pair = Pair(side("initiator"), side("responder", HOURLY))
+    mine, _ = pair.establish()
+    pair.run_for(2800.0)
+    assert pair.initiator.of(SuccessorBegun) == []
+    pair.run_for(500.0)
+    assert pair.initiator.one(IkeSaReauthenticated).sa == mine
+    assert pair.responder.of(LifetimeReached) == [], "the responder has nothing to do"
+    pair.run_for(20_000.0)
+    assert len(pair.initiator.of(IkeSaReauthenticated)) >= 5
+    assert pair.initiator.of(IkeSaFailed) == []
+
+
+def test_a_responder_that_is_not_obeyed_deletes_the_sa() -> None:
+    rig = Rig(psk_connection("responder", lifetimes=HOURLY))
+    puppet = Puppet(rig)
+    puppet.begin()
+    said = [each for each in puppet.authenticate() if isinstance(each, Notification)]
+    assert Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(3600)) in said
+    rig.run_for(3955.0)
+    assert puppet.requests() == []
+    rig.run_for(10.0)
+    assert rig.one(LifetimeReached).action == "delete"
+    ((header, _), *_) = puppet.requests()
+    puppet.give(puppet.seal(Exchange.INFORMATIONAL, [], message_id=header.message_id, response=True))
+    assert rig.one(IkeSaClosed).reason == "its lifetime is over"
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(1000, 800.0, 900.0), (0, 10.0, 10.0), (2**32 - 1, 3e9, 4e9)])
+def test_the_responder_may_say_it_later(seconds: int, least: float, most: float) -> None:
+    rig = Rig()
+    puppet = Puppet(rig, "responder")
+    sa = puppet.establish()
+    puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(seconds))])
+    life = rig.endpoint._keeper.sas[sa].life
+    assert rig.now + least <= life.reauth_at <= rig.now + most
+    assert rig.endpoint.deadline == life.reauth_at
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\0\0", b"\0\0\0\0\1"])
+def test_a_bad_one_is_ignored(data: bytes) -> None:
+    rig = Rig()
+    puppet = Puppet(rig, "responder")
+    puppet.establish()
+    assert puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, data)]) == []
+    assert rig.endpoint.deadline is None
+
+
+def test_the_initiator_of_the_sa_has_no_say_in_it() -> None:
+    rig = Rig()
+    puppet = Puppet(rig)
+    puppet.establish()
+    puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(60))])
+    rig.run_for(100.0)
+    assert rig.of(SuccessorBegun, LifetimeReached) == []
