@@ -35,6 +35,7 @@ ROWS = (
     "a cookie demanded by the peer",
     "a cookie demanded by us",
     "IKE_AUTH in fragments of the peer (RFC 7383)",
+    "IKE_AUTH in fragments of ours (RFC 7383)",
     "NAT traversal forced: both move to port 4500",
     "from any free port, without NAT",
     "selectors narrowed by the peer",

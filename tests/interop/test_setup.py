@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 import ikecore
 from tests.interop.agreement import Role, begin, check_agreement, established, host_for, initiate
+from tests.interop.host import UdpHost
 from tests.interop.peer import Peer
 from tests.interop.peering import OUR_NET, PEER, PEER_NET, Auth, Authorities, Peering
 
@@ -201,3 +203,19 @@ def test_the_peer_sends_fragments(peer: Peer, role: Role, authorities: Authoriti
     with host_for(peering, authorities) as host:
         established(host, peer, role, peering, authorities)
         assert peer.fragmented()
+
+
+@pytest.mark.matrix("IKE_AUTH in fragments of ours (RFC 7383)")
+@pytest.mark.requirement("FRAG-12", "FRAG-18")
+def test_we_send_fragments(peer: Peer, role: Role, authorities: Authorities) -> None:
+    peering = Peering(auth="rsa")
+    peering.load_into(peer, authorities)
+    ours = attrs.evolve(peering.connection(authorities), transports=ikecore.Transports(fragment_size=576))
+    with UdpHost(ikecore.Config(connections=(ours,), trace=True)) as host:
+        if role == "initiates":
+            peer.connect()
+        else:
+            host.endpoint.initiate(ours, [PEER], now=host.now)
+        host.wait(ikecore.ChildSaEstablished)
+        check_agreement(peer, host)
+        assert [each.fragments >= 3 for each in host.of(ikecore.MessageSent) if each.exchange == "IKE_AUTH"] == [True]
