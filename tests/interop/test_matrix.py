@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop import matrix, test_charon, test_life, test_pluto, test_setup
+from tests.interop import matrix, test_addresses, test_charon, test_life, test_pluto, test_setup
 
 PAGE = (Path(__file__).parents[2] / "docs" / "interop.md").read_text(encoding="utf-8")
-CELLS = matrix.declared([test_setup, test_life, test_charon, test_pluto])
+CELLS = matrix.declared([test_setup, test_life, test_addresses, test_charon, test_pluto])
 
 
 def test_every_row_has_tests() -> None:
