@@ -37,18 +37,8 @@ from ikecore import (
     SessionClosed,
     SignatureNeeded,
 )
-from ikecore.binding import (
-    Binding,
-    EventRing,
-    EventsLost,
-    SessionFacts,
-    SessionState,
-    Signal,
-    TransportUsed,
-    host_towards,
-    own_hosts,
-    verdict,
-)
+from ikecore.binding import Binding, host_towards, own_hosts, verdict
+from ikecore.sessions import EventRing, EventsLost, SessionFacts, SessionState, Signal, TransportUsed
 
 SA, OTHER = SaId(7), SaId(8)
 ADDRESS = ("192.0.2.1", 500)
