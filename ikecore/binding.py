@@ -25,6 +25,7 @@ from .events import (
     RevocationNeeded,
     SecretNeeded,
     SignatureNeeded,
+    SuccessorBegun,
 )
 from .outputs import QuestionId, SaId
 from .sessions import Answering, SessionState
@@ -52,6 +53,8 @@ class Binding:
         self._answers: Answering | None = None
         self._asked: dict[QuestionId, Answering] = {}
         self._states: dict[SaId, SessionState] = {}
+        self._ended: SessionState | None = None
+        """The last one that was over: the word that another SA takes its place comes right after."""
 
     def follow(self, sa: SaId, answers: Answering | None = None) -> SessionState:
         """Keep book of *sa*. For one that we initiate, call it before its first output is drained.
@@ -90,8 +93,12 @@ class Binding:
         if sa is None:
             return
         state = self._states.get(sa)
-        accepted = state is None and isinstance(event, IkeSaEstablished) and event.role == "responder"
-        if accepted:
+        if isinstance(event, SuccessorBegun):
+            self._succeeded(event, state)
+        accepted = isinstance(event, IkeSaEstablished) and (
+            event.role == "responder" if state is None else state.inherited
+        )
+        if state is None and accepted:
             state = self.follow(sa)
         if state is None:
             return
@@ -103,6 +110,13 @@ class Binding:
         if state.over:
             self.waiting.pop(sa, None)
             del self._states[sa]
+            self._ended = state
+
+    def _succeeded(self, event: SuccessorBegun, state: SessionState | None) -> None:
+        """Another SA takes the place of one: the same has the word about it."""
+        if state is None and self._ended is not None and self._ended.sa == event.sa:
+            state = self._ended
+        self.follow(event.successor, None if state is None else state.answers).inherited = True
 
     def _question(self, question: Question[Any], now: float) -> None:
         state = self._states.get(question.sa)

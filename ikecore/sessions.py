@@ -137,6 +137,8 @@ class SessionState:
         self.closed: str | None = None
         self.answers: Answering | None = None
         """Who answers the questions about this SA, if not whoever serves."""
+        self.inherited = False
+        """The engine set it up by itself, in place of another SA: its session is for whoever serves."""
         self.asking: set[QuestionId] = set()
         """What *answers* works on."""
         self.outcomes: dict[RequestId, IkeError | ChildId | None] = {}
