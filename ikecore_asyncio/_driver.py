@@ -27,9 +27,8 @@ from ikecore import (
     StreamId,
     WriteStream,
 )
-from ikecore.binding import Binding
+from ikecore.binding import Binding, Signal
 from ikecore.outflow import Observer, Outflow
-from ikecore.sessions import Signal
 
 from ._datagrams import DatagramSocket
 from ._sockets import check_exact, reduce, words
