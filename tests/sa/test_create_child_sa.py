@@ -134,7 +134,7 @@ def with_groups(*groups: int) -> tuple[ChildConfig, ...]:
 # --- the side that answers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("IKE-013", "IKE-014", "IKE-311")
+@pytest.mark.requirement("IKE-012", "IKE-018", "IKE-114", "IKE-122", "IKE-135")
 @ROLES
 def test_a_new_child_sa_without_key_exchange(role: Role) -> None:
     rig, puppet, sa = up(role)
@@ -152,7 +152,7 @@ def test_a_new_child_sa_without_key_exchange(role: Role) -> None:
     assert (material.encr_in, material.encr_out) == (expected.encr_i, expected.encr_r)
 
 
-@pytest.mark.requirement("IKE-014", "IKE-115")
+@pytest.mark.requirement("IKE-015", "IKE-017")
 def test_another_group_is_asked_for_and_nothing_is_kept() -> None:
     rig, puppet, sa = up()
     answer = puppet.request(CHILD, offer(puppet, b"\1\2\3\4", group=Ke.MODP_1024))
@@ -167,7 +167,7 @@ def test_another_group_is_asked_for_and_nothing_is_kept() -> None:
     assert rig.of(IkeSaClosed) == []
 
 
-@pytest.mark.requirement("IKE-018", "IKE-106")
+@pytest.mark.requirement("IKE-028", "IKE-117", "IKE-121", "IKE-126")
 @ROLES
 def test_a_rekey_names_what_it_replaces(role: Role) -> None:
     rig, puppet, sa = up(role)
@@ -182,7 +182,7 @@ def test_a_rekey_names_what_it_replaces(role: Role) -> None:
     assert len(rig.endpoint.sa(sa).children) == 1
 
 
-@pytest.mark.requirement("IKE-184", "IKE-185")
+@pytest.mark.requirement("IKE-223", "IKE-129")
 def test_a_rekey_of_what_is_not_there() -> None:
     rig, puppet, sa = up()
     named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, b"none")
@@ -192,7 +192,7 @@ def test_a_rekey_of_what_is_not_there() -> None:
     assert rig.of(IkeSaClosed) == []
 
 
-@pytest.mark.requirement("IKE-187")
+@pytest.mark.requirement("IKE-221", "IKE-225")
 def test_a_rekey_of_what_we_are_deleting() -> None:
     rig, puppet, sa = up()
     rig.endpoint.delete(sa, child=child_of(rig), now=rig.now)
@@ -217,7 +217,7 @@ def test_a_malformed_one_ends_the_sa() -> None:
     rig.one(IkeSaClosed)
 
 
-@pytest.mark.requirement("IKE-142")
+@pytest.mark.requirement("IKE-138", "IKE-017")
 def test_selectors_that_are_not_ours_are_refused_and_the_sa_lives() -> None:
     rig, puppet, sa = up()
     request = offer(puppet, b"\1\2\3\4")
@@ -229,7 +229,7 @@ def test_selectors_that_are_not_ours_are_refused_and_the_sa_lives() -> None:
     assert rig.endpoint.sa(sa).state == "established"
 
 
-@pytest.mark.requirement("IKE-014", "IKE-129")
+@pytest.mark.requirement("IKE-018")
 @ROLES
 def test_a_key_exchange_goes_into_the_keys(role: Role) -> None:
     rig, puppet, sa = up(role, children=with_groups(Ke.CURVE25519))
@@ -257,7 +257,7 @@ def test_a_key_exchange_goes_into_the_keys(role: Role) -> None:
 # --- we ask ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("IKE-013")
+@pytest.mark.requirement("IKE-012", "IKE-135")
 @ROLES
 def test_we_create_a_child_sa(role: Role) -> None:
     rig, puppet, sa = up(role, children=(ChildConfig(name="first"), ChildConfig(name="second")))
@@ -275,7 +275,7 @@ def test_we_create_a_child_sa(role: Role) -> None:
     assert (done.request, done.child) == (wish, made.child)
 
 
-@pytest.mark.requirement("IKE-018", "IKE-106", "IKE-110")
+@pytest.mark.requirement("IKE-028", "IKE-117", "IKE-145")
 @ROLES
 def test_we_rekey_a_child_sa_and_delete_the_old_one(role: Role) -> None:
     rig, puppet, sa = up(role)
@@ -295,7 +295,7 @@ def test_we_rekey_a_child_sa_and_delete_the_old_one(role: Role) -> None:
     assert [each.id for each in rig.endpoint.sa(sa).children] == [made.child]
 
 
-@pytest.mark.requirement("IKE-115")
+@pytest.mark.requirement("IKE-014", "IKE-015")
 def test_the_group_that_the_peer_wants_is_tried_once() -> None:
     rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.ECP_256))
     rig.endpoint.create_child(sa, now=rig.now)
@@ -311,7 +311,7 @@ def test_the_group_that_the_peer_wants_is_tried_once() -> None:
     assert len(rig.endpoint.sa(sa).children) == 1
 
 
-@pytest.mark.requirement("IKE-016")
+@pytest.mark.requirement("IKE-017", "IKE-187")
 @pytest.mark.parametrize(
     ("number", "error"),
     [
@@ -331,7 +331,7 @@ def test_a_refusal_ends_the_wish_and_not_the_sa(number: int, error: type[Excepti
     assert rig.endpoint.sa(sa).state == "established"
 
 
-@pytest.mark.requirement("IKE-185")
+@pytest.mark.requirement("IKE-224")
 def test_a_child_sa_that_the_peer_has_lost_is_made_anew() -> None:
     rig, puppet, sa = up()
     old = child_of(rig)
@@ -346,7 +346,7 @@ def test_a_child_sa_that_the_peer_has_lost_is_made_anew() -> None:
     assert rig.one(RequestCompleted).request == wish
 
 
-@pytest.mark.requirement("IKE-144")
+@pytest.mark.requirement("IKE-142", "IKE-186")
 def test_an_answer_beyond_the_offer_is_deleted_again() -> None:
     rig, puppet, sa = up()
     rig.endpoint.create_child(sa, now=rig.now)

@@ -283,7 +283,7 @@ def plausible(puppet: Puppet, exchange: int) -> list[Payload]:
     return puppet.init_payloads() if exchange == INIT else []
 
 
-@pytest.mark.requirement("IKE-029", "IKE-242", "IKE-293", "IKE-198", "IKE-004", "IKE-013")
+@pytest.mark.requirement("IKE-029", "IKE-242", "IKE-293", "IKE-198", "IKE-004", "IKE-132", "IKE-231")
 @pytest.mark.parametrize("exchange", [*Exchange, 200], ids=lambda exchange: str(int(exchange)))
 @pytest.mark.parametrize(("state", "role"), PLACES, ids=lambda value: getattr(value, "value", value))
 def test_every_exchange_in_every_state(state: State, role: Role, exchange: int) -> None:

@@ -27,7 +27,7 @@ def up(limits: Limits) -> tuple[Rig, Puppet]:
     return rig, puppet
 
 
-@pytest.mark.requirement("IKE-066", "IKE-067")
+@pytest.mark.requirement("IKE-064", "IKE-065", "IKE-059")
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_requests_inside_the_window_are_answered_in_any_order(order: tuple[int, ...]) -> None:
     rig, puppet = up(Limits(window=3, response_resends_per_second=1000.0))
@@ -48,7 +48,7 @@ def test_requests_inside_the_window_are_answered_in_any_order(order: tuple[int, 
     assert puppet.give(messages[0]) == [], "out of the window: the peer had its answer"
 
 
-@pytest.mark.requirement("IKE-061", "IKE-066")
+@pytest.mark.requirement("IKE-060", "IKE-061")
 def test_without_a_word_the_window_is_one() -> None:
     _, puppet = up(Limits())
     first = puppet.next_id
@@ -56,7 +56,7 @@ def test_without_a_word_the_window_is_one() -> None:
     assert len(puppet.give(puppet.seal(INFO, message_id=first))) == 1
 
 
-@pytest.mark.requirement("IKE-066")
+@pytest.mark.requirement("IKE-059")
 def test_ours_is_bounded_however_large_the_peers_is() -> None:
     rig, puppet = up(Limits(requests_in_flight=2))
     puppet.request(INFO, [Notification(Notify.SET_WINDOW_SIZE, encode_window_size(1000))])
@@ -67,7 +67,7 @@ def test_ours_is_bounded_however_large_the_peers_is() -> None:
     assert len(puppet.requests()) == 2
 
 
-@pytest.mark.requirement("IKE-062")
+@pytest.mark.requirement("IKE-063")
 def test_a_hole_holds_the_window_back() -> None:
     """Request X waits until all up to X - size are answered, not only that many."""
     rig, puppet = up(Limits())
@@ -83,7 +83,7 @@ def test_a_hole_holds_the_window_back() -> None:
     assert [header.message_id for header, _ in puppet.requests()] == [0, 1, 2, 3]
 
 
-@pytest.mark.requirement("IKE-066", "IKE-068")
+@pytest.mark.requirement("IKE-027", "IKE-060")
 def test_a_rekeyed_ike_sa_begins_with_one_and_is_told_anew() -> None:
     pair = Pair(limits=Limits(window=4))
     mine, theirs = pair.establish()

@@ -7,7 +7,7 @@ import pytest
 from .world import Plan, World
 
 
-@pytest.mark.requirement("IKE-101", "IKE-103", "IKE-107")
+@pytest.mark.requirement("IKE-115", "IKE-118", "IKE-131")
 def test_fifty_sas_for_three_days() -> None:
     report = World(Plan(sas=50, days=3.0, seed=1, per_client=5, crashes=0.3, gateway_crashes=1)).run()
     assert report.faults == ()
