@@ -2,7 +2,8 @@
 
 A test names the rows of tests/requirements.csv that it shows with `@pytest.mark.requirement("TCP-09", ...)`; a row
 counts as shown when a test that names it passed. `pytest --requirements` prints, per part, the rows shown with their
-tests and the rows open. A row that is not in the catalogue fails the collection.
+tests and the rows open, with the reason that tests/requirements_open.csv gives. A row that is not in the catalogue
+fails the collection.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 CATALOGUE = Path(__file__).with_name("requirements.csv")
+REASONS = Path(__file__).with_name("requirements_open.csv")
 PARTS = ("TCP", "ENC", "SEP", "FRAG", "IKE")
 
 Shown = dict[str, list[str]]
@@ -34,6 +36,12 @@ def load_catalogue() -> dict[str, str]:
     """Return the catalogue: ID to the wording of the row."""
     with CATALOGUE.open(newline="", encoding="utf-8") as file:
         return {row["id"]: row["requirement"] for row in csv.DictReader(file)}
+
+
+def load_reasons() -> dict[str, str]:
+    """Return why rows are open: ID to a sentence."""
+    with REASONS.open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row["reason"] for row in csv.DictReader(file)}
 
 
 def rows_named(item: pytest.Item) -> list[str]:
@@ -79,11 +87,11 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if not config.getoption("--requirements"):
         return
-    for line in requirement_report(load_catalogue(), config.stash[SHOWN]):
+    for line in requirement_report(load_catalogue(), config.stash[SHOWN], load_reasons()):
         terminalreporter.write_line(line)
 
 
-def requirement_report(catalogue: dict[str, str], shown: Shown) -> list[str]:
+def requirement_report(catalogue: dict[str, str], shown: Shown, reasons: dict[str, str]) -> list[str]:
     """Return the report's lines: rows shown with their tests and rows open, per part, and the counts at the end."""
     lines: list[str] = []
     counts: list[str] = []
@@ -92,7 +100,9 @@ def requirement_report(catalogue: dict[str, str], shown: Shown) -> list[str]:
         done = [row for row in rows if row in shown]
         lines += ["", f"{part}: {len(done)} of {len(rows)} rows shown"]
         lines += [f"  {row}  {', '.join(sorted(shown[row]))}" for row in done]
-        lines += ["  open: " + (" ".join(row for row in rows if row not in shown) or "none")]
+        left = [row for row in rows if row not in shown]
+        lines += [f"  {row}  open: {reasons[row]}" for row in left if row in reasons]
+        lines += ["  open: " + (" ".join(row for row in left if row not in reasons) or "no others")]
         counts.append(f"{part} {len(done)}/{len(rows)}")
     total = sum(1 for row in catalogue if row in shown)
     return [*lines, "", f"requirement rows shown: {total} of {len(catalogue)} ({', '.join(counts)})"]

@@ -13,6 +13,7 @@ from ikecore.errors import (
     LocalProtocolError,
     NoProposalChosen,
     PeerRefused,
+    TemporaryFailure,
     TsUnacceptable,
 )
 from ikecore.events import (
@@ -362,6 +363,43 @@ def test_an_answer_beyond_the_offer_is_deleted_again() -> None:
     message_id, request = asked(rig, puppet)
     assert request == [Delete(Protocol.ESP, (spi,))]
     assert len(rig.endpoint.sa(sa).children) == 1
+
+
+@pytest.mark.requirement("IKE-127", "IKE-128", "IKE-226")
+@pytest.mark.parametrize("ours_loses", [True, False])
+def test_both_rekey_the_same_child_sa(ours_loses: bool) -> None:
+    """RFC 7296 section 2.8.1: the answer is as usual, and the lowest of four nonces decides when all are known."""
+    rig, puppet, sa = up()
+    old = rig.endpoint.sa(sa).children[0]
+    wish = rig.endpoint.rekey(sa, child=old.id, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, puppet.spi_in)
+    theirs = [named, *offer(puppet, b"\1\2\3\4")]
+    lowest, high = bytes(32), b"\xff" * 32
+    theirs[2] = Nonce(high if ours_loses else lowest)
+    assert not notifications(puppet.request(CHILD, theirs))
+    answer = grant(request, b"\1\2\3\5")
+    answer[1] = Nonce(lowest if ours_loses else high)
+    reply(puppet, message_id, answer)
+    assert rig.one(RequestCompleted).request == wish
+    by_peer, by_us = rig.of(ChildSaEstablished)[-2:]
+    _, request = asked(rig, puppet)
+    assert request == [Delete(Protocol.ESP, (by_us.spi_in if ours_loses else old.spi_in,))]
+    assert {child.id for child in rig.endpoint.sa(sa).children} == {old.id, by_peer.child, by_us.child}
+
+
+@pytest.mark.requirement("IKE-228")
+def test_the_peer_deletes_what_we_are_rekeying() -> None:
+    rig, puppet, sa = up()
+    old = rig.endpoint.sa(sa).children[0]
+    rig.endpoint.rekey(sa, child=old.id, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    assert puppet.request(INFO, [Delete(Protocol.ESP, (puppet.spi_in,))]) == [Delete(Protocol.ESP, (old.spi_in,))]
+    assert rig.one(ChildSaClosed).child == old.id
+    reply(puppet, message_id, [Notification(Notify.TEMPORARY_FAILURE)])
+    assert isinstance(rig.one(RequestFailed).error, TemporaryFailure)
+    rig.run_for(100.0)
+    assert len(puppet.requests()) == len({header.message_id for header, _ in puppet.requests()}), "not tried again"
 
 
 def test_misuse() -> None:

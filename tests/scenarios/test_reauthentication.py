@@ -123,7 +123,7 @@ def test_one_that_fails_is_tried_again_and_the_old_sa_lives_to_its_limit() -> No
     assert pair.initiator.endpoint.deadline is None
 
 
-@pytest.mark.requirement("IKE-013", "IKE-116")
+@pytest.mark.requirement("IKE-013", "IKE-116", "IKE-309")
 def test_a_peer_that_never_lets_us_rekey_gets_a_new_ike_sa_instead() -> None:
     """A minimal implementation refuses every CREATE_CHILD_SA; here it takes no part in the exchange at all."""
     pair = Pair(side("initiator", Lifetimes(rekey_time=3600.0)), side("responder"))
