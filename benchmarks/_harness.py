@@ -1,8 +1,8 @@
-"""Side by side timings that survive a busy machine.
+"""Side by side figures that survive a busy machine.
 
 Every round runs each case once, in turn, so that a slow moment hits all of them. What is reported is the median of the
-rounds, in CPU time; the best round beside it shows how quiet the machine was. A ratio is the median of the ratios that
-the rounds had.
+rounds, with the quartiles around it: where these lie far apart, the machine was busy, and the run is worth little. A
+ratio is the median of the ratios that the rounds had.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-__all__ = ["ROUNDS", "Table", "Target", "run", "show"]
+__all__ = ["ITSELF", "ROUNDS", "UNITS", "Table", "Target", "run", "show"]
 
 ROUNDS = 7
+ITSELF = "itself"
+"""In place of another case: the target is about the median, in the table's unit, and not about a ratio."""
+UNITS = {"us": 1e6, "ms": 1e3, "s": 1.0, "KiB": 1 / 1024, "MiB": 1 / 1024**2, "octets": 1.0, "objects": 1.0}
+"""How many of a unit there are in what tables hold: seconds, octets, or a count."""
 
 
 @attrs.frozen
 class Target:
-    """*case* is to take at most *limit* times as long as *to* (by default the first case), or at least that."""
+    """*case* is to take at most *limit* times as long as *to* (by default the first case), or at least that.
+
+    With *to* `ITSELF` the limit is so many of the table's unit.
+    """
 
     case: str
     limit: float
@@ -32,16 +39,21 @@ class Target:
         return figure >= self.limit if self.at_least else figure <= self.limit
 
     def __str__(self) -> str:
-        return f"{'at least' if self.at_least else 'at most'} {self.limit:g} x"
+        return f"{'at least' if self.at_least else 'at most'} {self.limit:g}{'' if self.to == ITSELF else ' x'}"
 
 
 @attrs.frozen
 class Table:
-    """The seconds that each case took, one figure per round. Ratios are to the first case unless told otherwise."""
+    """What each case took (seconds, octets or a count), one figure per round. Ratios are to the first case by default.
+
+    *unit* is how it is shown, one of `UNITS`; *note* says in a sentence what a reader has to know.
+    """
 
     title: str
     timings: Mapping[str, list[float]]
     targets: tuple[Target, ...] = ()
+    unit: str = "us"
+    note: str = ""
 
     @property
     def rounds(self) -> int:
@@ -52,15 +64,33 @@ class Table:
 
     def ratio(self, case: str, to: str | None = None) -> float:
         """Return how many times as long as *to* the case took."""
+        return statistics.median(self.ratios(case, to))
+
+    def ratios(self, case: str, to: str | None = None) -> list[float]:
+        """Return that of each round; of `ITSELF`, the figures in the table's unit."""
+        if to == ITSELF:
+            return [each * UNITS[self.unit] for each in self.timings[case]]
         reference = self.timings[next(iter(self.timings)) if to is None else to]
-        return statistics.median(a / b for a, b in zip(self.timings[case], reference, strict=True))
+        return [a / b for a, b in zip(self.timings[case], reference, strict=True)]
 
     def __str__(self) -> str:
         lines = [self.title]
         for case, timings in self.timings.items():
-            micros, best = self.median(case) * 1e6, min(timings) * 1e6
-            lines.append(f"  {case:32} {micros:12.2f} us  (best {best:10.2f})  {self.ratio(case):8.2f} x")
-        return "\n".join(lines)
+            scale = UNITS[self.unit]
+            low, high = (each * scale for each in quartiles(timings))
+            middle = self.median(case) * scale
+            lines.append(
+                f"  {case:32} {middle:12.2f} {self.unit:6} ({low:10.2f} to {high:10.2f})  {self.ratio(case):8.2f} x"
+            )
+        return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
+
+
+def quartiles(figures: Sequence[float]) -> tuple[float, float]:
+    """Return between which two figures the middle half lies."""
+    if len(figures) < 2:
+        return figures[0], figures[0]
+    low, _, high = statistics.quantiles(figures, n=4, method="inclusive")
+    return low, high
 
 
 def run(title: str, cases: Mapping[str, Callable[[], object]], *targets: Target, rounds: int = ROUNDS) -> Table:

@@ -9,6 +9,7 @@ from ikecore.wire import (
     Authentication,
     Certificate,
     CertificateRequest,
+    Encrypted,
     IdentificationInitiator,
     IdentificationResponder,
     KeyExchange,
@@ -42,7 +43,15 @@ from ikecore.wire.numbers import (
     TsType,
 )
 
-__all__ = ["IKE_AUTH_FIRST", "IKE_AUTH_OCTETS", "IKE_AUTH_PAYLOADS", "INIT_OCTETS", "INIT_PAYLOADS", "INIT_SPI"]
+__all__ = [
+    "EMPTY_OCTETS",
+    "IKE_AUTH_FIRST",
+    "IKE_AUTH_OCTETS",
+    "IKE_AUTH_PAYLOADS",
+    "INIT_OCTETS",
+    "INIT_PAYLOADS",
+    "INIT_SPI",
+]
 
 
 def octets(seed: str, length: int) -> bytes:
@@ -121,3 +130,12 @@ INIT_OCTETS = encode_message(
 )
 IKE_AUTH_PAYLOADS = ike_auth_payloads()
 IKE_AUTH_FIRST, IKE_AUTH_OCTETS = encode_payloads(IKE_AUTH_PAYLOADS)
+EMPTY_OCTETS = encode_message(
+    spi_i=INIT_SPI,
+    spi_r=octets("responder", 8),
+    exchange=Exchange.INFORMATIONAL,
+    flags=INITIATOR,
+    message_id=2,
+    payloads=[Encrypted(0, octets("IV, padding and ICV", 25))],
+)
+"""A sign of life, as AES-GCM seals it."""

@@ -255,7 +255,7 @@ def reading(octets: bytes, read: int, feed: Feed, count: int) -> Callable[[], No
 
 
 def targets(size: int, read: int) -> Iterator[Target]:
-    yield Target("ikecore", 1.5)
+    yield Target("ikecore", 1.3)
     if size <= 500 and read == 65_536:
         yield Target("wsproto", 15.0, to="ikecore", at_least=True)
 

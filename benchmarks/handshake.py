@@ -70,7 +70,7 @@ class Scene:
 
 def psk_scene() -> Scene:
     credential = PskCredential(os.urandom(32))
-    return Scene("a pre-shared key", (credential, credential), credential, crypto_floor.psk(), 4.0)
+    return Scene("a pre-shared key", (credential, credential), credential, crypto_floor.psk(), 2.5)
 
 
 def default_scene() -> Scene:
@@ -84,7 +84,7 @@ def certificate_scene(kind: Kind) -> Scene:
     leaves = [intermediate.leaf([name], kind=kind) for name in NAMES]
     ours, theirs = (CertificateCredential(leaf.chain, leaf.key) for leaf in leaves)
     floor = crypto_floor.certificates(leaves[0].chain, root.der, leaves[0].key, NOON)  # type: ignore[arg-type]
-    return Scene(f"certificates, {kind}", (ours, theirs), TrustedCertificates((root.der,)), floor, 1.8)
+    return Scene(f"certificates, {kind}", (ours, theirs), TrustedCertificates((root.der,)), floor, 1.4)
 
 
 class Side:

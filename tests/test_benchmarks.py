@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks import crypto_floor, framing, handshake
-from benchmarks.__main__ import as_markdown, judge
-from benchmarks._harness import Table, Target, run
+from benchmarks.__main__ import BEGIN, END, as_markdown, judge, plot, write_between_marks
+from benchmarks._harness import ITSELF, Table, Target, run
 from ikecore.framing import Framing, frame_ike
 
 TABLE = Table("a table", {"floor": [1.0, 2.0, 4.0], "ours": [2.0, 2.0, 20.0], "theirs": [20.0, 40.0, 40.0]})
@@ -38,9 +40,9 @@ def test_tables_with_the_same_cases_are_written_as_one() -> None:
     verdict = judge(TABLE, Target("ours", 2.0))
     lines = list(as_markdown([TABLE, Table("another", TABLE.timings), Table("third", {"floor": [1.0]})], [verdict]))
     assert lines == [
-        "| what | target | figure | |",
-        "|---|---|--:|---|",
-        "| a table: ours / floor | at most 2 x | 2.00 | met |",
+        "| what | target | figure | quartiles | |",
+        "|---|---|--:|--:|---|",
+        "| a table: ours / floor | at most 2 x | 2.00 | 1.50 to 3.50 | met |",
         "",
         "| | floor, microseconds | ours | theirs |",
         "|---|--:|--:|--:|",
@@ -51,6 +53,30 @@ def test_tables_with_the_same_cases_are_written_as_one() -> None:
         "|---|--:|",
         "| third | 1000000.00 |  |",
     ]
+
+
+def test_a_target_may_be_about_the_figure_itself() -> None:
+    table = Table("memory", {"per SA": [8192.0, 9216.0, 10240.0]}, unit="KiB")
+    verdict = judge(table, Target("per SA", 8, to=ITSELF))
+    assert (verdict.figure, verdict.word) == (9.0, "MISSED")
+    assert str(verdict).split("  ")[-1] == "memory: per SA"
+    line = list(as_markdown([table], [verdict]))[2]
+    assert line == "| memory: per SA | at most 8 KiB | 9.00 | 8.50 to 9.50 | [MISSED](#where-the-time-goes) |"
+
+
+def test_a_run_replaces_the_one_between_the_marks(tmp_path: Path) -> None:
+    file = tmp_path / "page.md"
+    file.write_text(f"before\n{BEGIN}\nold\n{END}\nbehind\n")
+    write_between_marks(file, ["new"])
+    assert file.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nbehind\n"
+    write_between_marks(tmp_path / "another.md", ["new"])
+    assert (tmp_path / "another.md").read_text() == "new\n"
+
+
+def test_the_plot_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    plot([judge(TABLE, Target("ours", 1.9)), judge(TABLE, Target("ours", 2.0))], str(tmp_path / "plot.svg"))
+    assert (tmp_path / "plot.svg").read_text().startswith("<?xml")
 
 
 def test_every_round_times_every_case() -> None:
