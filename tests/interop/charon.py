@@ -187,7 +187,7 @@ class Charon(Peer):
             Sa(
                 sa.spi_i,
                 sa.spi_r,
-                tuple(Spis(child.spi_in, child.spi_out) for child in sa.children if child.state == "INSTALLED"),
+                frozenset(Spis(child.spi_in, child.spi_out) for child in sa.children if child.state == "INSTALLED"),
             )
             for sa in self.list_sas()
             if sa.state == "ESTABLISHED"

@@ -45,7 +45,7 @@ class Sa:
 
     spi_i: bytes
     spi_r: bytes
-    children: tuple[Spis, ...]
+    children: frozenset[Spis]
 
 
 @dataclass(frozen=True)

@@ -87,14 +87,15 @@ def sas(listed: str, log: str) -> tuple[Sa, ...]:
     """Return the established IKE SAs of `whack --showstates`; their SPIs are in the log alone."""
     ups = [int(up[1]) for text, _ in _records(log) if (up := _UP.match(text))]
     spis = {number: (keys["spi_i"], keys["spi_r"]) for number, keys in zip(ups, ike_keys(log), strict=False)}
-    parents: dict[int, list[Spis]] = {}
+    parents: list[int] = []
     above: dict[int, int] = {}
+    children: dict[int, list[Spis]] = {}
     for line in listed.splitlines():
         if state := _LISTED.match(line):
             if state[2] == "IKE":
-                parents[int(state[1])] = []
+                parents.append(int(state[1]))
             else:
                 above[int(state[1])] = int(state[3])
-        elif (pair := _LISTED_SPIS.match(line)) and (parent := above.get(int(pair[1]))) in parents:
-            parents[parent].append(Spis(_spi(pair[3]), _spi(pair[2])))
-    return tuple(Sa(*spis[number], tuple(children)) for number, children in parents.items() if number in spis)
+        elif (pair := _LISTED_SPIS.match(line)) and (parent := above.get(int(pair[1]))) is not None:
+            children.setdefault(parent, []).append(Spis(_spi(pair[3]), _spi(pair[2])))
+    return tuple(Sa(*spis[number], frozenset(children.get(number, ()))) for number in parents if number in spis)

@@ -1,0 +1,120 @@
+"""CREATE_CHILD_SA with each daemon: more Child SAs and every kind of rekey, begun by either side, and by both at once.
+
+After each exchange both sides are asked what they have, and every key is compared with the peer's log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import pytest
+
+import ikecore
+from tests.interop.agreement import Role, check_agreement, established, host_for
+from tests.interop.host import UdpHost
+from tests.interop.peer import Peer
+from tests.interop.peering import Authorities, Peering
+
+By = Literal["us", "peer"]
+
+# pluto uses the IKE SA's group for a Child SA too, whatever its esp= says.
+GROUPS = {
+    "no group": Peering(),
+    "x25519": Peering(esp="aes128gcm16-x25519"),
+    "aes-cbc, ecp256": Peering(ike="aes256-sha256-ecp256", esp="aes256-sha256-ecp256"),
+}
+each_group = pytest.mark.parametrize("peering", GROUPS.values(), ids=GROUPS.keys())
+
+
+class Life:
+    """An SA that both sides have, and its rekeys."""
+
+    def __init__(self, host: UdpHost, peer: Peer, sa: ikecore.SaId) -> None:
+        self.host, self.peer, self.sa = host, peer, sa
+
+    @property
+    def child(self) -> ikecore.ChildSaView:
+        """The Child SA, the only one."""
+        (child,) = self.host.endpoint.sa(self.sa).children
+        return child
+
+    def wish_child_rekey(self, by: By) -> None:
+        if by == "us":
+            self.host.endpoint.rekey(self.sa, child=self.child.id, now=self.host.now)
+        else:
+            self.peer.rekey_child()
+
+    def wish_ike_rekey(self, by: By) -> None:
+        if by == "us":
+            self.host.endpoint.rekey(self.sa, now=self.host.now)
+        else:
+            self.peer.rekey_ike()
+
+    def rekey_child(self, by: By) -> None:
+        """Rekey the Child SA; the old one goes, and both sides agree about the new one."""
+        old = self.child
+        self.wish_child_rekey(by)
+        self.host.run_until(lambda: self._gone(old.id))
+        new = self.child
+        assert {old.spi_in, old.spi_out}.isdisjoint({new.spi_in, new.spi_out})
+        assert new.export_keys() != old.export_keys()
+        assert (new.local_ts, new.remote_ts) == (old.local_ts, old.remote_ts)
+        assert self.host.of(ikecore.ChildSaEstablished)[-1].replaces == old.id
+        self.agree()
+
+    def rekey_ike(self, by: By) -> None:
+        """Rekey the IKE SA; its Child SA goes over, and both sides agree about it."""
+        old, child = self.host.endpoint.sa(self.sa), self.child
+        self.wish_ike_rekey(by)
+        self.host.run_until(lambda: self.host.endpoint.sa(self.sa).spi_i != old.spi_i)
+        assert self.host.endpoint.sa(self.sa).spi_r != old.spi_r
+        self.agree()
+        assert self.child == child
+
+    def agree(self) -> None:
+        check_agreement(self.peer, self.host)
+
+    def _gone(self, child: ikecore.ChildId) -> bool:
+        return child in [event.child for event in self.host.of(ikecore.ChildSaClosed)]
+
+
+@contextmanager
+def life(peer: Peer, role: Role, peering: Peering, authorities: Authorities) -> Iterator[Life]:
+    with host_for(peering, authorities) as host:
+        yield Life(host, peer, established(host, peer, role, peering, authorities))
+
+
+@pytest.mark.matrix("Child SA rekeyed by us, with and without a key exchange")
+@each_group
+def test_we_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
+    with life(peer, role, peering, authorities) as pair:
+        pair.rekey_child("us")
+
+
+@pytest.mark.matrix("Child SA rekeyed by the peer, with and without a key exchange")
+@each_group
+def test_the_peer_rekeys_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
+    with life(peer, role, peering, authorities) as pair:
+        pair.rekey_child("peer")
+
+
+@pytest.mark.matrix("IKE SA rekeyed by us")
+def test_we_rekey_the_ike_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("IKE SA rekeyed by the peer")
+def test_the_peer_rekeys_the_ike_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        pair.rekey_ike("peer")
+
+
+@pytest.mark.matrix("many rekeys in a row, by either side in turn")
+def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(ike="aes256-sha384-ecp384", esp="aes128gcm16-ecp384"), authorities) as pair:
+        for by in ("us", "peer", "peer", "us"):
+            pair.rekey_child(by)
+            pair.rekey_ike(by)
