@@ -65,14 +65,18 @@ def check_agreement(peer: Peer, host: UdpHost) -> None:
     (sa,) = host.endpoint.sas
     ours = host.endpoint.sa(sa)
     children = {Spis(child.spi_out, child.spi_in): child for child in ours.children}
-    check_ike_keys(peer.ike_keys()[-1], ours.export_keys())
+    check_ike_keys(peer.ike_keys(), ours.export_keys())
     logged = {keys.spis: keys for keys in peer.esp_keys()}
     for spis, child in children.items():
         check_esp_keys(logged[spis], child.export_keys())
 
 
-def check_ike_keys(theirs: dict[str, bytes], ours: ikecore.IkeKeyMaterial) -> None:
-    """Every key of an IKE SA that the peer tells is ours too; it tells all, but perhaps SK_d."""
+def check_ike_keys(logged: list[dict[str, bytes]], ours: ikecore.IkeKeyMaterial) -> None:
+    """Every key of an IKE SA that the peer tells is ours too; it tells all, but perhaps SK_d.
+
+    The peer's latest keys need not be those in use: of two rekeys at once one goes.
+    """
+    theirs = next((keys for keys in logged if keys["sk_ei"] == ours.sk_ei), logged[-1])
     names = ("sk_d", "sk_ai", "sk_ar", "sk_ei", "sk_er", "sk_pi", "sk_pr")
     known = {name: value for name in names if (value := getattr(ours, name))}
     assert theirs == {name: value for name, value in known.items() if name in theirs}

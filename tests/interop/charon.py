@@ -214,6 +214,9 @@ class Charon(Peer):
     def fragmented(self) -> bool:
         return "splitting IKE message" in self.log
 
+    def requests(self) -> int:
+        return len(re.findall(r"generating [A-Z_]+ request \d+ ", self.log))
+
     # --- control ---------------------------------------------------------------------------------------------------
 
     def swanctl(self, *arguments: str) -> str:

@@ -51,6 +51,14 @@ ROWS = (
     "IKE SA rekeyed by us",
     "IKE SA rekeyed by the peer",
     "many rekeys in a row, by either side in turn",
+    "Child SA rekeyed by both at once",
+    "IKE SA rekeyed by both at once",
+    "Child SA rekeyed by us while the peer rekeys the IKE SA",
+    "IKE SA rekeyed by us while the peer rekeys the Child SA",
+    "Child SA deleted by us while the peer rekeys it",
+    "Child SA rekeyed by us while the peer deletes it",
+    "IKE SA deleted by us while the peer rekeys it",
+    "IKE SA rekeyed by us while the peer deletes it",
     "IKE SA deleted by us",
     "IKE SA deleted by the peer",
     "Child SA deleted by us",
@@ -61,6 +69,7 @@ ROWS = (
 IMPOSSIBLE = {
     ("signatures: RSA PKCS #1 v1.5 by RFC 7427", "libreswan"): "pluto signs by RFC 7427 with RSA-PSS only",
     ("signatures: ECDSA by RFC 4754", "libreswan"): "pluto takes RFC 4754 only for want of RFC 7427",
+    ("IKE SA rekeyed by both at once", "libreswan"): "pluto 4.10 crashes in its own code",
 }
 """What a daemon cannot do, and why."""
 

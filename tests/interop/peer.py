@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -29,6 +30,15 @@ def build_shim(directory: Path) -> Path:
     command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return library
+
+
+def wait_for(done: Callable[[], object], *, within: float = READY_WITHIN) -> None:
+    """Wait until *done* says so; raises TimeoutError."""
+    give_up = time.monotonic() + within
+    while not done():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"not done within {within} s")
+        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -205,3 +215,7 @@ class Peer(ABC):
     @abstractmethod
     def fragmented(self) -> bool:
         """Does the log tell that it sent a message in fragments?"""
+
+    @abstractmethod
+    def requests(self) -> int:
+        """Return how many requests the log tells it sent, repeats left out."""

@@ -230,3 +230,7 @@ class Pluto(Peer):
 
     def fragmented(self) -> bool:
         return "emit IKEv2 Encrypted Fragment:" in self.log
+
+    def requests(self) -> int:
+        flags = re.findall(r"emit ISAKMP Message:\n(?:.*\n){5}.*\|    flags: (\S+)", self.log)
+        return sum("RESPONSE" not in each for each in flags)

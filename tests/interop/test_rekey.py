@@ -5,19 +5,22 @@ After each exchange both sides are asked what they have, and every key is compar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import pytest
 
 import ikecore
 from tests.interop.agreement import Role, check_agreement, established, host_for
+from tests.interop.charon import Charon
 from tests.interop.host import UdpHost
-from tests.interop.peer import Peer
+from tests.interop.peer import Peer, wait_for
 from tests.interop.peering import Authorities, Peering
 
 By = Literal["us", "peer"]
+Wish = Callable[..., ikecore.RequestId]
 
 # pluto uses the IKE SA's group for a Child SA too, whatever its esp= says.
 GROUPS = {
@@ -40,23 +43,14 @@ class Life:
         (child,) = self.host.endpoint.sa(self.sa).children
         return child
 
-    def wish_child_rekey(self, by: By) -> None:
-        if by == "us":
-            self.host.endpoint.rekey(self.sa, child=self.child.id, now=self.host.now)
-        else:
-            self.peer.rekey_child()
-
-    def wish_ike_rekey(self, by: By) -> None:
-        if by == "us":
-            self.host.endpoint.rekey(self.sa, now=self.host.now)
-        else:
-            self.peer.rekey_ike()
-
     def rekey_child(self, by: By) -> None:
         """Rekey the Child SA; the old one goes, and both sides agree about the new one."""
         old = self.child
-        self.wish_child_rekey(by)
-        self.host.run_until(lambda: self._gone(old.id))
+        if by == "us":
+            self.host.endpoint.rekey(self.sa, child=old.id, now=self.host.now)
+        else:
+            self.peer.rekey_child()
+        self.host.run_until(lambda: self.closed(old.id))
         new = self.child
         assert {old.spi_in, old.spi_out}.isdisjoint({new.spi_in, new.spi_out})
         assert new.export_keys() != old.export_keys()
@@ -65,18 +59,35 @@ class Life:
         self.agree()
 
     def rekey_ike(self, by: By) -> None:
-        """Rekey the IKE SA; its Child SA goes over, and both sides agree about it."""
-        old, child = self.host.endpoint.sa(self.sa), self.child
-        self.wish_ike_rekey(by)
+        """Rekey the IKE SA; its Child SAs go over, and both sides agree about them."""
+        old = self.host.endpoint.sa(self.sa)
+        if by == "us":
+            self.host.endpoint.rekey(self.sa, now=self.host.now)
+        else:
+            self.peer.rekey_ike()
         self.host.run_until(lambda: self.host.endpoint.sa(self.sa).spi_i != old.spi_i)
         assert self.host.endpoint.sa(self.sa).spi_r != old.spi_r
         self.agree()
-        assert self.child == child
+        assert self.host.endpoint.sa(self.sa).children == old.children
 
     def agree(self) -> None:
         check_agreement(self.peer, self.host)
 
-    def _gone(self, child: ikecore.ChildId) -> bool:
+    def collide(self, ours: Wish, theirs: Callable[[], None]) -> None:
+        """Let both sides begin before either has heard of the other, and wait for what becomes of our wish.
+
+        What the peer sends waits in our socket meanwhile.
+        """
+        before = self.peer.requests()
+        theirs()
+        wait_for(lambda: self.peer.requests() > before)
+        request = ours(now=self.host.now)
+        ends = ikecore.RequestCompleted | ikecore.RequestFailed
+        self.host.run_until(
+            lambda: [event for event in self.host.events if isinstance(event, ends) and event.request == request]
+        )
+
+    def closed(self, child: ikecore.ChildId) -> bool:
         return child in [event.child for event in self.host.of(ikecore.ChildSaClosed)]
 
 
@@ -118,3 +129,90 @@ def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
         for by in ("us", "peer", "peer", "us"):
             pair.rekey_child(by)
             pair.rekey_ike(by)
+
+
+# --- both at once ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.matrix("Child SA rekeyed by both at once")
+@each_group
+def test_both_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
+    with life(peer, role, peering, authorities) as pair:
+        old = pair.child
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa, child=old.id), peer.rekey_child)
+        pair.host.run_until(lambda: pair.closed(old.id))
+        pair.agree()
+        children = pair.host.endpoint.sa(pair.sa).children
+        # pluto keeps the one that it made, even where it is the one that has to go.
+        assert len(children) in ((1, 2) if peer.name == "libreswan" else (1,))
+        assert old.id not in [child.id for child in children]
+
+
+@pytest.mark.matrix("IKE SA rekeyed by both at once", peer="strongSwan")
+def test_both_rekey_the_ike_sa(charon: Charon, role: Role, authorities: Authorities) -> None:
+    with life(charon, role, Peering(), authorities) as pair:
+        old = pair.host.endpoint.sa(pair.sa)
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa), charon.rekey_ike)
+        assert pair.host.endpoint.sa(pair.sa).spi_i != old.spi_i
+        pair.agree()
+        assert pair.host.endpoint.sa(pair.sa).children == old.children
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("Child SA rekeyed by us while the peer rekeys the IKE SA")
+def test_we_rekey_the_child_sa_while_the_peer_rekeys_the_ike_sa(
+    peer: Peer, role: Role, authorities: Authorities
+) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        old = pair.child
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa, child=old.id), peer.rekey_ike)
+        pair.host.run_until(lambda: pair.closed(old.id))
+        pair.agree()
+        assert pair.child.id != old.id
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("IKE SA rekeyed by us while the peer rekeys the Child SA")
+def test_we_rekey_the_ike_sa_while_the_peer_rekeys_the_child_sa(
+    peer: Peer, role: Role, authorities: Authorities
+) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        old = pair.host.endpoint.sa(pair.sa)
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa), peer.rekey_child)
+        assert pair.host.endpoint.sa(pair.sa).spi_i != old.spi_i
+        pair.agree()
+        pair.rekey_child("us")
+
+
+@pytest.mark.matrix("Child SA deleted by us while the peer rekeys it")
+def test_we_delete_the_child_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        old = pair.child
+        pair.collide(partial(pair.host.endpoint.delete, pair.sa, child=old.id), peer.rekey_child)
+        assert pair.closed(old.id)
+        pair.agree()
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("Child SA rekeyed by us while the peer deletes it")
+def test_we_rekey_the_child_sa_while_the_peer_deletes_it(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        old = pair.child
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa, child=old.id), peer.delete_child)
+        assert pair.closed(old.id)
+        pair.agree()
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("IKE SA deleted by us while the peer rekeys it")
+def test_we_delete_the_ike_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        pair.collide(partial(pair.host.endpoint.delete, pair.sa), peer.rekey_ike)
+        pair.host.run_until(lambda: pair.host.endpoint.sas == () and peer.sas() == ())
+
+
+@pytest.mark.matrix("IKE SA rekeyed by us while the peer deletes it")
+def test_we_rekey_the_ike_sa_while_the_peer_deletes_it(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(), authorities) as pair:
+        pair.collide(partial(pair.host.endpoint.rekey, pair.sa), peer.delete_ike)
+        pair.host.run_until(lambda: pair.host.endpoint.sas == () and peer.sas() == ())
