@@ -12,7 +12,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.interop.charon_log import IkeSa, LoggedKeys, ike_sas, keys
 from tests.interop.peer import PATH, EspKeys, Peer, Sa, Spis
-from tests.interop.peering import OUR_ID, OUR_NET, OURS, PEER, PEER_ID, PEER_NET, Authorities, Peering
+from tests.interop.peering import (
+    OUR_ID,
+    OUR_NET,
+    OUR_NET_2,
+    OURS,
+    PEER,
+    PEER_ID,
+    PEER_NET,
+    PEER_NET_2,
+    Authorities,
+    Peering,
+)
 
 PROGRAMS = ("charon-systemd", "swanctl")
 
@@ -70,6 +81,11 @@ connections {{
       net {{
         local_ts = {here_net}
         remote_ts = {there_net}
+        esp_proposals = {esp}
+      }}
+      more {{
+        local_ts = {here_net_2}
+        remote_ts = {there_net_2}
         esp_proposals = {esp}
       }}
     }}
@@ -142,6 +158,8 @@ class Charon(Peer):
                 here=PEER,
                 here_id=PEER_ID,
                 here_net=PEER_NET,
+                here_net_2=PEER_NET_2,
+                there_net_2=OUR_NET_2,
                 there=OURS,
                 there_id=OUR_ID,
                 there_net=OUR_NET,
@@ -240,6 +258,9 @@ class Charon(Peer):
             self._begin("swanctl", "--initiate", "--ike", "lab")
         else:
             self.initiate("net")
+
+    def connect_more(self) -> None:
+        self.initiate("more")
 
     def delete_ike(self) -> None:
         self.terminate("--ike", "lab")

@@ -1,8 +1,8 @@
 """The table of docs/interop.md, made from what a run of the tests showed.
 
-A test that fills cells says so with `@pytest.mark.matrix(row)`. The columns come from its fixtures `peer` and `role`,
-or from the arguments *peer* and *role* of the mark where it is about one daemon or one role alone. A cell is filled if
-all its tests passed. With IKECORE_INTEROP_MATRIX naming the page, a run of all tests writes the table into it.
+A test that fills cells says so with `@pytest.mark.matrix(row)`. The columns come from its fixtures `peer` (or `charon`,
+or `pluto`) and `role`, or from the mark's argument *role* where it is about one role alone. A cell is filled if all its
+tests passed. With IKECORE_INTEROP_MATRIX naming the page, a run of all tests writes the table into it.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ ROWS = (
     "an SA without a Child SA (RFC 6023)",
     "liveness checked by us",
     "liveness checked by the peer",
+    "another Child SA, set up by us",
+    "another Child SA, set up by the peer",
     "Child SA rekeyed by us, with and without a key exchange",
     "Child SA rekeyed by the peer, with and without a key exchange",
     "IKE SA rekeyed by us",
@@ -86,16 +88,18 @@ class Cell(NamedTuple):
 
 def cells_of(marks: Iterable[Any], names: Iterable[str], chosen: dict[str, Any] | None = None) -> Iterator[Cell]:
     """Yield the cells of a test with these *marks* and fixtures' *names*: those of the *chosen* parameters, or all."""
-    fixtures, chosen = set(names), chosen or {}
+    fixtures, chosen = {name.removeprefix("start_") for name in names}, chosen or {}
     for mark in marks:
         if mark.name != "matrix":
             continue
-        peers = [mark.kwargs["peer"]] if "peer" in mark.kwargs else PEERS.values() if "peer" in fixtures else []
-        roles = [mark.kwargs["role"]] if "role" in mark.kwargs else ROLES if "role" in fixtures else []
         if "peer" in chosen:
             peers = [PEERS[chosen["peer"]]]
-        if "role" in chosen and "role" not in mark.kwargs:
-            roles = [chosen["role"]]
+        else:
+            peers = [name for fixture, name in PEERS.items() if fixture in fixtures or "peer" in fixtures]
+        if "role" in mark.kwargs:
+            roles = [mark.kwargs["role"]]
+        else:
+            roles = [chosen["role"]] if "role" in chosen else list(ROLES) if "role" in fixtures else []
         for peer, role in product(peers, roles):
             yield Cell(mark.args[0], peer, role)
 

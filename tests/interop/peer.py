@@ -158,11 +158,15 @@ class Peer(ABC):
 
     @abstractmethod
     def configure(self, peering: Peering, authorities: Authorities) -> None:
-        """Make its side of *peering*, with the connection "lab" and its Child SA "net"."""
+        """Make its side of *peering*: the connection "lab" with the Child SA "net", and "more" if it has that."""
 
     @abstractmethod
     def connect(self) -> None:
         """Begin to set up the connection with its Child SA."""
+
+    @abstractmethod
+    def connect_more(self) -> None:
+        """Begin to set up the Child SA "more" too."""
 
     @abstractmethod
     def delete_ike(self) -> None:

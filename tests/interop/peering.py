@@ -13,6 +13,8 @@ from tests.interop.peer import Peer
 PEER, OURS = "127.0.0.1", "127.0.0.2"
 PEER_ID, OUR_ID = "peer.example", "ikecore.example"
 PEER_NET, OUR_NET = "10.1.0.0/16", "10.2.0.0/16"
+PEER_NET_2, OUR_NET_2 = "10.3.0.0/16", "10.4.0.0/16"
+"""Between these is the second Child SA of a peering with *more*."""
 CHARON, CHARON_ID, CHARON_NET = PEER, PEER_ID, PEER_NET
 """The same, for a test about that daemon alone."""
 SECRET = "a secret for tests, known to both"
@@ -42,8 +44,9 @@ class Peering:
 
     *ike* and *esp* are proposals in swanctl.conf's words; a group in *esp* is for rekeying. *encap* forces UDP
     encapsulation; *dpd* is after how many quiet seconds the peer checks whether we live; *narrowing* lets it take less
-    than its own selectors; *childless* leaves the Child SA out. *names* are put into the peer's certificate, to make it
-    as large as one likes. *options* are lines for the peer's connection, in the words of its own configuration.
+    than its own selectors; *childless* leaves the Child SA out, *more* has another. *names* are put into the peer's
+    certificate, to make it as large as one likes. *options* are lines for the peer's connection, in the words of its
+    own configuration.
     *selectors* are our networks and the peer's, as we want them.
     """
 
@@ -55,6 +58,7 @@ class Peering:
     fragments: bool = True
     narrowing: bool = False
     childless: bool = False
+    more: bool = False
     names: tuple[str, ...] = ()
     options: str = ""
     secret: str = SECRET
@@ -76,12 +80,9 @@ class Peering:
             leaf = authorities.leaf(self.auth, OUR_ID)
             local = ikecore.CertificateCredential(leaf.chain, leaf.key)
             remote = ikecore.TrustedCertificates((authorities.of(self.auth).der,))
-        child = ikecore.ChildConfig(
-            name="net",
-            proposals=ikecore.esp_proposals(*self.esp.split(",")),
-            local_ts=(ikecore.parse_selector(self.selectors[0]),),
-            remote_ts=(ikecore.parse_selector(self.selectors[1]),),
-        )
+        children = [self._child("net", *self.selectors)]
+        if self.more:
+            children.append(self._child("more", OUR_NET_2, PEER_NET_2))
         return ikecore.Connection(
             name="lab",
             local_identity=ikecore.Identity.parse(OUR_ID),
@@ -89,7 +90,15 @@ class Peering:
             local=local,
             remote=remote,
             proposals=ikecore.ike_proposals(*self.ike.split(",")),
-            children=() if self.childless else (child,),
+            children=() if self.childless else children,
+        )
+
+    def _child(self, name: str, ours: str, theirs: str) -> ikecore.ChildConfig:
+        return ikecore.ChildConfig(
+            name=name,
+            proposals=ikecore.esp_proposals(*self.esp.split(",")),
+            local_ts=(ikecore.parse_selector(ours),),
+            remote_ts=(ikecore.parse_selector(theirs),),
         )
 
 

@@ -17,7 +17,18 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 
 from tests.interop import pluto_log
 from tests.interop.peer import PATH, EspKeys, Peer, Sa
-from tests.interop.peering import OUR_ID, OUR_NET, OURS, PEER, PEER_ID, PEER_NET, Authorities, Peering
+from tests.interop.peering import (
+    OUR_ID,
+    OUR_NET,
+    OUR_NET_2,
+    OURS,
+    PEER,
+    PEER_ID,
+    PEER_NET,
+    PEER_NET_2,
+    Authorities,
+    Peering,
+)
 
 PROGRAMS = ("certutil", "pk12util")
 ROOTS = (Path("/opt/libreswan"), Path("/"))
@@ -25,21 +36,25 @@ ROOTS = (Path("/opt/libreswan"), Path("/"))
 
 _IPSEC_CONF = """
 config setup
-conn lab
+conn %default
   auto=ignore
   ikev2=insist
   left={here}
   leftid=@{here_id}
-  leftsubnet={here_net}
   leftupdown=%disabled
   right={there}
   rightid=@{there_id}
-  rightsubnet={there_net}
   ike={ike}
   esp={esp}
   mobike=no
   keyingtries=1
   {options}
+conn lab
+  leftsubnet={here_net}
+  rightsubnet={there_net}
+conn more
+  leftsubnet={here_net_2}
+  rightsubnet={there_net_2}
 """
 _CIPHERS = {
     "aes128gcm16": "aes_gcm128",
@@ -141,6 +156,8 @@ class Pluto(Peer):
                 here=PEER,
                 here_id=PEER_ID,
                 here_net=PEER_NET,
+                here_net_2=PEER_NET_2,
+                there_net_2=OUR_NET_2,
                 there=OURS,
                 there_id=OUR_ID,
                 there_net=OUR_NET,
@@ -155,7 +172,7 @@ class Pluto(Peer):
         self._run(
             str(self._programs / "addconn"),
             *("--config", str(self.directory / "ipsec.conf"), "--ctlsocket", str(self.directory / "pluto.ctl")),
-            "lab",
+            *(("lab", "more") if peering.more else ("lab",)),
         )
 
     def _store(self, authorities: Authorities, peering: Peering) -> None:
@@ -180,6 +197,9 @@ class Pluto(Peer):
 
     def connect(self) -> None:
         self.whack("--initiate", "--name", "lab", "--asynchronous")
+
+    def connect_more(self) -> None:
+        self._begin_whack("--initiate", "--name", "more", "--asynchronous")
 
     def delete_ike(self) -> None:
         self._begin_whack("--deletestate", str(self._newest("IKE")))

@@ -14,8 +14,8 @@ _EXTRACTED = re.compile(
 )
 _IKE_SPIS = re.compile(r"^ikev2 ([IR]) 0x([0-9a-f]{16}) 0x([0-9a-f]{16}) ")
 _ADD_SA = re.compile(r"^kernel: add_sa\(\) level=0 (inbound|outbound) .*?\[([0-9a-f]{1,8})\]=(?:\w+=)?=>")
-_LISTED = re.compile(r'^000 #(\d+): "lab".*? STATE_V2_ESTABLISHED_(IKE|CHILD)_SA .*?(?:IKE SA #(\d+);.*)?$')
-_LISTED_SPIS = re.compile(r'^000 #(\d+): "lab".*? esp\.([0-9a-f]{1,8})@\S+ esp\.([0-9a-f]{1,8})@')
+_LISTED = re.compile(r'^000 #(\d+): "(?:lab|more)".*? STATE_V2_ESTABLISHED_(IKE|CHILD)_SA .*?(?:IKE SA #(\d+);.*)?$')
+_LISTED_SPIS = re.compile(r'^000 #(\d+): "(?:lab|more)".*? esp\.([0-9a-f]{1,8})@\S+ esp\.([0-9a-f]{1,8})@')
 _UP = re.compile(r"^pstats #(\d+) ikev2\.ike established$")
 
 

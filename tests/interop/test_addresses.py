@@ -83,7 +83,7 @@ def finish(host: UdpHost, job: subprocess.Popen[str]) -> None:
 CHARONS_NET = (ikecore.parse_selector(CHARON_NET),)
 
 
-@pytest.mark.matrix("addresses assigned by the peer", peer="strongSwan", role="responds")
+@pytest.mark.matrix("addresses assigned by the peer", role="responds")
 def test_charon_assigns_us_addresses(charon: Charon) -> None:
     load(charon, connection="pools = office, office6", child=f"local_ts = {CHARON_NET}")
     connection = ours(virtual_addresses=("0.0.0.0", "::"), children=(child(remote_ts=CHARONS_NET),))
@@ -98,7 +98,7 @@ def test_charon_assigns_us_addresses(charon: Charon) -> None:
         assert "assigning virtual IP 10.3.0.1 to peer" in charon.log
 
 
-@pytest.mark.matrix("addresses assigned by the peer", peer="strongSwan", role="responds")
+@pytest.mark.matrix("addresses assigned by the peer", role="responds")
 def test_charon_has_no_address_left(charon: Charon) -> None:
     load(charon, connection="pools = office6", child=f"local_ts = {CHARON_NET}")
     connection = ours(virtual_addresses=("0.0.0.0",), children=(child(remote_ts=CHARONS_NET),))
@@ -110,7 +110,7 @@ def test_charon_has_no_address_left(charon: Charon) -> None:
         host.run_until(lambda: [each.state for each in charon.list_sas()] == ["ESTABLISHED"])
 
 
-@pytest.mark.matrix("addresses assigned by us", peer="strongSwan", role="initiates")
+@pytest.mark.matrix("addresses assigned by us", role="initiates")
 def test_we_assign_charon_addresses(charon: Charon) -> None:
     load(charon, connection="vips = 0.0.0.0, ::", child=f"remote_ts = {CHARON_NET}")
     pool = ikecore.Pool(name="office", addresses=("10.3.0.0/24", "2001:db8:3::/64"), dns=("10.1.0.53",))
@@ -126,7 +126,7 @@ def test_we_assign_charon_addresses(charon: Charon) -> None:
         assert "installing new virtual IP 10.3.0.1" in charon.log or "10.3.0.1/32" in charon.swanctl("--list-sas")
 
 
-@pytest.mark.matrix("addresses assigned by us", peer="strongSwan", role="initiates")
+@pytest.mark.matrix("addresses assigned by us", role="initiates")
 def test_charon_gets_its_address_again(charon: Charon) -> None:
     load(charon, connection="vips = 0.0.0.0", child=f"remote_ts = {CHARON_NET}")
     pool = ikecore.Pool(name="office", addresses=("10.3.0.0/24",))
@@ -142,8 +142,8 @@ def test_charon_gets_its_address_again(charon: Charon) -> None:
 @pytest.mark.parametrize(
     "initiator",
     [
-        pytest.param("we", marks=pytest.mark.matrix("transport mode", peer="strongSwan", role="responds")),
-        pytest.param("charon", marks=pytest.mark.matrix("transport mode", peer="strongSwan", role="initiates")),
+        pytest.param("we", marks=pytest.mark.matrix("transport mode", role="responds")),
+        pytest.param("charon", marks=pytest.mark.matrix("transport mode", role="initiates")),
     ],
 )
 def test_transport_mode(charon: Charon, initiator: str) -> None:
@@ -160,7 +160,7 @@ def test_transport_mode(charon: Charon, initiator: str) -> None:
         host.run_until(lambda: "TRANSPORT" in charon.swanctl("--list-sas"))
 
 
-@pytest.mark.matrix("transport mode", peer="strongSwan", role="responds")
+@pytest.mark.matrix("transport mode", role="responds")
 def test_charon_declines_transport_mode(charon: Charon) -> None:
     load(charon, child="mode = tunnel")
     connection = ours(children=(child(mode="transport", tunnel_fallback=False),))

@@ -15,7 +15,7 @@ from tests.interop.peering import Auth, Authorities, Peering
 FLOOD_PROTECTION = "dos_protection = yes\n  cookie_threshold = 1\n  cookie_threshold_ip = 1"
 
 
-@pytest.mark.matrix("a cookie demanded by the peer", peer="strongSwan", role="responds")
+@pytest.mark.matrix("a cookie demanded by the peer", role="responds")
 @pytest.mark.requirement("IKE-099", "IKE-104")
 def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authorities: Authorities) -> None:
     charon, peering = start_charon(FLOOD_PROTECTION), Peering()
@@ -40,19 +40,19 @@ def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authoritie
             "ecdsa",
             "signature_authentication = no",
             "with ECDSA-256 signature successful",
-            marks=pytest.mark.matrix("signatures: ECDSA by RFC 4754", peer="strongSwan"),
+            marks=pytest.mark.matrix("signatures: ECDSA by RFC 4754"),
         ),
         pytest.param(
             "rsa",
             "rsa_pss = yes",
             "with RSA_EMSA_PSS_",
-            marks=pytest.mark.matrix("signatures: RSA-PSS by RFC 7427", peer="strongSwan"),
+            marks=pytest.mark.matrix("signatures: RSA-PSS by RFC 7427"),
         ),
         pytest.param(
             "rsa",
             "rsa_pss = no",
             "with RSA_EMSA_PKCS1_SHA2_",
-            marks=pytest.mark.matrix("signatures: RSA PKCS #1 v1.5 by RFC 7427", peer="strongSwan"),
+            marks=pytest.mark.matrix("signatures: RSA PKCS #1 v1.5 by RFC 7427"),
         ),
     ],
 )
@@ -65,7 +65,7 @@ def test_signatures(
         assert said in charon.log
 
 
-@pytest.mark.matrix("from any free port, without NAT", peer="strongSwan", role="responds")
+@pytest.mark.matrix("from any free port, without NAT", role="responds")
 @pytest.mark.requirement("IKE-207", "IKE-217")
 def test_from_ephemeral_ports(charon: Charon, authorities: Authorities) -> None:
     peering = Peering()

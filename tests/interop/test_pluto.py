@@ -13,7 +13,7 @@ from tests.interop.peering import Authorities, Peering
 from tests.interop.pluto import Pluto
 
 
-@pytest.mark.matrix("a cookie demanded by the peer", peer="libreswan", role="responds")
+@pytest.mark.matrix("a cookie demanded by the peer", role="responds")
 @pytest.mark.requirement("IKE-099", "IKE-104")
 def test_pluto_demands_a_cookie(start_pluto: Callable[..., Pluto], authorities: Authorities) -> None:
     pluto = start_pluto("--force-busy")
@@ -22,7 +22,7 @@ def test_pluto_demands_a_cookie(start_pluto: Callable[..., Pluto], authorities: 
         assert host.of(ikecore.CookieReceived)
 
 
-@pytest.mark.matrix("signatures: RSA-PSS by RFC 7427", peer="libreswan")
+@pytest.mark.matrix("signatures: RSA-PSS by RFC 7427")
 @pytest.mark.requirement("IKE-275")
 def test_rsa_pss(pluto: Pluto, role: Role, authorities: Authorities) -> None:
     peering = Peering(auth="rsa")
@@ -31,7 +31,7 @@ def test_rsa_pss(pluto: Pluto, role: Role, authorities: Authorities) -> None:
         assert "RSASSA-PSS with SHA2_" in pluto.log
 
 
-@pytest.mark.matrix("from any free port, without NAT", peer="libreswan", role="responds")
+@pytest.mark.matrix("from any free port, without NAT", role="responds")
 @pytest.mark.requirement("IKE-207", "IKE-217")
 def test_from_ephemeral_ports(pluto: Pluto, authorities: Authorities) -> None:
     peering = Peering()

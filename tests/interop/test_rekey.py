@@ -17,7 +17,7 @@ from tests.interop.agreement import Role, check_agreement, established, host_for
 from tests.interop.charon import Charon
 from tests.interop.host import UdpHost
 from tests.interop.peer import Peer, wait_for
-from tests.interop.peering import Authorities, Peering
+from tests.interop.peering import OUR_NET_2, PEER_NET_2, Authorities, Peering
 
 By = Literal["us", "peer"]
 Wish = Callable[..., ikecore.RequestId]
@@ -123,6 +123,28 @@ def test_the_peer_rekeys_the_ike_sa(peer: Peer, role: Role, authorities: Authori
         pair.rekey_ike("peer")
 
 
+@pytest.mark.matrix("another Child SA, set up by us")
+def test_we_set_up_another_child_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(more=True, esp="aes128gcm16-x25519"), authorities) as pair:
+        pair.host.endpoint.create_child(pair.sa, "more", now=pair.host.now)
+        pair.host.run_until(lambda: len(pair.host.of(ikecore.ChildSaEstablished)) == 2)
+        made = pair.host.of(ikecore.ChildSaEstablished)[-1]
+        assert (made.name, made.local_ts, made.remote_ts) == ("more", (OUR_NET_2,), (PEER_NET_2,))
+        pair.agree()
+        pair.rekey_ike("us")
+
+
+@pytest.mark.matrix("another Child SA, set up by the peer")
+def test_the_peer_sets_up_another_child_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
+    with life(peer, role, Peering(more=True, esp="aes128gcm16-x25519"), authorities) as pair:
+        peer.connect_more()
+        pair.host.run_until(lambda: len(pair.host.of(ikecore.ChildSaEstablished)) == 2)
+        made = pair.host.of(ikecore.ChildSaEstablished)[-1]
+        assert (made.name, made.local_ts, made.remote_ts) == ("more", (OUR_NET_2,), (PEER_NET_2,))
+        pair.agree()
+        pair.rekey_ike("us")
+
+
 @pytest.mark.matrix("many rekeys in a row, by either side in turn")
 def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(ike="aes256-sha384-ecp384", esp="aes128gcm16-ecp384"), authorities) as pair:
@@ -148,7 +170,7 @@ def test_both_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authoritie
         assert old.id not in [child.id for child in children]
 
 
-@pytest.mark.matrix("IKE SA rekeyed by both at once", peer="strongSwan")
+@pytest.mark.matrix("IKE SA rekeyed by both at once")
 def test_both_rekey_the_ike_sa(charon: Charon, role: Role, authorities: Authorities) -> None:
     with life(charon, role, Peering(), authorities) as pair:
         old = pair.host.endpoint.sa(pair.sa)
