@@ -72,8 +72,9 @@ class Situation:
 
     @property
     def over_udp(self) -> Way:
-        """How UDP carries it best: in IKE fragments where IP would have to make some."""
-        return "fragments" if self.fragmentation and self.udp and self.octets > self.packet else "udp"
+        """How UDP carries it best: in IKE fragments where IP would have to make some. IKE_SA_INIT has to go whole."""
+        may = self.fragmentation and self.udp and not self.initial
+        return "fragments" if may and self.octets > self.packet else "udp"
 
 
 @record

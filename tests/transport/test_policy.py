@@ -210,6 +210,13 @@ SITUATIONS = st.builds(
 
 @pytest.mark.parametrize("policy", POLICIES, ids=str)
 @given(known=SITUATIONS)
+def test_ike_sa_init_goes_whole(policy: Policy, known: Situation) -> None:
+    """It is what both sides agree on IKE fragments by."""
+    assert not (known.initial and policy.choose(known).fragments)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+@given(known=SITUATIONS)
 def test_every_situation_has_a_choice_and_a_reason(policy: Policy, known: Situation) -> None:
     choice = policy.choose(known)
     assert isinstance(choice, Choice)
