@@ -28,8 +28,9 @@ from ikecore import (
     StreamId,
     WriteStream,
 )
-from ikecore.binding import Binding, Signal
+from ikecore.binding import Binding
 from ikecore.outflow import Observer, Outflow
+from ikecore.sessions import Signal
 
 from ._datagrams import DatagramSocket
 from ._sockets import bind_datagram, bind_listener, reduce

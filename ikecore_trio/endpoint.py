@@ -22,8 +22,9 @@ from ikecore import (
     PeerUnreachable,
     SessionClosed,
 )
-from ikecore.binding import GRACE, SessionState, host_towards, in_words, own_hosts
+from ikecore.binding import GRACE, host_towards, in_words, own_hosts
 from ikecore.outflow import Observer
+from ikecore.sessions import SessionState
 
 from ._answers import (
     Accept,

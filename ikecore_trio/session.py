@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import overload
 
 from ikecore import ChildConfig, ChildId, ChildSaView, Event, RequestId
-from ikecore.binding import RING, EventRing, SessionFacts, SessionState
+from ikecore.sessions import RING, EventRing, SessionFacts, SessionState
 
 from ._driver import Driver, wait_until
 

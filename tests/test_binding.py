@@ -36,19 +36,10 @@ from ikecore import (
     SecretNeeded,
     SessionClosed,
     SignatureNeeded,
+    SuccessorBegun,
 )
-from ikecore.binding import (
-    Binding,
-    EventRing,
-    EventsLost,
-    SessionFacts,
-    SessionState,
-    Signal,
-    TransportUsed,
-    host_towards,
-    own_hosts,
-    verdict,
-)
+from ikecore.binding import Binding, host_towards, own_hosts, verdict
+from ikecore.sessions import EventRing, EventsLost, SessionFacts, SessionState, Signal, TransportUsed
 
 SA, OTHER = SaId(7), SaId(8)
 ADDRESS = ("192.0.2.1", 500)
@@ -296,6 +287,48 @@ class TestRouting:
     ) -> None:
         binding.check_unserved()
         binding.serve(accept, Answering(ask, withdraw))
+
+    def test_an_sa_that_takes_the_place_of_another_is_for_whoever_serves(self) -> None:
+        binding, _ = bound()
+        asked: list[Event] = []
+
+        def ask(each: Question[Any]) -> bool:
+            asked.append(each)
+            return True
+
+        accepted: list[SessionState] = []
+        self.serve(binding, accepted.append)
+        dialled = binding.follow(SA, Answering(ask, lambda question: None))
+        binding.dispatch(established(SA, "initiator"), 0.0)
+        assert accepted == [], "whoever dialled has it"
+        binding.dispatch(SuccessorBegun(SA, OTHER, "the peers authenticated anew"), 0.0)
+        binding.dispatch(AuthorizationNeeded(QuestionId(1), OTHER, 9.0, "c", "fqdn:them", ADDRESS), 0.0)
+        assert len(asked) == 1, "the same has the word about it"
+        binding.dispatch(established(OTHER, "initiator"), 0.0)
+        assert [state.sa for state in accepted] == [OTHER]
+        binding.dispatch(IkeSaClosed(SA, "the peers authenticated anew", "us"), 0.0)
+        assert dialled.over
+        assert not accepted[0].over
+
+    def test_so_is_one_that_begins_anew_after_a_silence_and_after_failures(self) -> None:
+        binding, _ = bound()
+        asked: list[Event] = []
+
+        def ask(each: Question[Any]) -> bool:
+            asked.append(each)
+            return True
+
+        third = SaId(9)
+        binding.follow(SA, Answering(ask, lambda question: None))
+        binding.dispatch(established(SA, "initiator"), 0.0)
+        binding.dispatch(IkeSaClosed(SA, "no answer", "silence"), 0.0)
+        binding.dispatch(SuccessorBegun(SA, OTHER, "the peer was silent"), 0.0)
+        binding.dispatch(IkeSaFailed(OTHER, "c", "initiator", "IKE_SA_INIT", IkeError("no"), None), 0.0)
+        binding.dispatch(SuccessorBegun(OTHER, third, "the peer was silent"), 0.0)
+        binding.dispatch(AuthorizationNeeded(QuestionId(1), third, 9.0, "c", "fqdn:them", ADDRESS), 0.0)
+        assert len(asked) == 1
+        binding.dispatch(established(third, "initiator"), 0.0)
+        assert list(binding.waiting) == [third]
 
     def test_questions_go_to_whoever_serves(self) -> None:
         binding, answers = bound()

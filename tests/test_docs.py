@@ -1,4 +1,4 @@
-"""docs/testing.md, docs/embedding.md and docs/addresses.md: blocks of Python in them run, or are part of an example."""
+"""Pages of docs/ with examples: blocks of Python in them run, or are part of an example file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = DOCS / "examples"
 SOURCES = {path.name: path.read_text(encoding="utf-8") for path in sorted(EXAMPLES.glob("*.py"))}
-PAGES = ("testing.md", "embedding.md", "addresses.md")
+PAGES = ("testing.md", "embedding.md", "addresses.md", "authentication.md")
 
 
 def blocks(page: str) -> list[tuple[str, str]]:

@@ -48,7 +48,7 @@ SUPPORTED_HASHES: Final[frozenset[int]] = frozenset(
 )
 """What we announce in SIGNATURE_HASH_ALGORITHMS. SHA-1 is not in it (RFC 8247 section 4.2)."""
 
-_Hash: TypeAlias = hazmat.SHA1 | hazmat.SHA256 | hazmat.SHA384 | hazmat.SHA512
+_Hash: TypeAlias = hazmat.SHA256 | hazmat.SHA384 | hazmat.SHA512
 
 _PAD: Final = b"Key Pad for IKEv2"
 _HASH: Final[Mapping[int, _Hash]] = {
@@ -56,7 +56,6 @@ _HASH: Final[Mapping[int, _Hash]] = {
     HashAlgorithm.SHA2_384: hazmat.SHA384(),
     HashAlgorithm.SHA2_512: hazmat.SHA512(),
 }
-_HASH_TO_SIGN: Final[Mapping[int, _Hash]] = {**_HASH, HashAlgorithm.SHA1: hazmat.SHA1()}
 _ECDSA: Final[Mapping[int, ec.ECDSA]] = {number: ec.ECDSA(chosen) for number, chosen in _HASH.items()}
 _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
@@ -128,13 +127,12 @@ def choose_scheme(
     *,
     peer_hashes: frozenset[int] | None,
     rsa_padding: RsaPadding = "pss",
-    allow_sha1: bool = False,
 ) -> Scheme:
     """Choose how the owner of *public_key* signs for a peer.
 
     *peer_hashes* are those of the peer's SIGNATURE_HASH_ALGORITHMS, which make it method 14 (RFC 7427), or None if it
-    sent none. *rsa_padding* is for method 14. *allow_sha1* makes the old RSA method use SHA-1 as RFC 7296 section 3.8
-    recommends, for peers that know nothing else; otherwise it uses SHA-256, which the signature names.
+    sent none. *rsa_padding* is for method 14. The old RSA method uses SHA-256, which the signature names: SHA-1, which
+    RFC 7296 section 3.8 recommends for it, is out (RFC 8247 section 4.2).
 
     Raises AuthenticationFailed if the peer can verify no signature of this key.
     """
@@ -142,9 +140,7 @@ def choose_scheme(
         chosen = _choose(public_key, peer_hashes, rsa_padding)
         return Scheme(AuthMethod.DIGITAL_SIGNATURE, chosen.kind, chosen.hash)
     if isinstance(public_key, RSAPublicKey):
-        return Scheme(
-            AuthMethod.RSA_SIGNATURE, "rsa-pkcs1", HashAlgorithm.SHA1 if allow_sha1 else HashAlgorithm.SHA2_256
-        )
+        return Scheme(AuthMethod.RSA_SIGNATURE, "rsa-pkcs1", HashAlgorithm.SHA2_256)
     if isinstance(public_key, EllipticCurvePublicKey):
         method, number, _ = _BY_CURVE[public_key.curve.name]
         return Scheme(method, "ecdsa", number)
@@ -155,7 +151,7 @@ def sign_with(key: PrivateKey, scheme: Scheme, octets: bytes) -> bytes:
     """Return the signature of *octets*, not yet as an AUTH payload carries it. Raises LocalProtocolError."""
     try:
         if isinstance(key, RSAPrivateKey):
-            chosen = _HASH_TO_SIGN[scheme.hash]
+            chosen = _HASH[scheme.hash]
             return key.sign(octets, _rsa_padding(scheme.kind, chosen), chosen)
         if isinstance(key, EllipticCurvePrivateKey):
             return key.sign(octets, _ECDSA[scheme.hash])
@@ -170,11 +166,10 @@ def sign(
     *,
     peer_hashes: frozenset[int] | None,
     rsa_padding: RsaPadding = "pss",
-    allow_sha1: bool = False,
 ) -> tuple[int, bytes]:
     """Return the method and the data of an AUTH payload over *octets*, with the scheme that `choose_scheme` chooses."""
     public_key = key.public_key()
-    scheme = choose_scheme(public_key, peer_hashes=peer_hashes, rsa_padding=rsa_padding, allow_sha1=allow_sha1)
+    scheme = choose_scheme(public_key, peer_hashes=peer_hashes, rsa_padding=rsa_padding)
     return scheme.method, scheme.payload(sign_with(key, scheme, octets), public_key)
 
 
@@ -202,18 +197,16 @@ def verify(
     octets: bytes,
     *,
     hashes: frozenset[int] = SUPPORTED_HASHES,
-    allow_sha1: bool = False,
 ) -> None:
     """Check the AUTH *data* of the peer over its `signed_octets`. Raises AuthenticationFailed with the reason.
 
-    *hashes* are those that we announced, empty if we announced none: no other is accepted with method 14. *allow_sha1*
-    admits SHA-1 with the old RSA method.
+    *hashes* are those that we announced, empty if we announced none: no other is accepted with method 14.
     """
     key = check_public_key(public_key)
     if method == AuthMethod.DIGITAL_SIGNATURE:
         _verify_digital(key, data, octets, hashes)
     elif method == AuthMethod.RSA_SIGNATURE and isinstance(key, RSAPublicKey):
-        _verify_rsa(key, data, octets, allow_sha1)
+        _verify_rsa(key, data, octets)
     elif method in _CLASSIC_ECDSA and isinstance(key, EllipticCurvePublicKey):
         _verify_ecdsa(key, method, data, octets)
     else:
@@ -241,12 +234,9 @@ def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozense
         raise AuthenticationFailed(f"the {algorithm.kind} signature is wrong")
 
 
-def _verify_rsa(key: RSAPublicKey, data: bytes, octets: bytes, allow_sha1: bool) -> None:
+def _verify_rsa(key: RSAPublicKey, data: bytes, octets: bytes) -> None:
     """Method 1: the signature names its hash, so whichever of ours fits decides (RFC 7296 section 3.8)."""
-    candidates: list[_Hash] = list(_HASH.values())
-    if allow_sha1:
-        candidates.append(hazmat.SHA1())
-    for chosen in candidates:
+    for chosen in _HASH.values():
         if _good(lambda chosen=chosen: key.verify(data, octets, padding.PKCS1v15(), chosen)):  # type: ignore[misc]
             return
     raise AuthenticationFailed("the RSA signature is wrong, or uses SHA-1")

@@ -61,9 +61,7 @@ class Delivery:
 
     def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Choose a transport and send."""
-        attempt = request.handler
-        choice = attempt.choice if isinstance(attempt, InitAttempt) else self._chooser.for_request(sa, request, now)
-        self._go(sa, request, choice, now)
+        self._go(sa, request, request.handler.choice or self._chooser.for_request(sa, request, now), now)
 
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
         before, before_way = request.transport, request.way
@@ -80,7 +78,7 @@ class Delivery:
                     request.begin_anew()
                 self._say(sa, request, choice, before, moved=before_way != choice.way)
                 self._by_udp(sa, request, path, now)
-            elif isinstance(request.handler, InitAttempt):
+            elif request.handler.host is not None:
                 self._give_up(sa, request, "there is no UDP socket for this address", now)
             else:
                 self._wait_for_path(sa, request, now)
@@ -158,14 +156,13 @@ class Delivery:
 
     def _open_early(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Open a connection for what comes next, while this request goes over UDP (the draft, section 3)."""
-        port, attempt = self._tcp_port(sa), request.handler
-        if port is not None and self._streams.of_sa(sa.id) is None and isinstance(attempt, InitAttempt):
-            self._streams.open(sa, (attempt.host, port), sa.hosts[0] or None, now).reserved = True
+        port, host = self._tcp_port(sa), request.handler.host
+        if port is not None and host is not None and self._streams.of_sa(sa.id) is None:
+            self._streams.open(sa, (host, port), sa.hosts[0] or None, now).reserved = True
 
     def _by_tcp(self, sa: IkeSa, request: OutgoingRequest, port: int, now: float) -> None:
         """Send on the SA's connection, or open it: one at a time, to the host we are talking to."""
-        stream, attempt = self._streams.of_sa(sa.id), request.handler
-        host = attempt.host if isinstance(attempt, InitAttempt) else sa.hosts[1]
+        stream, host = self._streams.of_sa(sa.id), request.handler.host or sa.hosts[1]
         if stream is not None and stream.remote[0] != host:
             self._leave(sa, stream, request, now)
             if not sa.alive:
@@ -195,8 +192,7 @@ class Delivery:
 
     def _write_request(self, sa: IkeSa, stream: Stream, request: OutgoingRequest, now: float) -> None:
         path = stream.path
-        if isinstance(request.handler, InitAttempt):
-            request.handler.bind(path)
+        request.handler.bind(path)
         request.sent(path)
         stream.awaited.add(request)
         self._streams.touched(stream)
@@ -244,7 +240,7 @@ class Delivery:
 
     def _moved(self, sa: IkeSa, request: OutgoingRequest, now: float) -> bool:
         """Unanswered over UDP: it moves to a connection that came up meanwhile, or when UDP has had all its tries."""
-        if isinstance(request.handler, InitAttempt):
+        if request.handler.choice is not None:
             return False
         if request.tries >= self._limits.retransmit_tries:
             request.tried |= {request.way or "udp"}
@@ -260,7 +256,7 @@ class Delivery:
         The intervals begin anew then, and its patience with UDP does not (RFC 7383 section 2.5.2).
         """
         path, tries = sa.path, request.tries
-        if path is None or tries < self._limits.fragment_tries or isinstance(request.handler, InitAttempt):
+        if path is None or tries < self._limits.fragment_tries or request.handler.choice is not None:
             return False
         before = request.packet
         smaller = smaller_packet(path, before or sa.packet_size)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Ask(Generic[A]):
     """A question: *make* builds its event from handle and deadline; an answer is a *wants*, silence means *refusal*.
 
-    An *early* one is about a peer that has proved nothing: strangers can cause only so many of them.
+    An *early* one is about a peer that has proved nothing: of those that came to us, only so many are asked about.
     """
 
     make: Callable[[QuestionId, float], Question[A]]
@@ -55,7 +55,7 @@ def run(
     """
     try:
         ask = steps.send(answer)
-        while ask.early and not sa.services.may_ask_early(now):
+        while ask.early and sa.role == "responder" and not sa.services.may_ask_early(now):
             ask = steps.send(ask.refusal)
     except StopIteration as end:
         result: T = end.value

@@ -17,7 +17,7 @@ class AuthContext:
     group (RFC 7296 section 2.15). *peer_hashes* is None where the peer sent no SIGNATURE_HASH_ALGORITHMS (RFC 7427).
     *authorities* are the hashes of its CERTREQ, None where it asked for no certificate. *lookup*: it can fetch
     certificates by hash and URL. *childless*: it makes IKE SAs without a Child SA (RFC 6023). *secret* is the one that
-    the application was asked for last, and whose it is.
+    the application was asked for last, with the connection and the peer that it is for.
     """
 
     ours: bytes = attrs.field(repr=False)
@@ -26,4 +26,4 @@ class AuthContext:
     authorities: tuple[bytes, ...] | None = None
     lookup: bool = False
     childless: bool = False
-    secret: tuple[Identity | None, bytes] | None = attrs.field(default=None, repr=False)
+    secret: tuple[str, Identity | None, bytes] | None = attrs.field(default=None, repr=False)

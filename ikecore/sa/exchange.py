@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from ..errors import IkeError
 from ..outputs import RequestId
-from ..transport import Path
+from ..transport import Choice, Path
 from ..wire import Contents, Payload
 from .keys import SaKeys
 
@@ -25,6 +25,10 @@ class OurExchange(ABC):
     """It waits until nothing else is unanswered, and nothing else begins before it ends (RFC 7296 section 2.25)."""
     changes_children = False
     """It creates, rekeys or closes a Child SA: the IKE SA is not rekeyed meanwhile (RFC 7296 section 2.25.1)."""
+    host: str | None = None
+    """The one host that it is for; None is the peer's, wherever that is now."""
+    choice: Choice | None = None
+    """How it goes, where that was decided when it was made; None leaves it to the policy. It does not move then."""
     wish: RequestId | None = None
     """The application's request that ends with it."""
     keys: SaKeys
@@ -33,6 +37,9 @@ class OurExchange(ABC):
     def still_wanted(self, now: float) -> bool:
         """Tell, just before it is built, whether there still is anything to do. If not it has ended itself."""
         return True
+
+    def bind(self, path: Path) -> None:  # noqa: B027  (most have no use for it)
+        """It is about to go by *path*: the last moment to put that into its octets."""
 
     @abstractmethod
     def build(self, now: float) -> list[Payload]:

@@ -80,6 +80,8 @@ class InitAttempt(OurExchange):
     """One attempt of the initiator: an SPI, a nonce, a key pair, and one transport."""
 
     exchange = int(Exchange.IKE_SA_INIT)
+    host: str
+    choice: Choice
 
     def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], then: AfterInit) -> None:
         self.sa = sa

@@ -96,9 +96,9 @@ def shared_secret(
         return credential.secret
     if isinstance(credential, PskTable):
         return credential.secret_for(peer)
-    if context.secret is not None and context.secret[0] == peer:
-        return context.secret[1]
     connection = sa.connection
+    if context.secret is not None and context.secret[:2] == (connection.name, peer):
+        return context.secret[2] or None
     ours, theirs = str(connection.local_identity), "" if peer is None else str(peer)
     secret: bytes = yield Ask(
         lambda question, deadline: SecretNeeded(
@@ -108,7 +108,7 @@ def shared_secret(
         b"",
         early=claimed,
     )
-    context.secret = (peer, secret)
+    context.secret = (connection.name, peer, secret)
     return secret or None
 
 

@@ -24,7 +24,8 @@ from typing import Any, Final
 
 import attrs
 
-from ikecore import ChildConfig, Connection, Listen, LocalProtocolError, Pool, Transports
+from ikecore import ChildConfig, Connection, Lifetimes, Listen, LocalProtocolError, Pool, Transports
+from ikecore.config import CHILD_LIFETIMES, IKE_LIFETIMES
 from ikecore.crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
@@ -183,6 +184,7 @@ class Reader:
         children = read_children(table)
         vips = table.parsed("vips", lambda text: str(ip_address(text)), '"0.0.0.0" and "::" for any, or addresses')
         pools = self._pools_of(table)
+        peer = read_peer_words(table)
         local = table.table("local", required='a table with auth = "psk" or "pubkey"')
         remote = table.table("remote", required='a table with auth = "psk" or "pubkey"')
         table.finish()
@@ -214,6 +216,7 @@ class Reader:
                 send_certificates=send,  # type: ignore[arg-type]
                 virtual_addresses=vips,
                 pools=pools,
+                **peer,
                 **extra,
             )
         except LocalProtocolError as error:
@@ -328,12 +331,55 @@ def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:
             extra["proposals"] = proposals
         extra["mode"] = table.choice("mode", CHILD_MODES, "tunnel")
         extra["tunnel_fallback"] = table.flag("tunnel_fallback", True)
+        lifetimes = read_child_lifetimes(table)
+        if lifetimes is not None:
+            extra["lifetimes"] = lifetimes
         table.finish()
         try:
             found.append(ChildConfig(name=name, **extra))
         except LocalProtocolError as error:
             table.note(str(error))
     return tuple(found)
+
+
+def read_peer_words(table: Table) -> dict[str, Any]:
+    """Read the life-times of an IKE SA, how a silent peer is met, and what several SAs with one peer mean."""
+    words: dict[str, Any] = {
+        "dpd_action": table.choice("dpd_action", {"clear": "clear", "restart": "restart"}, "clear"),
+        "unique": table.choice("unique", {word: word for word in ("never", "no", "replace", "keep")}, "no"),
+    }
+    for key in ("dpd_delay", "dpd_timeout"):
+        seconds = table.duration(key)
+        if seconds is not None:
+            words[key] = seconds
+    times = {key: table.duration(key) for key in ("rekey_time", "over_time", "rand_time", "reauth_time")}
+    lifetimes = made_lifetimes(table, IKE_LIFETIMES, times)
+    if lifetimes is not None:
+        words["lifetimes"] = lifetimes
+    return words
+
+
+def read_child_lifetimes(table: Table) -> Lifetimes | None:
+    """Read the life-times of a Child SA: *life_time* is the hard limit."""
+    rekey, life = table.duration("rekey_time"), table.duration("life_time")
+    after = CHILD_LIFETIMES.rekey_time if rekey is None else rekey
+    if life is not None and after and life <= after:
+        table.note(f"life_time: {life:g} s is over before rekey_time, {after:g} s")
+        return None
+    over = None if life is None else life - after
+    return made_lifetimes(
+        table, CHILD_LIFETIMES, {"rekey_time": rekey, "over_time": over, "rand_time": table.duration("rand_time")}
+    )
+
+
+def made_lifetimes(table: Table, default: Lifetimes, times: Mapping[str, float | None]) -> Lifetimes | None:
+    """Return *default* with what *times* says; None where it says nothing, or nothing that makes sense."""
+    given = {key: seconds for key, seconds in times.items() if seconds is not None}
+    try:
+        return attrs.evolve(default, **given) if given else None
+    except LocalProtocolError as error:
+        table.note(str(error))
+        return None
 
 
 def read_pool(name: str, table: Table) -> Pool | None:

@@ -15,6 +15,12 @@ __all__ = ["Table"]
 T = TypeVar("T")
 
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+"""What a time may end in."""
+LONGEST = 10 * 366 * 86_400
+"""Seconds: no time is longer, and most that would be are slips."""
+
+
 class Table:
     """One table of the file, at *path*. *problems* is shared by all tables of a file."""
 
@@ -117,6 +123,19 @@ class Table:
             self.problem(key, value, "seconds, above 0 and up to 3600")
             return None
         return float(value)
+
+    def duration(self, key: str) -> float | None:
+        """Return a time in seconds from 0 on, given as a number or as text with a unit ("90m"); None without one."""
+        value = self._take(key)
+        if value is None:
+            return None
+        seconds: object = value
+        if isinstance(value, str) and value[-1:] in UNITS:
+            seconds = int(value[:-1]) * UNITS[value[-1]] if value[:-1].isascii() and value[:-1].isdigit() else None
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
+            self.problem(key, value, 'seconds from 0 on, or a time such as "30s", "90m", "4h" or "7d"')
+            return None
+        return float(seconds)
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""

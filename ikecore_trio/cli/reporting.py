@@ -98,6 +98,9 @@ def event_line(event: Output) -> str | None:
             return f"IKE SA {event.sa}: {printable(event.connection)}: {printable(event.reason)}"
         case events.SpisChanged() if event.rekeyed:
             return f"IKE SA {event.sa} has new keys: {printable(event.reason)}, SPIs {spis(event)}"
+        case events.LifetimeReached():
+            which = f"Child SA {event.child} of " if event.child is not None else ""
+            return f"{which}IKE SA {event.sa}: {printable(event.reason)}"
         case IkeSaClosed():
             return f"IKE SA {event.sa} down: {printable(event.reason)}"
         case events.ChildSaFailed():

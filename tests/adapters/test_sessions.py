@@ -48,8 +48,8 @@ from ikecore import (
     ike_proposals,
     parse_selector,
 )
-from ikecore.binding import EventsLost
 from ikecore.outputs import StreamId
+from ikecore.sessions import EventsLost
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Lib

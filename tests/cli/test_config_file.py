@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 from ikecore import (
     BySize,
     CertificateCredential,
+    ChildConfig,
     Fallback,
     Identity,
+    Lifetimes,
     Listen,
     PinnedKeys,
     Pool,
@@ -212,9 +214,13 @@ def test_everything_about_a_connection(folder: Path) -> None:
         'remote_port = 1500\nproposals = ["aes256gcm16-prfsha384-ecp384", "aes128-sha256-x25519"]\nsend_cert = '
         '"never"\nfragmentation = "accept"\nfragment_size = 1400\n'
         'transports = { policy = "by-size", threshold = 900, udp_nat_port = 14500, tcp_port = 10500, announce_tcp = 0, '
-        'half_close = true, udp_start = "nat", keepalive = 50, static_nat = true }\nencap = true',
+        'half_close = true, udp_start = "nat", keepalive = 50, static_nat = true }\nencap = true\n'
+        'rekey_time = "2h"\nover_time = 600\nrand_time = "5m"\nreauth_time = "1d"\ndpd_delay = "30s"\n'
+        "dpd_timeout = 90.5\n"
+        'dpd_action = "restart"\nunique = "replace"',
         children='[connections.office.children.net]\nlocal_ts = "10.1.0.0/16"\nremote_ts = ["10.2.0.0/16", '
         '"10.3.0.1[tcp/80]"]\nesp_proposals = "aes128gcm16, aes256-sha256"\nmode = "transport"\n'
+        'rekey_time = "30m"\nlife_time = 2000\nrand_time = 60\n'
         '[connections.office.children.host]\nlocal_ts = "dynamic"',
     )
     read = settings(folder, text)
@@ -231,6 +237,11 @@ def test_everything_about_a_connection(folder: Path) -> None:
     assert net.local_ts == (parse_selector("10.1.0.0/16"),)
     assert net.remote_ts == (parse_selector("10.2.0.0/16"), parse_selector("10.3.0.1[tcp/80]"))
     assert net.proposals == esp_proposals("aes128gcm16", "aes256-sha256")
+    assert connection.lifetimes == Lifetimes(rekey_time=7200.0, over_time=600.0, rand_time=300.0, reauth_time=86_400.0)
+    assert (connection.dpd_delay, connection.dpd_timeout, connection.dpd_action) == (30.0, 90.5, "restart")
+    assert connection.unique == "replace"
+    assert net.lifetimes == Lifetimes(rekey_time=1800.0, over_time=200.0, rand_time=60.0)
+    assert host.lifetimes == ChildConfig().lifetimes
     assert (net.mode, host.mode, host.local_ts) == ("transport", "tunnel", None)
     assert read.sources == {"office": "192.0.2.1"}
     assert read.hosts_of(connection) == ("192.0.2.2", "gateway.example")
@@ -380,6 +391,15 @@ MISTAKES = [
     (
         psk("fragment_size = 500"),
         "connections.office.fragment_size: 500 is not allowed; allowed: an integer from 576 to",
+    ),
+    (psk('rekey_time = "4 hours"'), 'connections.office.rekey_time: "4 hours" is not allowed; allowed: seconds'),
+    (psk("dpd_delay = -1"), "connections.office.dpd_delay: -1 is not allowed; allowed: seconds"),
+    (psk("rand_time = 20000"), "connections.office: rand_time: 20000 is too much; allowed is less than rekey_time"),
+    (psk('unique = "yes"'), 'connections.office.unique: "yes" is not allowed; allowed: '),
+    (psk('dpd_action = "trap"'), 'connections.office.dpd_action: "trap" is not allowed; allowed: '),
+    (
+        psk(children="[connections.office.children.net]\nrekey_time = 600\nlife_time = 500"),
+        "connections.office.children.net: life_time: 500 s is over before rekey_time, 600 s",
     ),
     (psk("fragmentation = true"), "connections.office.fragmentation: true is not allowed; allowed: "),
     (psk("version = 1"), "connections.office.version: 1 is not allowed; allowed: 2"),

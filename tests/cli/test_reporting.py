@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import ChildSaFailed, NoProposalChosen, SaId, SpisChanged
+from ikecore import ChildSaFailed, LifetimeReached, NoProposalChosen, SaId, SpisChanged
 from ikecore.events import ChildSaClosed, ChildSaEstablished, RequestCompleted
 from ikecore.outputs import ChildId, Output, RequestId
 from ikecore.testing import Pair
@@ -37,6 +37,11 @@ def test_the_life_of_a_child_sa() -> None:
             "SPIs 696e697469617472 initiator, 726573706f6e6472 responder",
         ),
         (SpisChanged(SA, b"initiatr", b"respondr", "IKE_SA_INIT was answered"), None),
+        (LifetimeReached(SA, None, "rekey", "it is time to rekey"), "IKE SA 1: it is time to rekey"),
+        (
+            LifetimeReached(SA, ChildId(2), "delete", "its lifetime is over"),
+            "Child SA 2 of IKE SA 1: its lifetime is over",
+        ),
         (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
         (ChildSaFailed(SA, "", NoProposalChosen("no")), "Child SA of IKE SA 1 failed: NoProposalChosen: no"),
         (RequestCompleted(SA, RequestId(1), "CREATE_CHILD_SA", ChildId(2)), None),

@@ -63,7 +63,7 @@ def test_a_peer_that_answers_is_not_spoken_of() -> None:
 
 def test_what_is_tried_how_long_and_how_often() -> None:
     answer = MessageReceived(SA, "IKE_SA_INIT", 0, True, 400, "udp", OURS, THEIRS, False, ())
-    lines = told((0.0, sent()), (4.0, sent(repeat=True)), (11.0, answer), (2.5 * EVERY, sent()), (3.5 * EVERY, OVER))
+    lines = told((0.0, sent()), (4.0, sent(repeat=True)), (11.0, answer), (3.5 * EVERY, sent()), (4.5 * EVERY, OVER))
     assert lines == [
         "still trying over UDP: 192.0.2.2:500 has not answered IKE_SA_INIT for 5 s, asked 2 times",
         "still trying over UDP: 192.0.2.2:500 has not answered IKE_SA_INIT for 10 s, asked 2 times",

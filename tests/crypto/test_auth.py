@@ -282,14 +282,11 @@ def test_newer_keys_need_rfc_7427(name: str) -> None:
         sign(GOOD[name], OVER, peer_hashes=None)
 
 
-def test_sha1_of_the_old_rsa_method_needs_permission() -> None:
-    method, data = sign(RSA, OVER, peer_hashes=None, allow_sha1=True)
-    RSA.public_key().verify(data, OVER, padding.PKCS1v15(), hashes.SHA1())
+def test_sha1_is_out() -> None:
+    """RFC 8247 section 4.2: neither made nor accepted, whatever the old RSA method was meant for."""
+    data = RSA.sign(OVER, padding.PKCS1v15(), hashes.SHA1())
     with pytest.raises(AuthenticationFailed, match="SHA-1"):
-        verify(RSA.public_key(), method, data, OVER)
-    verify(RSA.public_key(), method, data, OVER, allow_sha1=True)
-    with pytest.raises(AuthenticationFailed):
-        verify(RSA.public_key(), method, data, OVER + b"!", allow_sha1=True)
+        verify(RSA.public_key(), AuthMethod.RSA_SIGNATURE, data, OVER)
 
 
 @pytest.mark.parametrize("number", SHA2)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ikecore.config import Config, Connection
 from ikecore.events import IkeSaEstablished, IkeSaFailed, Question
-from ikecore.testing import Host, Pair
+from ikecore.testing import Host, Insider, Pair
+from ikecore.wire import Authentication, Payload
 
 Answers = Mapping[type[Question[Any]], Callable[[Any], object]]
 """What answers each kind of question; a kind that is missing is not answered."""
 
+RESPONDER = "10.0.0.2"
+
 __all__ = ["Answers", "Settled", "settle"]
+
+
+def with_more(payloads: list[Payload], more: Sequence[Payload]) -> Sequence[Payload]:
+    """Put *more* in front of AUTH, if it is there."""
+    place = next((number for number, each in enumerate(payloads) if isinstance(each, Authentication)), None)
+    return payloads if place is None else [*payloads[:place], *more, *payloads[place:]]
 
 
 class Settled:
@@ -49,10 +58,16 @@ def settle(
     *,
     connection: Connection | None = None,
     after: float = 1.0,
+    beside: Sequence[Payload] = (),
     **options: Any,
 ) -> Settled:
-    """Set up an SA; each question is answered *after* so many seconds, in its turn."""
+    """Set up an SA; each question is answered *after* so many seconds, in its turn.
+
+    What stands *beside* AUTH in the responder's IKE_AUTH message is added there on its way: nothing signs it.
+    """
     pair = Pair(initiator, responder, **options)
+    if beside:
+        Insider(pair.initiator).rewrite(lambda header, payloads: with_more(payloads, beside), source=RESPONDER)
     pair.initiate(connection)
     settled = Settled(pair)
     answered: set[tuple[str, int]] = set()

@@ -167,6 +167,10 @@ def test_the_answer_to_a_stranger_does_not_grow_with_the_configuration() -> None
     rows = [trusting(number) for number in range(20)]
     (request,) = [each for each in init_answer(*rows) if isinstance(each, CertificateRequest)]
     assert len(request.authorities) == 16
+    many = tuple(CertificateAuthority(f"Root {number}", utc=NOON).der for number in range(20))
+    row = attrs.evolve(psk_connection("responder"), remote=TrustedCertificates(many))
+    (request,) = [each for each in init_answer(row) if isinstance(each, CertificateRequest)]
+    assert list(request.authorities) == [authority_hash(der) for der in many[:16]]
 
 
 @pytest.mark.requirement("IKE-271")
@@ -217,27 +221,9 @@ def judged(leaf: Leaf = LEAF, extra: tuple[bytes, ...] = (), **trust: Any) -> Se
     """A responder that has *leaf* and sends *extra* lists beside it, and an initiator that trusts the root."""
     theirs = responder(local=credential(leaf))
     ours = initiator(remote=TrustedCertificates((ROOT.der,), **trust))
-    if not extra:
-        return settle(ours, theirs)
-    rig = ListsAdded(extra)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ikecore.sa.proving._certificates", rig.certificates)
-        return settle(ours, theirs)
+    return settle(ours, theirs, beside=[Certificate(CertEncoding.CRL, der) for der in extra])
 
 
-class ListsAdded:
-    """Sends revocation lists behind our certificates, as other implementations do."""
-
-    def __init__(self, lists: tuple[bytes, ...]) -> None:
-        from ikecore.sa.proving import _certificates
-
-        self.lists, self.honest = lists, _certificates
-
-    def certificates(self, *args: Any) -> tuple[Payload, ...]:
-        return (*self.honest(*args), *(Certificate(CertEncoding.CRL, der) for der in self.lists))
-
-
-@pytest.mark.requirement("TCP-01")
 @pytest.mark.parametrize("policy", ["if-known", "if-uri", "required", "ask"])
 @pytest.mark.parametrize("configured", [True, False])
 def test_a_chain_that_lists_vouch_for(policy: Any, configured: bool) -> None:
@@ -322,6 +308,19 @@ def test_each_peer_has_a_secret_of_its_own(identity: str, secret: bytes, up: boo
     if not up:
         assert str(settled.error) == "the peer did not accept our authentication"
         assert settled.pair.responder.one(IkeSaFailed).claimed_identity == f"fqdn:{identity}"
+
+
+@pytest.mark.requirement("IKE-005")
+@pytest.mark.parametrize("guess", [bytes(32), b"\0", b"x"])
+def test_nothing_is_the_secret_of_who_has_none(guess: bytes) -> None:
+    """Not even what stands in its place while the work of checking is done all the same."""
+    theirs = attrs.evolve(psk_connection("responder"), local=PskCredential(guess), remote=TABLE, remote_identity=None)
+    ours = attrs.evolve(
+        psk_connection("initiator", secret=guess), local_identity=Identity.parse("x.elsewhere"), children=()
+    )
+    settled = settle(ours, theirs)
+    assert str(settled.refusal) == "there is no pre-shared key for fqdn:x.elsewhere"
+    assert settled.pair.responder.of(IkeSaEstablished) == []
 
 
 def test_an_initiator_finds_the_secret_by_whom_it_wants() -> None:

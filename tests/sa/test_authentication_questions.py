@@ -15,6 +15,7 @@ from ikecore.config import (
     PinnedKeys,
     PskCredential,
     PskWanted,
+    Transports,
     TrustedCertificates,
 )
 from ikecore.crypto import Identity, Scheme, load_public_key, sign_with
@@ -356,13 +357,18 @@ def tlv(tag: int, content: bytes) -> bytes:
 def test_a_bundle_brings_certificates_and_lists(revoked: bool) -> None:
     lists = (ROOT.crl(), MIDDLE.crl(*([LEAF] if revoked else [])))
     bundle = tlv(0x30, b"".join([*(tlv(0xA0, der) for der in LEAF.chain), *(tlv(0xA1, der) for der in lists)]))
-    theirs = responder(local=CertificateCredential(LEAF.chain, LEAF.key))
+    theirs = responder(
+        local=CertificateCredential(LEAF.chain, LEAF.key),
+        send_certificates="never",
+        transports=Transports(fragmentation="no"),
+    )
     trust = TrustedCertificates((ROOT.der,), revocation="required")
-    with pytest.MonkeyPatch.context() as patch:
-        payload = by_reference(bundle, URLS[0], CertEncoding.HASH_AND_URL_BUNDLE)
-        patch.setattr("ikecore.sa.proving._certificates", lambda *_: (payload,))
-        ours = initiator(remote=trust, hash_and_url=True)
-        settled = settle(ours, theirs, {CertificateFetchNeeded: lambda question: bundle})
+    settled = settle(
+        initiator(remote=trust, hash_and_url=True),
+        theirs,
+        {CertificateFetchNeeded: lambda question: bundle},
+        beside=[by_reference(bundle, URLS[0], CertEncoding.HASH_AND_URL_BUNDLE)],
+    )
     assert settled.asked(settled.pair.initiator)[0].bundle
     assert settled.up is not revoked
     assert not revoked or "is revoked" in str(settled.error)

@@ -214,6 +214,30 @@ def test_a_rekey_keeps_the_selectors_although_the_peer_has_moved() -> None:
     assert notifications(puppet.request(Exchange.CREATE_CHILD_SA, fresh)) == [Notify.TS_UNACCEPTABLE]
 
 
+@pytest.mark.requirement("IKE-137", "IKE-145")
+def test_a_rekey_proposes_what_was_agreed_on_without_the_packet() -> None:
+    net = ts("10.0.0.0/24")
+    child = ChildConfig(local_ts=net, remote_ts=net, packet=ts("10.0.0.2[tcp/40000]", "10.0.0.1[tcp/443]"))
+    rig = Rig()
+    puppet = Puppet(rig, "responder")
+    sa = rig.initiate(psk_connection("initiator", children=[child]))
+    puppet.answer_init()
+    assert selectors_in(puppet) == (["10.0.0.2[6/40000]", "10.0.0.0/24"], ["10.0.0.1[6/443]", "10.0.0.0/24"])
+    puppet.answer_auth()
+    up = rig.one(ChildSaEstablished)
+    rig.endpoint.rekey(sa, child=up.child, now=rig.now)
+    rig.drain()
+    assert selectors_in(puppet) == (["10.0.0.2"], ["10.0.0.1"]) == (list(up.local_ts), list(up.remote_ts))
+
+
+def selectors_in(puppet: Puppet) -> tuple[list[str], list[str]]:
+    """TSi and TSr of the endpoint's latest request, in words."""
+    request = puppet.requests()[-1][1]
+    (ts_i,) = (each for each in request if isinstance(each, TrafficSelectorsInitiator))
+    (ts_r,) = (each for each in request if isinstance(each, TrafficSelectorsResponder))
+    return words(ts_i.selectors), words(ts_r.selectors)
+
+
 # --- transport mode ---------------------------------------------------------------------------------------------------
 
 

@@ -135,7 +135,7 @@ def with_groups(*groups: int) -> tuple[ChildConfig, ...]:
 # --- the side that answers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("IKE-012", "IKE-018", "IKE-114", "IKE-122", "IKE-135")
+@pytest.mark.requirement("IKE-012", "IKE-018", "IKE-114", "IKE-122", "IKE-135", "IKE-175", "IKE-176")
 @ROLES
 def test_a_new_child_sa_without_key_exchange(role: Role) -> None:
     rig, puppet, sa = up(role)
@@ -183,7 +183,7 @@ def test_a_rekey_names_what_it_replaces(role: Role) -> None:
     assert len(rig.endpoint.sa(sa).children) == 1
 
 
-@pytest.mark.requirement("IKE-223", "IKE-129")
+@pytest.mark.requirement("IKE-129", "IKE-223")
 def test_a_rekey_of_what_is_not_there() -> None:
     rig, puppet, sa = up()
     named = Notification(Notify.REKEY_SA, b"", Protocol.ESP, b"none")
@@ -218,7 +218,7 @@ def test_a_malformed_one_ends_the_sa() -> None:
     rig.one(IkeSaClosed)
 
 
-@pytest.mark.requirement("IKE-138", "IKE-017")
+@pytest.mark.requirement("IKE-017", "IKE-138")
 def test_selectors_that_are_not_ours_are_refused_and_the_sa_lives() -> None:
     rig, puppet, sa = up()
     request = offer(puppet, b"\1\2\3\4")
@@ -230,7 +230,7 @@ def test_selectors_that_are_not_ours_are_refused_and_the_sa_lives() -> None:
     assert rig.endpoint.sa(sa).state == "established"
 
 
-@pytest.mark.requirement("IKE-018")
+@pytest.mark.requirement("IKE-018", "IKE-175")
 @ROLES
 def test_a_key_exchange_goes_into_the_keys(role: Role) -> None:
     rig, puppet, sa = up(role, children=with_groups(Ke.CURVE25519))
@@ -312,7 +312,7 @@ def test_the_group_that_the_peer_wants_is_tried_once() -> None:
     assert len(rig.endpoint.sa(sa).children) == 1
 
 
-@pytest.mark.requirement("IKE-017", "IKE-187")
+@pytest.mark.requirement("IKE-016", "IKE-017", "IKE-187")
 @pytest.mark.parametrize(
     ("number", "error"),
     [

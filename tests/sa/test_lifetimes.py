@@ -178,7 +178,7 @@ def test_the_wait_before_another_try_is_configured() -> None:
     assert all(later - earlier >= 100.0 for earlier, later in pairwise(tries))
 
 
-@pytest.mark.requirement("IKE-019")
+@pytest.mark.requirement("IKE-058")
 def test_message_ids_that_come_to_their_end_rekey_the_ike_sa() -> None:
     rig, puppet, sa = up()
     window = rig.endpoint._keeper.sas[sa].current.ours

@@ -27,7 +27,7 @@ def up(limits: Limits) -> tuple[Rig, Puppet]:
     return rig, puppet
 
 
-@pytest.mark.requirement("IKE-064", "IKE-065", "IKE-059")
+@pytest.mark.requirement("IKE-059", "IKE-064", "IKE-065")
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_requests_inside_the_window_are_answered_in_any_order(order: tuple[int, ...]) -> None:
     rig, puppet = up(Limits(window=3, response_resends_per_second=1000.0))
@@ -56,7 +56,7 @@ def test_without_a_word_the_window_is_one() -> None:
     assert len(puppet.give(puppet.seal(INFO, message_id=first))) == 1
 
 
-@pytest.mark.requirement("IKE-059")
+@pytest.mark.requirement("IKE-059", "IKE-063")
 def test_ours_is_bounded_however_large_the_peers_is() -> None:
     rig, puppet = up(Limits(requests_in_flight=2))
     puppet.request(INFO, [Notification(Notify.SET_WINDOW_SIZE, encode_window_size(1000))])
