@@ -64,14 +64,17 @@ class Contacts:
         return sa.connection.unique == "keep" and any(each.hosts[1] != sa.hosts[1] for each in self.others(sa))
 
     def met(self, sa: IkeSa, initial: bool, retire: Callable[[IkeSa, str], None], now: float) -> None:
-        """*sa* is established, and its peer said INITIAL_CONTACT or not. *retire* ends an SA if its peer does not."""
+        """*sa* is established, and its peer said INITIAL_CONTACT or not. *retire* ends an SA if its peer does not.
+
+        Only the one before it may stay for that while: a peer that sets up one after another keeps no more.
+        """
         unique = sa.connection.unique
         if initial and unique != "never":
             for each in self.others(sa):
                 each.close(BEGAN_ANEW, "peer", now)
         elif unique in ("replace", "keep") and sa.role == "responder":
             for each in self.others(sa):
-                if each.hosts[1] == sa.hosts[1]:
+                if each.hosts[1] == sa.hosts[1] and not each.life.retired:
                     retire(each, REPLACED)
                 elif each.delete_under_way is None:
                     delete_ike(each, REPLACED, now)

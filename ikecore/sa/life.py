@@ -66,6 +66,14 @@ class IkeLife(Life):
     auth_ends_at: float = inf
     """As *ends_at*, and not moved by a rekey."""
     reason: str = "its lifetime is over"
+    retired: bool = False
+    """Another IKE SA has taken its place."""
+
+    def replaced(self, limits: Limits, now: float) -> None:
+        """As for a Child SA; and no rekey by a peer that wants to keep both puts off the end."""
+        super().replaced(limits, now)
+        self.retired, self.reauth_at = True, inf
+        self.auth_ends_at = min(self.auth_ends_at, self.ends_at)
 
     def authenticated(self, role: Role, lifetimes: Lifetimes, random: Callable[[int], bytes], now: float) -> None:
         """The peers have just proved who they are."""
