@@ -158,7 +158,7 @@ class Endpoint:
             raise LocalProtocolError(f"spi: {len(spi)} octets; an SPI of ESP has 4")
         if found.may_follow_hint(now):
             found.hinted_at = now
-            found.begin(UnknownSpi(found, spi), now)
+            found.begin_if_possible(UnknownSpi(found, spi), now)
         self._settle(now)
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:

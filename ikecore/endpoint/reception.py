@@ -121,7 +121,7 @@ class Reception:
             return "not protected"
         if sa.may_follow_hint(now) and self._hints.take(now):
             sa.hinted_at = now
-            sa.begin(Liveness(sa), now)
+            sa.begin_if_possible(Liveness(sa), now)
         return "an unprotected error"
 
     def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:

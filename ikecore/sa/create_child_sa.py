@@ -134,7 +134,7 @@ class CreateChild(OurExchange):
         except (NoProposalChosen, TsUnacceptable, InternalAddressFailure) as error:
             # The peer believes that it is there. The IKE SA is none the worse.
             self.offer = None
-            self.sa.begin(DeleteSpi(self.sa, offer.spi_in), now)
+            self.sa.go_on(DeleteSpi(self.sa, offer.spi_in), now)
             self.failed(error, now)
             return
         self.offer = None
@@ -164,7 +164,7 @@ class CreateChild(OurExchange):
         rival, children = self.rival, self.sa.children
         if rival is not None and lowest < rival.lowest:
             old.heir = rival.child
-            self.sa.begin(DeleteChild(self.sa, made, heirs=False, reason=REDUNDANT), now)
+            self.sa.go_on(DeleteChild(self.sa, made, heirs=False, reason=REDUNDANT), now)
         else:
             old.heir = made
             if rival is not None:
@@ -172,7 +172,7 @@ class CreateChild(OurExchange):
                 rival.child.life.replaced(self.sa.services.limits, now)
                 self.sa.watch_children()
             if old.id in children:
-                self.sa.begin(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
+                self.sa.go_on(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
 
     def _refused(self, contents: Contents, now: float) -> None:
         error, group = refusal(contents), wanted_group(contents)
@@ -191,7 +191,7 @@ class CreateChild(OurExchange):
             sa.close_child(old, "the peer has no such Child SA", "peer")
             wish, self.wish = self.wish, None
             self._withdraw()
-            sa.begin(CreateChild(sa, self.config, wish), now)
+            sa.go_on(CreateChild(sa, self.config, wish), now)
             return
         self.failed(error, now)
 
@@ -202,7 +202,7 @@ class CreateChild(OurExchange):
         self.wish = self.then = None
         again.rival = self.rival
         self._withdraw()
-        self.sa.begin(again, now)
+        self.sa.go_on(again, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """There is no new Child SA of ours. If the peer's rekey made one meanwhile, that is as good."""

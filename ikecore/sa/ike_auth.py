@@ -175,7 +175,7 @@ class OurIkeAuth(OurExchange):
         announce(sa, path)
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
-            sa.begin(Liveness(sa), now)
+            sa.go_on(Liveness(sa), now)
 
     def _take_addresses(self, contents: Contents, now: float) -> None:
         """Take what the response assigns to us, asking the application if it wants that, and the Child SA after it."""
@@ -234,7 +234,7 @@ class OurIkeAuth(OurExchange):
         if contents.maybe(SecurityAssociation) is None:
             offer.withdraw()
         else:
-            sa.begin(DeleteSpi(sa, offer.spi_in), now)
+            sa.go_on(DeleteSpi(sa, offer.spi_in), now)
         sa.services.ready(sa, now)
 
     def failed(self, error: IkeError, now: float) -> None:

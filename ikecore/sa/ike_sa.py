@@ -52,6 +52,7 @@ class IkeSa:
     __slots__ = (
         "all_remotes",
         "armed_for",
+        "authenticated_at",
         "assigned",
         "attempts",
         "awaiting",
@@ -116,7 +117,9 @@ class IkeSa:
         self.responder: AuthResponder | None = None
         """Waits for IKE_AUTH, until it has come."""
         self.hosts = ("", "")
-        """Our address and the peer's, as IKE_SA_INIT was carried."""
+        """Our address and the peer's: as IKE_SA_INIT was carried, then wherever authenticated traffic comes from."""
+        self.authenticated_at = ""
+        """The peer's address when it was authenticated. It had to read our answers there; later ones prove nothing."""
         self.path: DatagramPath | None = None
         self.lost_path: DatagramPath | None = None
         """What *path* was when its socket went, until there is another."""
@@ -183,14 +186,18 @@ class IkeSa:
         return self.setting_up or not self.connection.ask_acceptance
 
     def ends(self, *, asking: bool = False) -> Ends:
-        """Return the two ends of its Child SAs. While *asking* for addresses, ours may be any of their families."""
+        """Return the two ends of its Child SAs. While *asking* for addresses, ours may be any of their families.
+
+        The peer's is the address where it was authenticated: whoever has keys may still forge where a message comes
+        from, and must not get the traffic of somebody else by that.
+        """
         assigned = () if self.assigned is None else self.assigned.addresses
         if asking:
             assigned = tuple(
                 dict.fromkeys("::" if ":" in each else "0.0.0.0" for each in self.connection.virtual_addresses)
             )
         granted = () if self.granted is None else self.granted.addresses
-        return Ends(*self.hosts, self.nat, assigned, granted)
+        return Ends(self.hosts[0], self.authenticated_at or self.hosts[1], self.nat, assigned, granted)
 
     @property
     def setting_up(self) -> bool:
@@ -247,6 +254,19 @@ class IkeSa:
             raise LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
         if len(target.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
             raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
+        target.ours.queue.append(exchange)
+        self.pump(now)
+
+    def go_on(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
+        """Begin what another exchange leaves to be done. Where the state forbids it by now it fails.
+
+        It waits even behind `Limits.queued_requests`: an exchange that ends leaves room for the one or two after it.
+        """
+        target = self.current if generation is None else generation
+        if not target.may_begin(exchange.exchange):
+            name = name_of(Exchange, exchange.exchange)
+            exchange.failed(LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}"), now)
+            return
         target.ours.queue.append(exchange)
         self.pump(now)
 
@@ -421,6 +441,7 @@ class IkeSa:
         """Both sides have proved who they are, so its time begins."""
         self.restarts = None
         self.heard_at = now
+        self.authenticated_at = self.hosts[1]
         self.life.authenticated(self.role, self.connection.lifetimes, self.services.random, now)
         self.renewed(now)
         if self.connection.dpd_delay:

@@ -101,7 +101,7 @@ class RekeyIke(OurExchange):
             old = sa.replace(made, "we rekeyed the IKE SA", now)
             if rival is not None and rival.generation in sa.others:
                 sa.await_delete(rival.generation, now)  # the peer made it, and deletes it
-            sa.begin(DeleteGeneration(sa, old), now, old)
+            sa.go_on(DeleteGeneration(sa, old), now, old)
         announce_window(sa, now)
         sa.wish_done(self)
 
@@ -127,7 +127,7 @@ class RekeyIke(OurExchange):
     def _lost(self, made: Generation, now: float) -> None:
         """What we made is one too many: we delete it, and the peer the old one."""
         self.sa.await_delete(made, now)
-        self.sa.begin(DeleteGeneration(self.sa, made), now, made)
+        self.sa.go_on(DeleteGeneration(self.sa, made), now, made)
 
     def _refused(self, contents: Contents, now: float) -> None:
         error = refusal(contents)
@@ -139,7 +139,7 @@ class RekeyIke(OurExchange):
                 again = RekeyIke(self.sa, self.wish, group=group, rounds=self.rounds + 1)
                 self.wish = None
                 self._forget()
-                self.sa.begin(again, now)
+                self.sa.go_on(again, now)
                 return
         elif isinstance(error, TemporaryFailure) and self.sa.rival is None and self.sa.current is self.old:
             self._forget()
@@ -190,13 +190,13 @@ def make_generation(
 def announce_window(sa: IkeSa, now: float) -> None:
     """Every pair of SPIs begins with a window of one; tell the peer if ours is larger."""
     if sa.services.limits.window > 1:
-        sa.begin(WindowSize(sa), now)
+        sa.go_on(WindowSize(sa), now)
 
 
 def delete_overdue(sa: IkeSa, now: float) -> None:
     """Delete the pairs of SPIs that the peer replaced and should have deleted long ago."""
     for generation in sa.overdue_generations(now):
-        sa.begin(DeleteGeneration(sa, generation), now, generation)
+        sa.go_on(DeleteGeneration(sa, generation), now, generation)
 
 
 # --- the side that answers ------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from ikecore.sa.ends import Ends, through_nat
 from ikecore.sa.selectors import covers, in_words, intersect, narrow, parse_selector
 from ikecore.testing import Pair, psk_connection
 from ikecore.testing.nat import Nat
-from ikecore.transport import NatFacts
+from ikecore.transport import Local, NatFacts
 from ikecore.wire import (
     Delete,
     Nonce,
@@ -201,7 +201,8 @@ def test_a_rekey_keeps_the_selectors_although_the_peer_has_moved() -> None:
     puppet = Puppet(rig)
     sa = puppet.establish()
     before = rig.one(ChildSaEstablished)
-    puppet.address = ("10.0.0.77", 500)
+    puppet.address, puppet.local = ("10.0.0.77", 500), ("10.0.0.3", 500)
+    rig.endpoint.local_added(Local(puppet.local), now=rig.now)
     puppet.request(Exchange.INFORMATIONAL)
     assert rig.endpoint.sa(sa).remote == puppet.address
     offered = (TrafficSelectorsInitiator(ts("10.0.0.1")), TrafficSelectorsResponder(ts("10.0.0.2")))

@@ -1,0 +1,151 @@
+"""Attacks of an authenticated peer on what an SA does in its life: rekeys, Deletes, moves, and SAs side by side."""
+
+from __future__ import annotations
+
+import pytest
+
+from ikecore.config import ChildConfig
+from ikecore.errors import LocalProtocolError
+from ikecore.events import (
+    ChildSaClosed,
+    ChildSaEstablished,
+    IkeSaClosed,
+    RequestCompleted,
+    RequestFailed,
+    Role,
+)
+from ikecore.lifetimes import Lifetimes
+from ikecore.limits import Limits
+from ikecore.outputs import SaId
+from ikecore.sa.selectors import host_selector
+from ikecore.testing import psk_connection
+from ikecore.wire import (
+    Delete,
+    KeyExchange,
+    Notification,
+    Payload,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+)
+from ikecore.wire.numbers import Exchange, Ke, Notify
+from tests.rig import HERE, Puppet, Rig, notifications
+from tests.sa import test_create_child_sa as child
+from tests.sa import test_rekey_ike_sa as ike
+
+CHILD, INFO = Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
+WINDOW = Notification(Notify.SET_WINDOW_SIZE, b"\0\0\0\4")
+
+
+def up(limits: Limits, *children: ChildConfig, role: Role = "responder") -> tuple[Rig, Puppet, SaId]:
+    rig, puppet, sa = child.up(role, limits=limits, children=children or child.with_groups(Ke.CURVE25519, Ke.ECP_256))
+    return rig, puppet, sa
+
+
+def fill(rig: Rig, sa: SaId, count: int) -> None:
+    """Let the application wish for as much as may wait."""
+    for _ in range(count):
+        rig.endpoint.check_liveness(sa, now=rig.now)
+    with pytest.raises(LocalProtocolError, match="requests are waiting already"):
+        rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.drain()
+
+
+# --- what an exchange leaves to be done -------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-107", "IKE-142")
+@pytest.mark.parametrize("spi", [b"good", b"\0\0\0\1"])
+def test_the_answer_to_a_rekey_comes_while_as_much_waits_as_may(spi: bytes) -> None:
+    """B6: what has to be deleted then is deleted, however many wishes of the application wait before it."""
+    rig, puppet, sa = up(Limits(queued_requests=2))
+    before = rig.one(ChildSaEstablished)
+    rig.endpoint.rekey(sa, child=before.child, now=rig.now)
+    message_id, request = child.asked(rig, puppet)
+    fill(rig, sa, 2)
+    exchange = KeyExchange(puppet.agreement.group, puppet.agreement.public)
+    child.reply(puppet, message_id, child.grant(request, spi, exchange))
+    for _ in range(2):
+        message_id, request = child.asked(rig, puppet)
+        assert request == []
+        child.reply(puppet, message_id, [], INFO)
+    message_id, (delete,) = child.asked(rig, puppet)
+    assert isinstance(delete, Delete)
+    assert (delete.spis == (before.spi_in,)) is (spi == b"good")
+    child.reply(puppet, message_id, [], INFO)
+    assert bool(rig.of(ChildSaClosed)) is (spi == b"good")
+    assert rig.of(IkeSaClosed) == []
+
+
+@pytest.mark.requirement("IKE-106", "IKE-231")
+@pytest.mark.parametrize("notify", [Notify.INVALID_KE_PAYLOAD, Notify.CHILD_SA_NOT_FOUND])
+def test_a_refusal_after_which_we_would_begin_anew_while_we_close(notify: Notify) -> None:
+    """With a window above 1 our Delete overtakes our rekey. What the peer then makes us begin again is given up."""
+    rig, puppet, sa = up(Limits(queued_requests=4))
+    puppet.request(INFO, [WINDOW])
+    wish = rig.endpoint.rekey(sa, child=rig.one(ChildSaEstablished).child, now=rig.now)
+    message_id, _ = child.asked(rig, puppet)
+    last = rig.endpoint.delete(sa, now=rig.now)
+    rig.drain()
+    refusal = Notification(notify, Ke.ECP_256.to_bytes(2, "big") if notify == Notify.INVALID_KE_PAYLOAD else b"")
+    child.reply(puppet, message_id, [refusal])
+    (failed,) = rig.of(RequestFailed)
+    assert failed.request == wish
+    child.reply(puppet, message_id + 1, [], INFO)
+    assert rig.one(RequestCompleted).request == last
+    assert rig.one(IkeSaClosed).by == "us"
+
+
+# --- a peer that moves ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-314", "IKE-215")
+@pytest.mark.parametrize("mode", ["tunnel", "transport"])
+def test_a_forged_source_does_not_get_the_traffic_of_somebody_else(mode: str) -> None:
+    """B8: a peer with keys may write any source address. It would have what we send to that host sent to itself."""
+    config = ChildConfig(mode=mode, lifetimes=Lifetimes())  # type: ignore[arg-type]
+    rig, puppet, _ = up(Limits(unknown_spi_per_second=0), config)
+    victim = ("10.0.0.99", 500)
+    asked: list[Payload] = [
+        *child.offer(puppet, b"mine")[:2],
+        TrafficSelectorsInitiator((host_selector(victim[0]),)),
+        TrafficSelectorsResponder((host_selector(HERE[0]),)),
+        Notification(Notify.USE_TRANSPORT_MODE),
+    ]
+    request = puppet.seal(CHILD, asked)
+    rig.datagram(request, remote=victim)
+    rig.run_for(1.0)
+    (answer,) = puppet.give(request)
+    assert notifications(puppet.open(answer)[1]) == [Notify.TS_UNACCEPTABLE]
+    assert rig.one(ChildSaEstablished).remote_ts == (puppet.address[0],)
+
+
+# --- SAs side by side -------------------------------------------------------------------------------------------------
+
+
+def side_by_side(count: int) -> tuple[Rig, list[Puppet]]:
+    """One peer sets up *count* SAs after another, where one is to take the place of the other."""
+    rig = Rig(psk_connection("responder", unique="replace"))
+    puppets = [Puppet(rig, seed=10 + number, address=("10.0.0.1", 2000 + number)) for number in range(count)]
+    for puppet in puppets:
+        puppet.establish()
+        rig.run_for(1.0)
+    return rig, puppets
+
+
+@pytest.mark.requirement("IKE-069")
+def test_a_rekey_does_not_keep_an_sa_that_another_has_replaced() -> None:
+    """B14: the peer was let carry over what it had, for a while; no rekey makes that while a new life."""
+    rig, (puppet, _) = side_by_side(2)
+    old, new = rig.endpoint.sas
+    ours = ike.rekey(puppet)
+    ike.move(puppet, ours, puppet.request(CHILD, ours), we_initiated=True)
+    rig.run_for(Limits().rekeyed_lifetime + Limits().delete_timeout)
+    assert rig.endpoint.sas == (new,)
+    assert old != new
+
+
+@pytest.mark.requirement("IKE-069")
+def test_a_peer_that_sets_up_one_sa_after_another_keeps_the_last_two() -> None:
+    rig, _ = side_by_side(10)
+    rig.run_for(Limits().delete_timeout)
+    assert len(rig.endpoint.sas) == 2
