@@ -101,6 +101,8 @@ def event_line(event: Output) -> str | None:
         case events.LifetimeReached():
             which = f"Child SA {event.child} of " if event.child is not None else ""
             return f"{which}IKE SA {event.sa}: {printable(event.reason)}"
+        case events.SuccessorBegun():
+            return f"IKE SA {event.successor} is set up in place of IKE SA {event.sa}: {printable(event.reason)}"
         case IkeSaClosed():
             return f"IKE SA {event.sa} down: {printable(event.reason)}"
         case events.ChildSaFailed():

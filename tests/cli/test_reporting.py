@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import ChildSaFailed, LifetimeReached, NoProposalChosen, SaId, SpisChanged
+from ikecore import ChildSaFailed, LifetimeReached, NoProposalChosen, SaId, SpisChanged, SuccessorBegun
 from ikecore.events import ChildSaClosed, ChildSaEstablished, RequestCompleted
 from ikecore.outputs import ChildId, Output, RequestId
 from ikecore.testing import Pair
@@ -41,6 +41,10 @@ def test_the_life_of_a_child_sa() -> None:
         (
             LifetimeReached(SA, ChildId(2), "delete", "its lifetime is over"),
             "Child SA 2 of IKE SA 1: its lifetime is over",
+        ),
+        (
+            SuccessorBegun(SA, SaId(2), "the peer was silent"),
+            "IKE SA 2 is set up in place of IKE SA 1: the peer was silent",
         ),
         (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
         (ChildSaFailed(SA, "", NoProposalChosen("no")), "Child SA of IKE SA 1 failed: NoProposalChosen: no"),

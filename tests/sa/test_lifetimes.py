@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ikecore.config import ChildConfig, Lifetimes
 from ikecore.errors import LocalProtocolError
-from ikecore.events import ChildSaClosed, ChildSaFailed, IkeSaClosed, LifetimeReached, Role
+from ikecore.events import ChildSaClosed, ChildSaFailed, IkeSaClosed, LifetimeReached, Role, SuccessorBegun
 from ikecore.limits import Limits
 from ikecore.outputs import ChildId, SaId
 from ikecore.sa.life import Life
@@ -154,6 +154,25 @@ def test_a_rekey_of_the_peer_begins_the_time_anew() -> None:
     rig.run_for(3200.0)
     assert rig.of(LifetimeReached) == []
     assert rig.now + 40.0 <= rig.endpoint._keeper.sas[sa].life.rekey_at
+
+
+@pytest.mark.requirement("IKE-013", "IKE-309")
+def test_a_peer_that_refuses_every_rekey_is_met_with_a_new_ike_sa_in_good_time() -> None:
+    """Half of `over_time` before the hard limit, so that there is time left to set it up."""
+    rig, puppet, sa = up(ike=HOUR)
+    watching(rig, puppet, 3779.0)
+    assert rig.of(SuccessorBegun) == []
+    watching(rig, puppet, 2.0)
+    assert rig.one(SuccessorBegun).sa == sa
+    assert rig.of(LifetimeReached)[-1] == LifetimeReached(sa, None, "reauthenticate", "no rekey has succeeded")
+
+
+@pytest.mark.requirement("IKE-013", "IKE-116")
+def test_the_responder_begins_no_new_one() -> None:
+    rig, puppet, sa = up("responder", ike=HOUR)
+    watching(rig, puppet, 4000.0)
+    assert rig.of(SuccessorBegun) == []
+    assert rig.one(IkeSaClosed) == IkeSaClosed(sa, "its lifetime is over", "us")
 
 
 @pytest.mark.requirement("IKE-013", "IKE-115", "IKE-116")

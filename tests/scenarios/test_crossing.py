@@ -83,7 +83,7 @@ def assert_same(pair: Pair, mine: SaId, theirs: SaId) -> None:
 
 
 @pytest.mark.requirement(
-    "IKE-035", "IKE-225", "IKE-226", "IKE-227", "IKE-228", "IKE-229", "IKE-230", "IKE-231", "IKE-232", "IKE-233"
+    "IKE-035", "IKE-226", "IKE-227", "IKE-228", "IKE-229", "IKE-230", "IKE-231", "IKE-232", "IKE-233"
 )
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 @pytest.mark.parametrize(("first", "second"), list(product(WISHES, WISHES)))

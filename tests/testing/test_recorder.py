@@ -79,7 +79,7 @@ class Taped:
         ours.call(ours.endpoint.check_liveness, ours.one(IkeSaEstablished).sa)
         self.network.run(until=lambda: ours.of(RequestCompleted))
         theirs.call(theirs.endpoint.shutdown)
-        self.network.run(until=lambda: ours.of(IkeSaClosed))
+        self.network.run(until=lambda: theirs.of(IkeSaClosed))  # the peer hears of it, unless every Delete is lost
         self.network.run()
 
     def replayed(self) -> list[Any]:
