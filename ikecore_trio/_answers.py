@@ -3,63 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import trio
 
-from ikecore import (
-    AcceptanceNeeded,
-    AuthorizationNeeded,
-    CertificateFetchNeeded,
-    Lease,
-    LeaseNeeded,
-    Question,
-    QuestionId,
-    RevocationNeeded,
-    SecretNeeded,
-    SignatureNeeded,
-)
+from ikecore import Question, QuestionId
+from ikecore.answerers import Answerer, Answerers
 from ikecore.binding import verdict
 
 from ._driver import Driver
 
-Authorize: TypeAlias = Callable[[str, AuthorizationNeeded], Awaitable[bool]]
-GiveLease: TypeAlias = Callable[[LeaseNeeded], Awaitable[Lease | None]]
-Accept: TypeAlias = Callable[[AcceptanceNeeded], Awaitable[bool]]
-FindSecret: TypeAlias = Callable[[SecretNeeded], Awaitable[bytes]]
-Sign: TypeAlias = Callable[[SignatureNeeded], Awaitable[bytes]]
-CheckRevocation: TypeAlias = Callable[[RevocationNeeded], Awaitable[bool]]
-Fetch: TypeAlias = Callable[[CertificateFetchNeeded], Awaitable[bytes]]
-Answerer: TypeAlias = Callable[[Any], Awaitable[object]]
-Answerers: TypeAlias = Mapping[type[Question[Any]], Answerer]
-
 log = logging.getLogger("ikecore")
-
-
-def answerers(
-    *,
-    authorize: Authorize | None = None,
-    lease: GiveLease | None = None,
-    accept: Accept | None = None,
-    secret: FindSecret | None = None,
-    sign: Sign | None = None,
-    revocation: CheckRevocation | None = None,
-    fetch: Fetch | None = None,
-) -> Answerers:
-    """Return who answers which kind of question."""
-    given: dict[type[Question[Any]], Answerer | None] = {
-        LeaseNeeded: lease,
-        AcceptanceNeeded: accept,
-        SecretNeeded: secret,
-        SignatureNeeded: sign,
-        RevocationNeeded: revocation,
-        CertificateFetchNeeded: fetch,
-    }
-    found = {kind: answerer for kind, answerer in given.items() if answerer is not None}
-    if authorize is not None:
-        found[AuthorizationNeeded] = lambda question: authorize(question.peer_identity, question)
-    return found
 
 
 class Answers:

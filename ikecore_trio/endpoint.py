@@ -22,14 +22,9 @@ from ikecore import (
     PeerUnreachable,
     SessionClosed,
 )
-from ikecore.binding import GRACE, host_towards, in_words, own_hosts
-from ikecore.outflow import Observer
-from ikecore.sessions import SessionState
-
-from ._answers import (
+from ikecore.answerers import (
     Accept,
     Answerers,
-    Answers,
     Authorize,
     CheckRevocation,
     Fetch,
@@ -38,6 +33,11 @@ from ._answers import (
     Sign,
     answerers,
 )
+from ikecore.binding import GRACE, host_towards, in_words, own_hosts
+from ikecore.outflow import Observer
+from ikecore.sessions import SessionState
+
+from ._answers import Answers
 from ._driver import Driver, single, wait_until
 from ._sockets import SocketAddress, reduce, sources
 from .session import Session
