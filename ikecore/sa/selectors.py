@@ -164,10 +164,12 @@ def narrow(
     for selector in offered:
         if isinstance(selector, UnknownSelector):
             continue
-        # A rule that covers it whole goes first, so that *most* cannot cut off what has to be in.
-        for rule in sorted(allowed, key=lambda rule: not covers(rule, selector)):
-            common = intersect(selector, rule)
-            if common is None or any(covers(known, common) for known in found):
+        # Addresses first: a peer's list meets those of every child, and most have nothing in common.
+        near = [rule for rule in allowed if rule.start <= selector.end and selector.start <= rule.end]
+        commons = [common for rule in near if (common := intersect(selector, rule)) is not None]
+        # What is covered whole goes first, so that *most* cannot cut off what has to be in.
+        for common in sorted(commons, key=lambda common: common != selector):
+            if any(covers(known, common) for known in found):
                 continue
             found = [known for known in found if not covers(common, known)]
             found.append(common)
