@@ -289,9 +289,9 @@ class IkeSa:
             self.begin_later(exchange, now + wait)
             return
         error = TemporaryFailure("the peer has answered TEMPORARY_FAILURE for too long")
-        exchange.failed(error, now)
         self.last_words([Delete(Protocol.IKE, ())], now)
         self.close(str(error), "error", now, error)
+        exchange.failed(error, now)  # what comes after it must see that this SA is gone
 
     def pump(self, now: float) -> None:
         """Send waiting requests while the windows have room."""

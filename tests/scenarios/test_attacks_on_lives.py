@@ -10,20 +10,24 @@ from ikecore.events import (
     ChildSaClosed,
     ChildSaEstablished,
     IkeSaClosed,
+    IkeSaReauthenticated,
     RequestCompleted,
     RequestFailed,
     Role,
+    SuccessorBegun,
 )
 from ikecore.lifetimes import Lifetimes
 from ikecore.limits import Limits
 from ikecore.outputs import SaId
-from ikecore.sa.selectors import host_selector
-from ikecore.testing import psk_connection
+from ikecore.sa.selectors import host_selector, intersect, parse_selector
+from ikecore.testing import Insider, Pair, psk_connection
 from ikecore.wire import (
     Delete,
+    Header,
     KeyExchange,
     Notification,
     Payload,
+    TrafficSelector,
     TrafficSelectorsInitiator,
     TrafficSelectorsResponder,
 )
@@ -31,6 +35,7 @@ from ikecore.wire.numbers import Exchange, Ke, Notify
 from tests.rig import HERE, Puppet, Rig, notifications
 from tests.sa import test_create_child_sa as child
 from tests.sa import test_rekey_ike_sa as ike
+from tests.scenarios.test_reauthentication import side
 
 CHILD, INFO = Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
 WINDOW = Notification(Notify.SET_WINDOW_SIZE, b"\0\0\0\4")
@@ -149,3 +154,55 @@ def test_a_peer_that_sets_up_one_sa_after_another_keeps_the_last_two() -> None:
     rig, _ = side_by_side(10)
     rig.run_for(Limits().delete_timeout)
     assert len(rig.endpoint.sas) == 2
+
+
+@pytest.mark.requirement("IKE-222")
+def test_a_successor_that_the_peer_lets_do_nothing_does_not_take_the_place_of_what_works() -> None:
+    """B16: the new SA ends, as the peer says TEMPORARY_FAILURE for too long; the old one with its traffic stays."""
+    pair = Pair(side("initiator", Lifetimes(reauth_time=3600.0, over_time=3600.0), 2), side("responder", children=2))
+    old, _ = pair.establish()
+    pair.initiator.call(pair.initiator.endpoint.create_child, old, "net-1")
+    pair.run_for(10.0)
+
+    def refused(header: Header, payloads: list[Payload]) -> list[Payload]:
+        answer = header.exchange == CHILD and header.is_response
+        return [Notification(Notify.TEMPORARY_FAILURE)] if answer else payloads
+
+    Insider(pair.responder).rewrite(refused)
+    while not pair.initiator.of(IkeSaClosed) and pair.now < 5000.0:
+        pair.run_for(10.0)
+    (closed,) = pair.initiator.of(IkeSaClosed)
+    assert closed.sa == pair.initiator.one(SuccessorBegun).successor
+    assert "TEMPORARY_FAILURE" in closed.reason
+    assert len(pair.initiator.endpoint.sa(old).children) == 2
+    assert pair.initiator.of(IkeSaReauthenticated) == []
+    assert pair.initiator.endpoint.sa(old).state == "established"
+
+
+# --- what a message costs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("IKE-140")
+def test_the_longest_lists_of_selectors_do_not_meet_every_rule_of_every_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """B4: some 8 kB of a peer are 255 selectors twice; only those that are near a rule are compared with it."""
+    met: list[object] = []
+
+    def counted(one: TrafficSelector, other: TrafficSelector) -> TrafficSelector | None:
+        met.append(one)
+        return intersect(one, other)
+
+    monkeypatch.setattr("ikecore.sa.selectors.intersect", counted)
+    children = [
+        ChildConfig(
+            name=str(number),
+            local_ts=tuple(parse_selector(f"10.{number}.{each}.0/24") for each in range(16)),
+            remote_ts=tuple(parse_selector(f"10.{100 + number}.{each}.0/24") for each in range(16)),
+        )
+        for number in range(32)
+    ]
+    _, puppet, _ = up(Limits(), *children)
+    met.clear()
+    far = tuple(host_selector(f"192.0.2.{number}") for number in range(255))
+    asked = [*child.offer(puppet, b"mine")[:2], TrafficSelectorsInitiator(far), TrafficSelectorsResponder(far)]
+    assert notifications(puppet.request(CHILD, asked)) == [Notify.TS_UNACCEPTABLE]
+    assert len(met) < 255
