@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import crypto_floor, framing, handshake
+from benchmarks import crypto_floor, framing, handshake, handshake_charon
 from benchmarks.__main__ import BEGIN, END, as_markdown, judge, plot, write_between_marks
 from benchmarks._harness import ITSELF, Table, Target, run
 from ikecore.framing import Framing, frame_ike
@@ -107,3 +107,14 @@ def test_every_contestant_of_framing_finds_all_messages(kind: Framing, read: int
 def test_a_contestant_that_loses_messages_is_found_out() -> None:
     with pytest.raises(RuntimeError, match="0 messages instead of 1"):
         framing.reading(b"xyz", 1, lambda _: 0, 1)()
+
+
+def test_responders_are_measured_as_processes_beside_charon() -> None:
+    if absent := handshake_charon.missing():
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    used, held = handshake_charon.tables(rounds=1, batch=10, warm_up=5)
+    if len(used.timings) == 2:
+        pytest.skip("charon does not start here")
+    assert [case.split()[0] for case in used.timings] == ["charon", "ikecore", "ikecore"]
+    assert all(timings[0] > 0 for timings in used.timings.values())
+    assert held.unit == "KiB"
