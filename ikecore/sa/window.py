@@ -121,7 +121,9 @@ class ResponseWindow:
             return Glance.REPEAT if answered.digest == digest else Glance.PERHAPS_REPEAT
         if message_id < self.expected or message_id in self._seen:
             return Glance.FORGOTTEN
-        return Glance.NEW if message_id < self.expected + self.size else Glance.AHEAD
+        # What is still being decided takes up room, or a peer could have any number of requests undecided.
+        oldest = min(self._in_progress, default=self.expected)
+        return Glance.NEW if message_id < min(oldest, self.expected) + self.size else Glance.AHEAD
 
     def begin(self, message_id: int, digest: bytes, path: Path) -> None:
         """Note that a new, verified request is being worked on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ikecore.addressing import Lease
 from ikecore.config import ChildConfig
 from ikecore.errors import LocalProtocolError
 from ikecore.events import (
@@ -11,6 +12,7 @@ from ikecore.events import (
     ChildSaEstablished,
     IkeSaClosed,
     IkeSaReauthenticated,
+    LeaseNeeded,
     RequestCompleted,
     RequestFailed,
     Role,
@@ -22,6 +24,8 @@ from ikecore.outputs import SaId
 from ikecore.sa.selectors import host_selector, intersect, parse_selector
 from ikecore.testing import Insider, Pair, psk_connection
 from ikecore.wire import (
+    Configuration,
+    ConfigurationAttribute,
     Delete,
     Header,
     KeyExchange,
@@ -31,7 +35,7 @@ from ikecore.wire import (
     TrafficSelectorsInitiator,
     TrafficSelectorsResponder,
 )
-from ikecore.wire.numbers import Exchange, Ke, Notify
+from ikecore.wire.numbers import CfgAttribute, CfgType, Exchange, Ke, Notify
 from tests.rig import HERE, Puppet, Rig, notifications
 from tests.sa import test_create_child_sa as child
 from tests.sa import test_rekey_ike_sa as ike
@@ -177,6 +181,29 @@ def test_a_successor_that_the_peer_lets_do_nothing_does_not_take_the_place_of_wh
     assert len(pair.initiator.endpoint.sa(old).children) == 2
     assert pair.initiator.of(IkeSaReauthenticated) == []
     assert pair.initiator.endpoint.sa(old).state == "established"
+
+
+@pytest.mark.requirement("IKE-063")
+@pytest.mark.parametrize("window", [1, 4])
+def test_a_peer_has_no_more_questions_open_than_its_window_is_wide(window: int) -> None:
+    """B14: what the application has not answered is unanswered; else one peer could use up the questions of all."""
+    rig = Rig(psk_connection("responder", ask_lease=True), limits=Limits(window=window))
+    puppet = Puppet(rig)
+    puppet.establish()
+    wanted = (ConfigurationAttribute(CfgAttribute.INTERNAL_IP4_ADDRESS, b""),)
+    asked: list[Payload] = [Configuration(CfgType.CFG_REQUEST, wanted)]
+    requests = [puppet.seal(INFO, asked, message_id=puppet.next_id + number) for number in range(20)]
+    for request in requests:
+        puppet.give(request)
+    first, *others = rig.of(LeaseNeeded)
+    assert len(others) == window - 1
+    rig.endpoint.answer(first.question, Lease(addresses=["10.9.0.1"]), now=rig.now)
+    rig.drain()
+    puppet.give(requests[window])
+    for each in others:
+        rig.endpoint.answer(each.question, None, now=rig.now)
+    rig.drain()
+    assert len({data[20:24] for data in puppet.taken(rig.outputs) if data[18] == INFO}) == window + 1
 
 
 # --- what a message costs ---------------------------------------------------------------------------------------------
