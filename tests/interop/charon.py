@@ -14,12 +14,10 @@ from tests.interop.charon_log import IkeSa, LoggedKeys, ike_sas, keys
 from tests.interop.peer import PATH, EspKeys, Peer, Sa, Spis
 from tests.interop.peering import (
     OUR_ID,
-    OUR_NET,
     OUR_NET_2,
     OURS,
     PEER,
     PEER_ID,
-    PEER_NET,
     PEER_NET_2,
     Authorities,
     Peering,
@@ -79,8 +77,7 @@ connections {{
     }}
     children {{
       net {{
-        local_ts = {here_net}
-        remote_ts = {there_net}
+        {selectors}
         esp_proposals = {esp}
       }}
       more {{
@@ -146,6 +143,9 @@ class Charon(Peer):
             leaf = authorities.leaf(peering.auth, PEER_ID, peering.names)
             self.store("x509", "leaf.der", leaf.chain[0])
             self.store("pkcs8", "leaf.der", leaf.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()))
+        selectors = ["mode = transport"] if peering.transport else []
+        for side, net in zip(("local_ts", "remote_ts"), peering.nets, strict=True):
+            selectors += [f"{side} = {net}"] if net else []
         options = [
             peering.options,
             "encap = yes" if peering.encap else "",
@@ -157,12 +157,11 @@ class Charon(Peer):
             _SWANCTL_CONF.format(
                 here=PEER,
                 here_id=PEER_ID,
-                here_net=PEER_NET,
                 here_net_2=PEER_NET_2,
                 there_net_2=OUR_NET_2,
                 there=OURS,
                 there_id=OUR_ID,
-                there_net=OUR_NET,
+                selectors="\n        ".join(selectors),
                 ike=peering.ike,
                 esp=peering.esp,
                 options="\n    ".join(filter(None, options)),

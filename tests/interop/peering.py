@@ -47,7 +47,8 @@ class Peering:
     than its own selectors; *childless* leaves the Child SA out, *more* has another. *names* are put into the peer's
     certificate, to make it as large as one likes. *options* are lines for the peer's connection, in the words of its
     own configuration.
-    *selectors* are our networks and the peer's, as we want them.
+    *selectors* are our networks and the peer's, as we want them, *nets* the peer's and ours, as the peer does; None is
+    the address of the host, or what it was assigned. *transport* is for the mode between two hosts.
     """
 
     ike: str = "aes128gcm16-prfsha256-x25519"
@@ -57,12 +58,14 @@ class Peering:
     dpd: int = 0
     fragments: bool = True
     narrowing: bool = False
+    transport: bool = False
     childless: bool = False
     more: bool = False
     names: tuple[str, ...] = ()
     options: str = ""
     secret: str = SECRET
-    selectors: tuple[str, str] = (OUR_NET, PEER_NET)
+    selectors: tuple[str | None, str | None] = (OUR_NET, PEER_NET)
+    nets: tuple[str | None, str | None] = (PEER_NET, OUR_NET)
 
     def but(self, **changes: Any) -> Peering:
         """Return the same with some *changes*, for a side that sees it differently."""
@@ -93,12 +96,14 @@ class Peering:
             children=() if self.childless else children,
         )
 
-    def _child(self, name: str, ours: str, theirs: str) -> ikecore.ChildConfig:
+    def _child(self, name: str, ours: str | None, theirs: str | None) -> ikecore.ChildConfig:
         return ikecore.ChildConfig(
             name=name,
             proposals=ikecore.esp_proposals(*self.esp.split(",")),
-            local_ts=(ikecore.parse_selector(ours),),
-            remote_ts=(ikecore.parse_selector(theirs),),
+            local_ts=None if ours is None else (ikecore.parse_selector(ours),),
+            remote_ts=None if theirs is None else (ikecore.parse_selector(theirs),),
+            mode="transport" if self.transport else "tunnel",
+            tunnel_fallback=not self.transport,
         )
 
 

@@ -19,12 +19,10 @@ from tests.interop import pluto_log
 from tests.interop.peer import PATH, EspKeys, Peer, Sa
 from tests.interop.peering import (
     OUR_ID,
-    OUR_NET,
     OUR_NET_2,
     OURS,
     PEER,
     PEER_ID,
-    PEER_NET,
     PEER_NET_2,
     Authorities,
     Peering,
@@ -50,8 +48,7 @@ conn %default
   keyingtries=1
   {options}
 conn lab
-  leftsubnet={here_net}
-  rightsubnet={there_net}
+  {selectors}
 conn more
   leftsubnet={here_net_2}
   rightsubnet={there_net_2}
@@ -141,6 +138,9 @@ class Pluto(Peer):
             "pfs=yes" if any(group in peering.esp for group in _GROUPS) else "pfs=no",
             "narrowing=yes" if peering.narrowing else "narrowing=no",
         ]
+        selectors = ["type=transport"] if peering.transport else []
+        for side, net in zip(("leftsubnet", "rightsubnet"), peering.nets, strict=True):
+            selectors += [f"{side}={net}"] if net else []
         if peering.dpd:
             options += [f"dpddelay={peering.dpd}", "dpdtimeout=30", "dpdaction=clear"]
         if peering.auth == "psk":
@@ -155,12 +155,11 @@ class Pluto(Peer):
             _IPSEC_CONF.format(
                 here=PEER,
                 here_id=PEER_ID,
-                here_net=PEER_NET,
                 here_net_2=PEER_NET_2,
                 there_net_2=OUR_NET_2,
                 there=OURS,
                 there_id=OUR_ID,
-                there_net=OUR_NET,
+                selectors="\n  ".join(selectors),
                 ike=proposal(peering.ike),
                 esp=proposal(peering.esp),
                 options="\n  ".join(options),

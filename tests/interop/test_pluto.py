@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
 import pytest
 
 import ikecore
 from tests.interop.agreement import Role, check_agreement, established, host_for, initiate
 from tests.interop.host import UdpHost
-from tests.interop.peering import Authorities, Peering
+from tests.interop.peering import OUR_NET, PEER, PEER_NET, Authorities, Peering
 from tests.interop.pluto import Pluto
 
 
@@ -29,6 +30,37 @@ def test_rsa_pss(pluto: Pluto, role: Role, authorities: Authorities) -> None:
     with host_for(peering, authorities) as host:
         established(host, pluto, role, peering, authorities)
         assert "RSASSA-PSS with SHA2_" in pluto.log
+
+
+@pytest.mark.matrix("addresses assigned by the peer", role="responds")
+def test_pluto_assigns_us_an_address(pluto: Pluto, authorities: Authorities) -> None:
+    pool = "rightaddresspool=10.3.0.1-10.3.0.9\nleftmodecfgserver=yes\nrightmodecfgclient=yes\nmodecfgdns=10.1.0.53"
+    peering = Peering(nets=(PEER_NET, None), selectors=(None, PEER_NET), options=pool)
+    peering.load_into(pluto, authorities)
+    connection = attrs.evolve(peering.connection(authorities), virtual_addresses=("0.0.0.0",))
+    with UdpHost(ikecore.Config()) as host:
+        host.endpoint.initiate(connection, [PEER], now=host.now)
+        child = host.wait(ikecore.ChildSaEstablished)
+        (assigned,) = host.of(ikecore.AddressesAssigned)
+        assert (assigned.lease.addresses, assigned.lease.dns) == (("10.3.0.1",), ("10.1.0.53",))
+        assert (child.local_ts, child.remote_ts) == (("10.3.0.1",), (PEER_NET,))
+        check_agreement(pluto, host)
+
+
+@pytest.mark.matrix("addresses assigned by us", role="initiates")
+def test_we_assign_pluto_an_address(pluto: Pluto, authorities: Authorities) -> None:
+    client = "leftmodecfgclient=yes\nrightmodecfgserver=yes\nmodecfgpull=yes"
+    peering = Peering(nets=("0.0.0.0/0", OUR_NET), selectors=(OUR_NET, None), narrowing=True, options=client)
+    peering.load_into(pluto, authorities)
+    pool = ikecore.Pool(name="office", addresses=("10.3.0.0/24",), dns=("10.2.0.53",))
+    connection = attrs.evolve(peering.connection(authorities), pools=(pool,))
+    with UdpHost(ikecore.Config(connections=(connection,))) as host:
+        pluto.connect()
+        child = host.wait(ikecore.ChildSaEstablished)
+        (assigned,) = host.of(ikecore.AddressesAssigned)
+        assert assigned.lease.addresses == ("10.3.0.1",)
+        assert (child.local_ts, child.remote_ts) == ((OUR_NET,), ("10.3.0.1",))
+        check_agreement(pluto, host)
 
 
 @pytest.mark.matrix("from any free port, without NAT", role="responds")

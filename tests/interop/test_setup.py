@@ -9,7 +9,7 @@ import ikecore
 from tests.interop.agreement import Role, begin, check_agreement, established, host_for, initiate
 from tests.interop.host import UdpHost
 from tests.interop.peer import Peer
-from tests.interop.peering import OUR_NET, PEER, PEER_NET, Auth, Authorities, Peering
+from tests.interop.peering import OUR_NET, OURS, PEER, PEER_NET, Auth, Authorities, Peering
 
 SECRETS = {
     "aes-gcm, x25519": Peering(),
@@ -181,6 +181,15 @@ def test_we_narrow_the_selectors(peer: Peer, authorities: Authorities) -> None:
         child = host.wait(ikecore.ChildSaEstablished)
         assert (child.local_ts, child.remote_ts) == (("10.2.3.0/24",), ("10.1.4.0/24",))
         check_agreement(peer, host)
+
+
+@pytest.mark.matrix("transport mode")
+def test_transport_mode(peer: Peer, role: Role, authorities: Authorities) -> None:
+    peering = Peering(transport=True, selectors=(None, None), nets=(None, None))
+    with host_for(peering, authorities) as host:
+        established(host, peer, role, peering, authorities)
+        child = host.of(ikecore.ChildSaEstablished)[0]
+        assert (child.mode, child.local_ts, child.remote_ts) == ("transport", (OURS,), (PEER,))
 
 
 # --- the shape of IKE_AUTH ------------------------------------------------------------------------------------------
