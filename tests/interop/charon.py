@@ -234,6 +234,10 @@ class Charon(Peer):
     def requests(self) -> int:
         return len(re.findall(r"generating [A-Z_]+ request \d+ ", self.log))
 
+    def remote_port(self) -> int:
+        (sa,) = self.list_sas()
+        return int(sa.facts["remote-port"])
+
     # --- control ---------------------------------------------------------------------------------------------------
 
     def swanctl(self, *arguments: str) -> str:

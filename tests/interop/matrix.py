@@ -37,6 +37,10 @@ ROWS = (
     "IKE_AUTH in fragments of the peer (RFC 7383)",
     "IKE_AUTH in fragments of ours (RFC 7383)",
     "NAT traversal forced: both move to port 4500",
+    "a NAT in front of us: our keepalives keep its mapping",
+    "a NAT in front of us that forgets: the peer follows us",
+    "a NAT in front of the peer: its keepalives are heard and ignored",
+    "a NAT in front of the peer that forgets: we follow the peer",
     "from any free port, without NAT",
     "selectors narrowed by the peer",
     "selectors narrowed by us",
@@ -88,7 +92,8 @@ class Cell(NamedTuple):
 
 def cells_of(marks: Iterable[Any], names: Iterable[str], chosen: dict[str, Any] | None = None) -> Iterator[Cell]:
     """Yield the cells of a test with these *marks* and fixtures' *names*: those of the *chosen* parameters, or all."""
-    fixtures, chosen = {name.removeprefix("start_") for name in names}, chosen or {}
+    fixtures = {name.removeprefix("start_") for name in names}
+    chosen = {name.removeprefix("start_"): value for name, value in (chosen or {}).items()}
     for mark in marks:
         if mark.name != "matrix":
             continue

@@ -223,3 +223,7 @@ class Peer(ABC):
     @abstractmethod
     def requests(self) -> int:
         """Return how many requests the log tells it sent, repeats left out."""
+
+    @abstractmethod
+    def remote_port(self) -> int:
+        """Return from which port it sees us, on its one IKE SA."""

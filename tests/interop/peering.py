@@ -48,7 +48,8 @@ class Peering:
     certificate, to make it as large as one likes. *options* are lines for the peer's connection, in the words of its
     own configuration.
     *selectors* are our networks and the peer's, as we want them, *nets* the peer's and ours, as the peer does; None is
-    the address of the host, or what it was assigned. *transport* is for the mode between two hosts.
+    the address of the host, or what it was assigned. *transport* is for the mode between two hosts. *roaming* lets us
+    come from any address.
     """
 
     ike: str = "aes128gcm16-prfsha256-x25519"
@@ -58,6 +59,7 @@ class Peering:
     dpd: int = 0
     fragments: bool = True
     narrowing: bool = False
+    roaming: bool = False
     transport: bool = False
     childless: bool = False
     more: bool = False

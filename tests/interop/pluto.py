@@ -157,7 +157,7 @@ class Pluto(Peer):
                 here_id=PEER_ID,
                 here_net_2=PEER_NET_2,
                 there_net_2=OUR_NET_2,
-                there=OURS,
+                there="%any" if peering.roaming else OURS,
                 there_id=OUR_ID,
                 selectors="\n  ".join(selectors),
                 ike=proposal(peering.ike),
@@ -253,3 +253,7 @@ class Pluto(Peer):
     def requests(self) -> int:
         flags = re.findall(r"emit ISAKMP Message:\n(?:.*\n){5}.*\|    flags: (\S+)", self.log)
         return sum("RESPONSE" not in each for each in flags)
+
+    def remote_port(self) -> int:
+        (port,) = re.findall(r'^000 #\d+: "lab".*?:(\d+) STATE_V2_ESTABLISHED_IKE_SA', self.whack("--showstates"), re.M)
+        return int(port)

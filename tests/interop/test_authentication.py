@@ -303,9 +303,10 @@ def test_charon_sends_hash_and_url(start_charon: Callable[..., Charon]) -> None:
 def test_we_want_no_child(charon: Charon, childless: str) -> None:
     load(charon, peering(options=f"childless = {childless}"))
     connection = ours(children=())
-    with host_of(connection) as host:
+    limits = ikecore.Limits(init_error_wait=0.2)
+    with UdpHost(ikecore.Config(connections=(connection,), limits=limits)) as host:
         host.endpoint.initiate(connection, [CHARON], now=host.now)
-        host.run_until(lambda: settled(host), within=20.0)
+        host.run_until(lambda: settled(host))
         if childless == "never":
             assert "without a Child SA" in str(host.of(ikecore.IkeSaFailed)[0].error)
         else:

@@ -93,7 +93,7 @@ class Life:
 
 @contextmanager
 def life(peer: Peer, role: Role, peering: Peering, authorities: Authorities) -> Iterator[Life]:
-    with host_for(peering, authorities) as host:
+    with host_for(peering, authorities, limits=ikecore.Limits(temporary_failure_wait=0.5)) as host:
         yield Life(host, peer, established(host, peer, role, peering, authorities))
 
 
@@ -148,7 +148,7 @@ def test_the_peer_sets_up_another_child_sa(peer: Peer, role: Role, authorities: 
 @pytest.mark.matrix("many rekeys in a row, by either side in turn")
 def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(ike="aes256-sha384-ecp384", esp="aes128gcm16-ecp384"), authorities) as pair:
-        for by in ("us", "peer", "peer", "us"):
+        for by in ("us", "peer", "us"):
             pair.rekey_child(by)
             pair.rekey_ike(by)
 
