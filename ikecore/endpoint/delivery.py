@@ -309,7 +309,7 @@ class Delivery:
         if isinstance(attempt, InitAttempt):
             attempt.failed(attempt.refusal or PeerUnreachable(reason), now)
             return
-        sa.progress.append(request.in_words())
+        sa.progress += (request.in_words(),)
         sa.request_expired(request, now)
 
     def _rearm(self, sa: IkeSa) -> None:
@@ -350,7 +350,7 @@ class Delivery:
             self._chooser.failed(sa, attempt.host, "tcp", now)
             attempt.failed(PeerUnreachable(reason), now)
             return
-        sa.progress.append(f"{name_of(Exchange, request.exchange)} by TCP: {reason}")
+        sa.progress += (f"{name_of(Exchange, request.exchange)} by TCP: {reason}",)
         request.tries += 1
         if request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} tries", now)

@@ -286,7 +286,7 @@ class Endpoint:
         if local is not None:
             _check_address((local, 1), "local")
         sa = self._keeper.new_sa("initiator", connection)
-        sa.remotes = list(remotes[1:])
+        sa.remotes = tuple(remotes[1:])
         sa.hosts = (local or "", remotes[0])
         sa.all_remotes, sa.local_host = tuple(remotes), local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)

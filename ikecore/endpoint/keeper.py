@@ -346,7 +346,8 @@ class Keeper:
             return True
         if not sa.remotes:
             return False
-        host = sa.remotes.pop(0)
+        host, *rest = sa.remotes
+        sa.remotes = tuple(rest)
         sa.hosts = (sa.hosts[0], host)
         self.begin_attempt(sa, host, frozenset(), now)
         return True

@@ -95,7 +95,7 @@ class Succession:
         new = self._new_sa("initiator", connection)
         new.all_remotes = old.all_remotes
         # The address that the peer has now comes first; where it is told by nothing else, the configured ones follow.
-        new.remotes = [host for host in old.all_remotes if host != old.hosts[1]]
+        new.remotes = tuple(host for host in old.all_remotes if host != old.hosts[1])
         new.hosts = (old.local_host, old.hosts[1])
         new.local_host = old.local_host
         self._emit(SuccessorBegun(old.id, new.id, reason))

@@ -37,6 +37,6 @@ def peer_was_silent(sa: IkeSa, now: float) -> None:
     elif now < sa.doubted_at + timeout:
         sa.timers.set(Timer.DEAD_PEER, sa.doubted_at + timeout)
     else:
-        sa.progress += [request.in_words() for request in sa.in_flight]
+        sa.progress += tuple(request.in_words() for request in sa.in_flight)
         silent = now - sa.heard_at
-        sa.fail(PeerUnreachable(f"nothing heard of the peer for {silent:g} s", tuple(sa.progress)), "silence", now)
+        sa.fail(PeerUnreachable(f"nothing heard of the peer for {silent:g} s", sa.progress), "silence", now)

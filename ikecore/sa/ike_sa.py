@@ -103,16 +103,16 @@ class IkeSa:
             State.INITIATING if initiates else State.HALF_OPEN,
             None if initiates else services.fragments_of_strangers,
         )
-        self.others: list[Generation] = []
+        self.others: tuple[Generation, ...] = ()
         """Those that it replaced, until they are deleted, and while both sides rekey what may yet replace it."""
         self.rival: Rival | None = None
         """Among *others*: made by the peer's rekey, and it is not decided yet whether it or ours takes over."""
-        self.postponed: list[tuple[float, OurExchange]] = []
+        self.postponed: tuple[tuple[float, OurExchange], ...] = ()
         """Exchanges that begin at a later moment, because the peer could not take them now."""
         self.attempts: dict[bytes, Attempt] = {}
         """IKE_SA_INIT attempts that still listen, by their SPI."""
         self.children: dict[ChildId, ChildSa] = {}
-        self.remotes: list[str] = []
+        self.remotes: tuple[str, ...] = ()
         """Addresses that may still be tried if IKE_SA_INIT fails."""
         self.responder: AuthResponder | None = None
         """Waits for IKE_AUTH, until it has come."""
@@ -159,7 +159,7 @@ class IkeSa:
         """Who the peer says it is, before it has proved it."""
         self.transport: Transport = "udp"
         self.transport_reason = ""
-        self.progress: list[str] = []
+        self.progress: tuple[str, ...] = ()
         """What was tried to set it up, in words."""
         self.armed_for: float | None = None
         """The earliest moment for which the endpoint has this SA in its heap."""
@@ -230,9 +230,9 @@ class IkeSa:
         return esp_route(self.nat, self.path, self.hosts)
 
     @property
-    def generations(self) -> list[Generation]:
+    def generations(self) -> tuple[Generation, ...]:
         """Every pair of SPIs that it has, the current one first."""
-        return [self.current, *self.others]
+        return (self.current, *self.others)
 
     def generation(self, spi_i: bytes, spi_r: bytes) -> Generation | None:
         """Return that of a pair of SPIs, None if it has no such pair."""
@@ -254,7 +254,7 @@ class IkeSa:
             raise LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
         if len(target.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
             raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
-        target.ours.queue.append(exchange)
+        target.ours.queue += (exchange,)
         self.pump(now)
 
     def go_on(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
@@ -279,7 +279,7 @@ class IkeSa:
 
     def begin_later(self, exchange: OurExchange, when: float) -> None:
         """Begin *exchange* at the moment *when*."""
-        self.postponed.append((when, exchange))
+        self.postponed += ((when, exchange),)
         self.timers.set(Timer.POSTPONED, min(moment for moment, _ in self.postponed))
 
     def try_later(self, exchange: OurExchange, persistence: Persistence, now: float) -> None:
@@ -360,7 +360,7 @@ class IkeSa:
             if request in generation.ours.unanswered.values():  # on SPIs that were replaced: the peer forgot them
                 self.drop_generation(generation, PeerUnreachable(f"no answer to {what}"), now)
                 return
-        self.fail(PeerUnreachable(f"no answer to {what}", tuple(self.progress)), "silence", now)
+        self.fail(PeerUnreachable(f"no answer to {what}", self.progress), "silence", now)
 
     # --- what we answer ---------------------------------------------------------------------------------------------
 
@@ -392,8 +392,8 @@ class IkeSa:
         """Do what *timer* is for; retransmission belongs to the endpoint."""
         if timer is Timer.ESTABLISH:
             error = next((attempt.refusal for attempt in self.attempts.values() if attempt.refusal), None)
-            self.progress += [request.in_words() for request in self.in_flight]
-            self.fail(error or PeerUnreachable("no answer in time", tuple(self.progress)), "silence", now)
+            self.progress += tuple(request.in_words() for request in self.in_flight)
+            self.fail(error or PeerUnreachable("no answer in time", self.progress), "silence", now)
         elif timer is Timer.INIT_ERROR:
             for attempt in list(self.attempts.values()):
                 if attempt.refusal is not None:
@@ -426,7 +426,7 @@ class IkeSa:
 
     def _begin_postponed(self, now: float) -> None:
         due = [exchange for when, exchange in self.postponed if when <= now]
-        self.postponed = [entry for entry in self.postponed if entry[0] > now]
+        self.postponed = tuple(entry for entry in self.postponed if entry[0] > now)
         if self.postponed:
             self.timers.set(Timer.POSTPONED, min(when for when, _ in self.postponed))
         for exchange in due:
@@ -471,12 +471,10 @@ class IkeSa:
     def replace(self, heir: Generation, reason: str, now: float) -> Generation:
         """Make *heir* the current pair of SPIs; what waited for the old one goes on with it. Returns the old one."""
         old, self.rival = self.current, None
-        if heir in self.others:
-            self.others.remove(heir)
-        self.others.append(old)
+        self.others = (*(each for each in self.others if each is not heir), old)
         self.current = heir
-        heir.ours.queue.extend(old.ours.queue)
-        old.ours.queue.clear()
+        heir.ours.queue += old.ours.queue
+        old.ours.queue = ()
         self.services.emit(SpisChanged(self.id, heir.spi_i, heir.spi_r, reason, rekeyed=True))
         self.renewed(now)
         self.await_delete(old, now)
@@ -507,7 +505,7 @@ class IkeSa:
         """Forget a pair of SPIs that is not current, with what was unanswered on it."""
         if generation not in self.others:
             return
-        self.others.remove(generation)
+        self.others = tuple(each for each in self.others if each is not generation)
         if self.rival is not None and self.rival.generation is generation:
             self.rival = None
         self._watch_replaced()
@@ -518,8 +516,7 @@ class IkeSa:
 
     def _drop_requests(self, generation: Generation, error: IkeError, now: float) -> None:
         unanswered, generation.ours.unanswered = generation.ours.unanswered, {}
-        waiting = list(generation.ours.queue)
-        generation.ours.queue.clear()
+        waiting, generation.ours.queue = generation.ours.queue, ()
         for request in unanswered.values():
             self.services.request_done(self, request, now)
             request.handler.failed(error, now)
@@ -574,7 +571,7 @@ class IkeSa:
         for generation in generations:
             generation.move(Input.GONE)
         self.timers.clear_all()
-        postponed, self.postponed = self.postponed, []
+        postponed, self.postponed = self.postponed, ()
         for generation in generations:
             self._drop_requests(generation, error, now)
         for _, exchange in postponed:

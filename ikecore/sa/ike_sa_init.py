@@ -325,12 +325,12 @@ class InitAttempt(OurExchange):
     def failed(self, error: IkeError, now: float) -> None:
         """This attempt came to nothing; so has the SA if it was the last one."""
         sa = self.sa
-        sa.progress.append(f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}")
+        sa.progress += (f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}",)
         self.drop(now)
         if sa.attempts or not sa.alive or sa.services.attempt_failed(sa, self, now):
             return
         if isinstance(error, PeerUnreachable):
-            error = PeerUnreachable("no answer to IKE_SA_INIT", tuple(sa.progress))
+            error = PeerUnreachable("no answer to IKE_SA_INIT", sa.progress)
         sa.fail(error, "silence", now)
 
 

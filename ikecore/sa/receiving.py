@@ -222,7 +222,7 @@ def _process(
     if path.transport == "udp" and request.in_fragments and request.packet is not None:
         sa.smaller_packets(request.packet)
     exchange = request.handler
-    sa.progress.clear()  # the peer is there: what failed before explains nothing any more
+    sa.progress = ()  # the peer is there: what failed before explains nothing any more
     if sa.setting_up:
         sa.transport, sa.transport_reason = path.transport, request.reason
     try:

@@ -91,7 +91,7 @@ class RekeyIke(OurExchange):
             self.failed(error, now)
             return
         sa, rival = self.sa, self.sa.rival
-        sa.others.append(made)
+        sa.others += (made,)
         if sa.current is not self.old:  # the peer's rekey has taken over already
             self._lost(made, now)
         elif rival is not None and rival.generation in sa.others and min(self.nonce, nonce) < rival.lowest:
@@ -235,7 +235,7 @@ def answer_rekey_ike(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
     spi, nr = services.new_ike_spi(), services.random(NONCE_OCTETS)
     made = make_generation(sa, asked.generation.need_keys(), "responder", chosen, (chosen.spi, spi), (ni, nr), shared)
     services.claim(spi, sa)
-    sa.others.append(made)
+    sa.others += (made,)
     if any(isinstance(request.handler, RekeyIke) for request in asked.generation.ours.unanswered.values()):
         sa.rival = Rival(made, min(ni, nr))
     else:

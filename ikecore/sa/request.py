@@ -199,10 +199,11 @@ class OutgoingRequest(Message):
 class OutgoingResponse(Message):
     """Our response, kept to be repeated. *resent* maps a stream or a UDP source to the moment of its last copy.
 
-    *spi* is our own of the IKE SA that it belongs to, empty where there is none.
+    *spi* is our own of the IKE SA that it belongs to, empty where there is none. *digest* is that of the octets of the
+    request, once it is stored.
     """
 
-    __slots__ = ("resent", "spi")
+    __slots__ = ("digest", "resent", "spi")
 
     def __init__(
         self,
@@ -216,6 +217,7 @@ class OutgoingResponse(Message):
     ) -> None:
         super().__init__(exchange, message_id, seal, names, fragment=fragment)
         self.spi = spi
+        self.digest = b""
         self.resent: dict[object, float] = {}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from collections import deque
 
 import attrs
 
+from ..errors import LocalProtocolError
 from ..transport import Path
 from .exchange import OurExchange
 from .request import OutgoingRequest, OutgoingResponse
@@ -27,7 +27,7 @@ class RequestWindow:
         self.next_id = next_id
         self.size = 1
         self.unanswered: dict[int, OutgoingRequest] = {}
-        self.queue: deque[OurExchange] = deque()
+        self.queue: tuple[OurExchange, ...] = ()
 
     @property
     def has_room(self) -> bool:
@@ -50,7 +50,8 @@ class RequestWindow:
                 self.queue[0].alone or any(each.handler.alone for each in self.unanswered.values())
             ):
                 return None
-            exchange = self.queue.popleft()
+            exchange, *rest = self.queue
+            self.queue = tuple(rest)
             if exchange.still_wanted(now):
                 return exchange
         return None
@@ -85,12 +86,6 @@ class InProgress:
     paths: list[Path]
 
 
-@attrs.define
-class Answered:
-    digest: bytes
-    response: OutgoingResponse
-
-
 class ResponseWindow:
     """The peer's requests: which Message IDs may come, what is being decided, and the last answers.
 
@@ -100,26 +95,25 @@ class ResponseWindow:
     MOST_PATHS = 4
     """Paths remembered for one undecided request: UDP before and after a NAT rebinding, and two streams."""
 
-    __slots__ = ("_answered", "_in_progress", "_seen", "expected", "size")
+    __slots__ = ("_early", "_known", "expected", "size")
 
     def __init__(self, expected: int = 0) -> None:
         self.expected = expected
         """The lowest Message ID that has not come."""
         self.size = 1
-        self._seen: set[int] = set()
+        self._early: tuple[int, ...] = ()
         """Those above *expected* that came out of order."""
-        self._answered: dict[int, Answered] = {}
-        self._in_progress: dict[int, InProgress] = {}
+        self._known: dict[int, InProgress | OutgoingResponse] = {}
+        """Requests without an answer yet, and the last answers."""
 
     def glance(self, message_id: int, digest: bytes) -> Glance:
         """Classify a request by its Message ID and the digest of its octets. Changes nothing."""
-        progress = self._in_progress.get(message_id)
-        if progress is not None:
-            return Glance.IN_PROGRESS if progress.digest == digest else Glance.IN_PROGRESS_OTHERWISE
-        answered = self._answered.get(message_id)
-        if answered is not None:
-            return Glance.REPEAT if answered.digest == digest else Glance.PERHAPS_REPEAT
-        if message_id < self.expected or message_id in self._seen:
+        known = self._known.get(message_id)
+        if isinstance(known, InProgress):
+            return Glance.IN_PROGRESS if known.digest == digest else Glance.IN_PROGRESS_OTHERWISE
+        if known is not None:
+            return Glance.REPEAT if known.digest == digest else Glance.PERHAPS_REPEAT
+        if message_id < self.expected or message_id in self._early:
             return Glance.FORGOTTEN
         # What is still being decided takes up room, or a peer could have any number of requests undecided.
         oldest = min(self._in_progress, default=self.expected)
@@ -127,56 +121,67 @@ class ResponseWindow:
 
     def begin(self, message_id: int, digest: bytes, path: Path) -> None:
         """Note that a new, verified request is being worked on."""
-        self._in_progress[message_id] = InProgress(digest, [path])
-        self._seen.add(message_id)
-        while self.expected in self._seen:
-            self._seen.remove(self.expected)
+        self._known[message_id] = InProgress(digest, [path])
+        if message_id != self.expected:
+            self._early += (message_id,)
+            return
+        self.expected += 1
+        while self.expected in self._early:
             self.expected += 1
+        self._early = tuple(each for each in self._early if each > self.expected)
 
     @property
     def newest(self) -> int:
         """The highest Message ID begun so far; -1 before there is one."""
-        return max(self._seen, default=self.expected - 1)
+        return max(self._early, default=self.expected - 1)
 
     def also_wanted_on(self, message_id: int, path: Path) -> bool:
         """Note one more path that waits for a request in progress. False if it is one too many."""
-        progress = self._in_progress[message_id]
-        if path not in progress.paths:
-            if len(progress.paths) >= self.MOST_PATHS:
-                return False
-            progress.paths.append(path)
+        progress = self._progress(message_id)
+        if progress is None or path in progress.paths:
+            return progress is not None
+        if len(progress.paths) >= self.MOST_PATHS:
+            return False
+        progress.paths.append(path)
         return True
 
     def not_wanted_on(self, message_id: int, path: Path) -> None:
         """*path* is gone: another one may wait in its place."""
-        progress = self._in_progress.get(message_id)
+        progress = self._progress(message_id)
         if progress is not None and path in progress.paths:
             progress.paths.remove(path)
 
     def undecided(self) -> list[tuple[int, Path]]:
         """The requests that have no answer yet, each with a path that waits for it."""
-        return [(message_id, path) for message_id, progress in self._in_progress.items() for path in progress.paths]
+        found = [(message_id, each) for message_id, each in self._known.items() if isinstance(each, InProgress)]
+        return [(message_id, path) for message_id, progress in found for path in progress.paths]
 
     def answer(self, message_id: int, response: OutgoingResponse) -> list[Path]:
         """Store the answer, forget those outside the window, and return the paths that wait for it."""
-        progress = self._in_progress.pop(message_id)
-        self._answered[message_id] = Answered(progress.digest, response)
+        progress = self._known[message_id]
+        if not isinstance(progress, InProgress):
+            raise LocalProtocolError(f"request {message_id} has been answered already")
+        response.digest = progress.digest
+        self._known[message_id] = response
         # The peer sends request X only when all up to X - size are answered, so those need no repeating.
-        highest = max(self._seen, default=self.expected - 1)
-        for old in [known for known in self._answered if known <= highest - self.size]:
-            del self._answered[old]
+        highest = self.newest
+        for old in [known for known in self._known if known <= highest - self.size and self.stored(known)]:
+            del self._known[old]
         return progress.paths
 
     def is_in_progress(self, message_id: int) -> bool:
-        return message_id in self._in_progress
+        return self._progress(message_id) is not None
+
+    def _progress(self, message_id: int) -> InProgress | None:
+        known = self._known.get(message_id)
+        return known if isinstance(known, InProgress) else None
 
     def stored(self, message_id: int) -> OutgoingResponse | None:
-        answered = self._answered.get(message_id)
-        return None if answered is None else answered.response
+        known = self._known.get(message_id)
+        return known if isinstance(known, OutgoingResponse) else None
 
     def latest(self) -> tuple[bytes, OutgoingResponse] | None:
         """The last answer with the digest of its request: what is worth keeping when the SA itself is gone."""
-        if not self._answered:
-            return None
-        answered = self._answered[max(self._answered)]
-        return answered.digest, answered.response
+        answered = [message_id for message_id in self._known if self.stored(message_id)]
+        last = self.stored(max(answered)) if answered else None
+        return None if last is None else (last.digest, last)
