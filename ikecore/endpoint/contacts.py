@@ -7,54 +7,60 @@ anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..config import Connection
 from ..crypto import Identity
+from ..outputs import SaId
 from ..sa import IkeSa, delete_ike
 
 __all__ = ["Contacts"]
 
-Pair = tuple[Identity, Identity]
-"""Our identity and the peer's, as proved."""
 BEGAN_ANEW = "the peer began anew (INITIAL_CONTACT)"
 REPLACED = "another SA with the same peer has replaced it"
 
 
 class Contacts:
-    """The established SAs by their identities."""
+    """The established ones of *sas* by their identities."""
 
-    def __init__(self) -> None:
-        self._by_pair: dict[Pair, dict[int, IkeSa]] = {}
+    def __init__(self, sas: Mapping[SaId, IkeSa]) -> None:
+        self._sas = sas
+        self._between: dict[Identity, dict[Identity, tuple[SaId, ...]]] = {}
+        """By our identity and the peer's, as proved. Most have one SA with a peer: they share all but a number."""
 
     def add(self, sa: IkeSa) -> None:
         """*sa* is established."""
-        pair = _pair(sa)
-        if pair is not None:
-            self._by_pair.setdefault(pair, {})[sa.id] = sa
+        if sa.peer_identity is not None:
+            peers = self._between.setdefault(sa.connection.local_identity, {})
+            peers[sa.peer_identity] = (*peers.get(sa.peer_identity, ()), sa.id)
 
     def remove(self, sa: IkeSa) -> None:
         """*sa* is gone, if it ever was there."""
-        pair = _pair(sa)
-        found = None if pair is None else self._by_pair.get(pair)
-        if pair is not None and found is not None and found.pop(sa.id, None) is not None and not found:
-            del self._by_pair[pair]
+        found, ours = self._with_peer_of(sa), sa.connection.local_identity
+        if sa.peer_identity is None or sa.id not in found:
+            return
+        peers = self._between[ours]
+        peers[sa.peer_identity] = tuple(each for each in found if each != sa.id)
+        if len(found) == 1:
+            del peers[sa.peer_identity]
+        if not peers:
+            del self._between[ours]
 
     def others(self, sa: IkeSa) -> list[IkeSa]:
         """Return the SAs with the peer of *sa*, without itself.
 
         The same name proved by other means may be somebody else, so only those count whose peer was verified alike.
         """
-        pair = _pair(sa)
-        found = {} if pair is None else self._by_pair.get(pair, {})
-        return [each for each in found.values() if each is not sa and _verified_alike(each.connection, sa.connection)]
+        found = [self._sas[each] for each in self._with_peer_of(sa) if each != sa.id]
+        return [each for each in found if _verified_alike(each.connection, sa.connection)]
 
     def first(self, sa: IkeSa) -> bool:
         """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and our configuration wants it sent."""
         connection, wanted = sa.connection, sa.connection.remote_identity
         if connection.unique not in ("replace", "keep") or sa.predecessor is not None:
             return False
-        return wanted is not None and not wanted.is_pattern and (connection.local_identity, wanted) not in self._by_pair
+        known = self._between.get(connection.local_identity, {})
+        return wanted is not None and not wanted.is_pattern and wanted not in known
 
     def too_many(self, sa: IkeSa) -> bool:
         """Tell whether *sa*, whose peer has just proved itself, is refused because there is another one.
@@ -80,9 +86,10 @@ class Contacts:
                     delete_ike(each, REPLACED, now)
         self.add(sa)
 
-
-def _pair(sa: IkeSa) -> Pair | None:
-    return None if sa.peer_identity is None else (sa.connection.local_identity, sa.peer_identity)
+    def _with_peer_of(self, sa: IkeSa) -> tuple[SaId, ...]:
+        if sa.peer_identity is None:
+            return ()
+        return self._between.get(sa.connection.local_identity, {}).get(sa.peer_identity, ())
 
 
 def _verified_alike(one: Connection, other: Connection) -> bool:

@@ -92,7 +92,7 @@ class Keeper:
         self.delivery = Delivery(
             config.limits, self.streams, emit, self.local_address, self.chooser, self.sender, self.another_attempt
         )
-        self.contacts = Contacts()
+        self.contacts = Contacts(self.sas)
         self.succession = Succession(
             config.limits,
             random,
@@ -111,7 +111,7 @@ class Keeper:
         self._last_sa = 0
         self._last_child = 0
         self._child_spis: set[bytes] = set()
-        self._child_spis_of: dict[SaId, set[bytes]] = {}
+        self._child_spis_of: dict[SaId, tuple[bytes, ...]] = {}
 
     def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
         return payload_names(payloads, self._notify_names) if self.config.trace else ()
@@ -145,12 +145,14 @@ class Keeper:
         """Draw an inbound SPI. ESP finds its SA by it and our address, so no two SAs may have the same."""
         spi = new_spi(self.random, self._child_spis.__contains__)
         self._child_spis.add(spi)
-        self._child_spis_of.setdefault(sa.id, set()).add(spi)
+        self._child_spis_of[sa.id] = (*self._child_spis_of.get(sa.id, ()), spi)
         return spi
 
     def release_child_spi(self, sa: IkeSa, spi: bytes) -> None:
         self._child_spis.discard(spi)
-        self._child_spis_of.get(sa.id, set()).discard(spi)
+        left = tuple(each for each in self._child_spis_of.pop(sa.id, ()) if each != spi)
+        if left:
+            self._child_spis_of[sa.id] = left
 
     def lease_address(
         self, sa: IkeSa, pools: Sequence[Pool], version: int, wanted: str | None
@@ -206,12 +208,12 @@ class Keeper:
             self.release(generation.spi_local)
         for spi in sa.attempts:
             self.release(spi)
-        self._child_spis -= self._child_spis_of.pop(sa.id, set())
+        self._child_spis.difference_update(self._child_spis_of.pop(sa.id, ()))
         self.leases.release(sa.id)
         self.forget_init(sa)
         self._settled_half_open(sa)
         for generation in sa.generations:
-            generation.fragments.clear()
+            generation.fragments_done()
         for handle in self.questions.of(sa.id):
             self.questions.close(handle)
             self.emit(QuestionClosed(handle, sa.id))
@@ -223,7 +225,7 @@ class Keeper:
 
     def authenticated(self, sa: IkeSa, path: Path) -> None:
         self._settled_half_open(sa)
-        sa.current.fragments.authenticated()
+        sa.current.proved()
         self._proved_stream(path)
 
     def _settled_half_open(self, sa: IkeSa) -> None:

@@ -1,7 +1,9 @@
 """When to wake: one heap for every SA and stream, touched only when a deadline moves earlier.
 
 A deadline that moves later leaves its old entry where it is. When that entry comes up, the owner's real deadline is
-looked at and entered anew. So the heap holds about one entry per owner, however often timers are re-armed.
+looked at and entered anew. Entries of no use go once they are the most, so the heap has at most about two entries per
+owner, however often timers are re-armed. An entry is two numbers, so that it holds on to nothing of its owner, and is
+nothing that the collector has to look at.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ LEAST_STALE = 64
 class Sleeper(Protocol):
     """Whatever has a deadline."""
 
-    armed_for: float | None
+    armed: tuple[float, int] | None
+    """Its entry in the heap: a moment that is no later than its deadline, and the number of the entry."""
 
     @property
     def deadline(self) -> float | None:
@@ -34,10 +37,10 @@ class Schedule:
     """The heap of deadlines."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Sleeper]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._sleepers: dict[int, Sleeper] = {}
+        """Whose entry that is; entries with other numbers are of no use any more."""
         self._order = count()
-        self._stale = 0
-        """Entries of the dead that are still in the heap, at most."""
 
     def __len__(self) -> int:
         """Entries in the heap, those of no use any more included."""
@@ -45,44 +48,50 @@ class Schedule:
 
     def arm(self, sleeper: Sleeper) -> None:
         """Take note of the deadline of *sleeper*."""
-        when = sleeper.deadline
-        if when is not None and sleeper.alive and (sleeper.armed_for is None or when < sleeper.armed_for):
-            sleeper.armed_for = when
-            heapq.heappush(self._heap, (when, next(self._order), sleeper))
+        when, armed = sleeper.deadline, sleeper.armed
+        if when is None or not sleeper.alive or (armed is not None and armed[0] <= when):
+            return
+        self._disarm(sleeper)
+        sleeper.armed = entry = (when, next(self._order))
+        self._sleepers[entry[1]] = sleeper
+        heapq.heappush(self._heap, entry)
+        self._clean()
 
     def forget(self, sleeper: Sleeper) -> None:
-        """It is dead. Where such entries are the most, they go at once: each holds on to all that its owner held."""
-        if sleeper.armed_for is None:
-            return
-        sleeper.armed_for = None
-        self._stale += 1
-        if self._stale > LEAST_STALE and 2 * self._stale > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].armed_for == entry[0]]
-            heapq.heapify(self._heap)
-            self._stale = 0
+        """It is dead."""
+        self._disarm(sleeper)
+        self._clean()
 
     @property
     def deadline(self) -> float | None:
         """The earliest deadline of all."""
         while self._heap:
-            when, _, sleeper = self._heap[0]
-            if sleeper.armed_for == when and sleeper.alive and sleeper.deadline == when:
+            when, number = self._heap[0]
+            sleeper = self._sleepers.get(number)
+            if sleeper is not None and sleeper.deadline == when and sleeper.alive:
                 return when
-            self._turn_over(when, sleeper)
+            heapq.heappop(self._heap)
+            if sleeper is not None:  # this entry stood for a later deadline
+                self._disarm(sleeper)
+                self.arm(sleeper)
         return None
 
     def take_due(self, now: float) -> list[Sleeper]:
         """Return those whose deadline has come, the earliest first, each once. Arm them again afterwards."""
         due: list[Sleeper] = []
         while (when := self.deadline) is not None and when <= now:
-            sleeper = heapq.heappop(self._heap)[2]
-            sleeper.armed_for = None
+            sleeper = self._sleepers[heapq.heappop(self._heap)[1]]
+            self._disarm(sleeper)
             due.append(sleeper)
         return due
 
-    def _turn_over(self, when: float, sleeper: Sleeper) -> None:
-        """Drop a stale entry; enter the real deadline if this entry stood for it."""
-        heapq.heappop(self._heap)
-        if sleeper.armed_for == when:
-            sleeper.armed_for = None
-            self.arm(sleeper)
+    def _disarm(self, sleeper: Sleeper) -> None:
+        if sleeper.armed is not None:
+            del self._sleepers[sleeper.armed[1]]
+            sleeper.armed = None
+
+    def _clean(self) -> None:
+        """Where entries of no use are the most, they go."""
+        if len(self._heap) > 2 * len(self._sleepers) + LEAST_STALE:
+            self._heap = [entry for entry in self._heap if entry[1] in self._sleepers]
+            heapq.heapify(self._heap)

@@ -26,7 +26,7 @@ class Generation:
     *strangers* bounds what the fragments of all peers take together that are not authenticated yet.
     """
 
-    __slots__ = ("delete_by", "fragments", "keys", "ours", "role", "spi_i", "spi_r", "state", "theirs")
+    __slots__ = ("_strangers", "delete_by", "fragments", "keys", "ours", "role", "spi_i", "spi_r", "state", "theirs")
 
     def __init__(self, role: Role, state: State, strangers: FragmentBudget | None = None) -> None:
         self.role = role
@@ -35,7 +35,9 @@ class Generation:
         self.keys: SaKeys | None = None
         self.ours = RequestWindow()
         self.theirs = ResponseWindow()
-        self.fragments = Fragments(strangers)
+        self.fragments: Fragments | None = None
+        """Those of incomplete messages, while there are any."""
+        self._strangers = strangers
         self.delete_by: float | None = None
         """Replaced: when we delete it ourselves if the peer, whose task it is, has not."""
 
@@ -55,6 +57,24 @@ class Generation:
     def may_begin(self, exchange: int) -> bool:
         """Tell whether we may begin *exchange* on it now."""
         return may_begin(self.state, self.role, exchange)
+
+    def need_fragments(self) -> Fragments:
+        """Return what keeps fragments, for one that has come."""
+        if self.fragments is None:
+            self.fragments = Fragments(self._strangers)
+        return self.fragments
+
+    def fragments_done(self) -> None:
+        """Let go of all fragments."""
+        if self.fragments is not None:
+            self.fragments.clear()
+            self.fragments = None
+
+    def proved(self) -> None:
+        """The peer is no stranger any more: only its own bounds are left."""
+        self._strangers = None
+        if self.fragments is not None:
+            self.fragments.authenticated()
 
     def need_keys(self) -> SaKeys:
         """Return the keys; only called where the state says that there are some."""

@@ -51,7 +51,7 @@ class IkeSa:
 
     __slots__ = (
         "all_remotes",
-        "armed_for",
+        "armed",
         "authenticated_at",
         "assigned",
         "attempts",
@@ -161,8 +161,8 @@ class IkeSa:
         self.transport_reason = ""
         self.progress: tuple[str, ...] = ()
         """What was tried to set it up, in words."""
-        self.armed_for: float | None = None
-        """The earliest moment for which the endpoint has this SA in its heap."""
+        self.armed: tuple[float, int] | None = None
+        """Its entry in the endpoint's heap of deadlines."""
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class IkeSa:
             name = name_of(Exchange, exchange.exchange)
             exchange.failed(LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}"), now)
             return
-        target.ours.queue.append(exchange)
+        target.ours.queue += (exchange,)
         self.pump(now)
 
     def begin_if_possible(self, exchange: OurExchange, now: float) -> None:
@@ -407,7 +407,8 @@ class IkeSa:
             self.fail(error, "silence", now)
         elif timer is Timer.FRAGMENTS:
             for generation in self.generations:
-                generation.fragments.expire(now)
+                if generation.fragments is not None:
+                    generation.fragments.expire(now)
             self.watch_fragments()
         elif timer is Timer.DELETE:
             if self.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
@@ -418,11 +419,14 @@ class IkeSa:
 
     def watch_fragments(self) -> None:
         """Wake when the next incomplete message has waited long enough."""
-        deadline = min((each for one in self.generations if (each := one.fragments.deadline) is not None), default=None)
-        if deadline is None:
-            self.timers.clear(Timer.FRAGMENTS)
-        else:
-            self.timers.set(Timer.FRAGMENTS, deadline)
+        first = inf
+        for generation in self.generations:
+            deadline = None if generation.fragments is None else generation.fragments.deadline
+            if deadline is None:
+                generation.fragments_done()
+            else:
+                first = min(first, deadline)
+        self._wake(Timer.FRAGMENTS, first)
 
     def _begin_postponed(self, now: float) -> None:
         due = [exchange for when, exchange in self.postponed if when <= now]

@@ -131,10 +131,11 @@ def _joined(
 ) -> tuple[Envelope, bytes | InvalidSyntax] | None:
     """Return the message with its inner payloads; None while fragments of it are missing."""
     if fragment is None or isinstance(plaintext, InvalidSyntax):
-        generation.fragments.forget(envelope.header.is_response, envelope.header.message_id)
+        if generation.fragments is not None:
+            generation.fragments.forget(envelope.header.is_response, envelope.header.message_id)
         return envelope, plaintext
     try:
-        whole = generation.fragments.add(envelope, fragment, plaintext, sa.services.limits, now)
+        whole = generation.need_fragments().add(envelope, fragment, plaintext, sa.services.limits, now)
     except InvalidSyntax as error:
         return envelope, error
     sa.watch_fragments()

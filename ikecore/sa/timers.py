@@ -38,28 +38,26 @@ class Timer(enum.Enum):
     QUESTION = "question"
     DELETE = "delete"
 
-    __hash__ = object.__hash__  # by identity: that of Enum runs in Python, and timers are set all the time
-
 
 class Timers:
-    """Named moments in monotonic seconds."""
+    """Named moments in monotonic seconds, in a table of plain strings and numbers, which the collector passes over."""
 
     __slots__ = ("_moments",)
 
     def __init__(self) -> None:
-        self._moments: dict[Timer, float] = {}
+        self._moments: dict[str, float] = {}
 
     def set(self, timer: Timer, when: float) -> None:
-        self._moments[timer] = when
+        self._moments[timer._value_] = when
 
     def clear(self, timer: Timer) -> None:
-        self._moments.pop(timer, None)
+        self._moments.pop(timer._value_, None)
 
     def clear_all(self) -> None:
         self._moments.clear()
 
     def is_set(self, timer: Timer) -> bool:
-        return timer in self._moments
+        return timer._value_ in self._moments
 
     @property
     def next(self) -> float | None:
@@ -68,7 +66,7 @@ class Timers:
 
     def take_due(self, now: float) -> list[Timer]:
         """Remove and return what is due, the earliest first."""
-        due = sorted((when, timer.value, timer) for timer, when in self._moments.items() if when <= now)
-        for _, _, timer in due:
-            del self._moments[timer]
-        return [timer for _, _, timer in due]
+        due = sorted((when, name) for name, when in self._moments.items() if when <= now)
+        for _, name in due:
+            del self._moments[name]
+        return [Timer(name) for _, name in due]

@@ -54,7 +54,7 @@ class Stream:
         "_idle_at",
         "_limits",
         "_close_once_sent",
-        "armed_for",
+        "armed",
         "_linger_until",
         "_message_by",
         "_receiver",
@@ -95,7 +95,7 @@ class Stream:
         """Requests received here that we have not answered yet."""
         self.waiting: list[Hashable] = []
         """Requests that go out as soon as it is connected."""
-        self.armed_for: float | None = None
+        self.armed: tuple[float, int] | None = None
         """The earliest moment for which the endpoint has this stream in its heap."""
         self.reserved = False
         """Opened early, for requests that will come."""

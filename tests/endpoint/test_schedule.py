@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from ikecore.endpoint.schedule import LEAST_STALE, Schedule
 
 class Owner:
     def __init__(self) -> None:
-        self.armed_for: float | None = None
+        self.armed: tuple[float, int] | None = None
         self.deadline: float | None = None
         self.alive = True
 
@@ -39,7 +41,7 @@ def test_a_later_deadline_is_found_when_the_old_entry_comes_up() -> None:
     assert schedule.deadline == 9.0
     assert schedule.take_due(8.9) == []
     assert schedule.take_due(9.0) == [owner]
-    assert owner.armed_for is None
+    assert owner.armed is None
 
 
 def test_those_of_one_moment_come_in_the_order_they_were_armed() -> None:
@@ -58,6 +60,33 @@ def test_the_heap_does_not_grow_however_often_a_deadline_moves_later() -> None:
         schedule.arm(owner)
     assert len(schedule) == 1
     assert schedule.deadline == 9999.0
+
+
+def test_the_heap_does_not_grow_however_often_a_deadline_moves_earlier() -> None:
+    """Each such move makes an entry, and leaves one of no use."""
+    schedule, owners = Schedule(), [Owner() for _ in range(10)]
+    for moment in range(10_000, 0, -1):
+        for owner in owners:
+            owner.deadline = float(moment)
+            schedule.arm(owner)
+        assert len(schedule) <= 2 * len(owners) + LEAST_STALE
+    assert schedule.take_due(1.0) == owners
+
+
+def test_an_entry_holds_on_to_nothing_of_its_owner() -> None:
+    """What is dead is gone at once, though its entry stays in the heap until there are enough of its kind."""
+    gc.disable()
+    try:
+        schedule, owner = Schedule(), Owner()
+        owner.deadline, gone = 5.0, weakref.ref(owner)
+        schedule.arm(owner)
+        owner.alive = False
+        schedule.forget(owner)
+        del owner
+        assert len(schedule) == 1
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_the_dead_do_not_stay_in_the_heap() -> None:
@@ -80,7 +109,7 @@ def test_entries_are_at_most_the_moves_to_an_earlier_moment(moves: list[tuple[in
     earlier = 0
     for number, moment in moves:
         owner = owners[number]
-        if moment is not None and (owner.armed_for is None or moment < owner.armed_for):
+        if moment is not None and (owner.armed is None or moment < owner.armed[0]):
             earlier += 1
         owner.deadline = moment
         schedule.arm(owner)

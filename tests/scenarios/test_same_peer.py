@@ -226,7 +226,7 @@ def test_the_index_holds_nothing_of_the_dead() -> None:
         pair.initiator.call(pair.initiator.endpoint.delete, mine)
         pair.run_for(60.0)
     for host in (pair.initiator, pair.responder):
-        assert host.endpoint._endpoint._keeper.contacts._by_pair == {}
+        assert host.endpoint._endpoint._keeper.contacts._between == {}
 
 
 def test_a_word_that_is_unknown() -> None:
