@@ -116,7 +116,7 @@ class ResponseWindow:
         if message_id < self.expected or message_id in self._early:
             return Glance.FORGOTTEN
         # What is still being decided takes up room, or a peer could have any number of requests undecided.
-        oldest = min(self._in_progress, default=self.expected)
+        oldest = min([each for each in self._known if self._progress(each)], default=self.expected)
         return Glance.NEW if message_id < min(oldest, self.expected) + self.size else Glance.AHEAD
 
     def begin(self, message_id: int, digest: bytes, path: Path) -> None:
