@@ -147,6 +147,12 @@ def _check_addresses(connection: Connection) -> None:
         raise LocalProtocolError("application_version: allowed are up to 255 printable ASCII characters")
 
 
+@lru_cache(maxsize=1024)
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """Read an IP literal. Kept, since a handshake asks several times about the same peer."""
+    return ip_address(text)
+
+
 @lru_cache(maxsize=4096)
 def _network(text: str) -> IPv4Network | IPv6Network:
     """Kept, because every IKE_SA_INIT of a stranger asks for those of all connections."""
@@ -353,17 +359,18 @@ class Connection:
 
     def admits(self, address: str) -> bool:
         """Tell whether a peer at *address* (an IP literal) may use this connection."""
-        return self.nearness(ip_address(address)) is not None
+        return self.nearness(address) is not None
 
-    def nearness(self, address: IPv4Address | IPv6Address) -> int | None:
-        """Return the bits of the narrowest of the *remote_addresses* that has *address*; None if none has it.
+    def nearness(self, address: str) -> int | None:
+        """Return the bits of the narrowest of the *remote_addresses* that has *address* (an IP literal), None without.
 
         0 for any address.
         """
         if not self.remote_addresses:
             return 0
+        parsed = _address(address)
         networks = [_network(text) for text in self.remote_addresses]
-        return max((each.prefixlen for each in networks if address in each), default=None)
+        return max((each.prefixlen for each in networks if parsed in each), default=None)
 
 
 @attrs.frozen(kw_only=True)
@@ -404,8 +411,7 @@ class Config:
 
         Of equals, the one that is listed first.
         """
-        parsed = ip_address(address)
-        found = [(bits, each) for each in self.connections if (bits := each.nearness(parsed)) is not None]
+        found = [(bits, each) for each in self.connections if (bits := each.nearness(address)) is not None]
         found.sort(key=lambda pair: -pair[0])
         return tuple(each for _, each in found)
 

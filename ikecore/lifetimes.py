@@ -23,6 +23,10 @@ class Lifetimes:
     over_time: float | None = None
     rand_time: float | None = None
     reauth_time: float = 0.0
+    over: float = attrs.field(init=False, eq=False, repr=False)
+    """*over_time*, or what stands for None."""
+    rand: float = attrs.field(init=False, eq=False, repr=False)
+    """*rand_time*, or what stands for None."""
 
     def __attrs_post_init__(self) -> None:
         for name in ("rekey_time", "over_time", "rand_time", "reauth_time"):
@@ -36,16 +40,13 @@ class Lifetimes:
         if (self.rekey_time or self.reauth_time) and not self.over > 0:
             raise LocalProtocolError("over_time: 0 leaves no time to rekey; allowed is anything above 0")
 
-    @property
-    def over(self) -> float:
-        """*over_time*, or what stands for None."""
-        return self._tenth if self.over_time is None else self.over_time
+    @over.default
+    def _find_over(self) -> float:
+        return self._tenth() if self.over_time is None else self.over_time
 
-    @property
-    def rand(self) -> float:
-        """*rand_time*, or what stands for None."""
-        return self._tenth if self.rand_time is None else self.rand_time
+    @rand.default
+    def _find_rand(self) -> float:
+        return self._tenth() if self.rand_time is None else self.rand_time
 
-    @property
     def _tenth(self) -> float:
         return min(value for value in (self.rekey_time, self.reauth_time, float("inf")) if value) / 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address, ip_address
 from typing import Final
 
@@ -24,6 +25,8 @@ _PREFIXES: Final = {
     "asn1dn": IdType.ID_DER_ASN1_DN,
 }
 _SHOWN: Final = 1024
+_KEPT: Final = 256
+"""Octets of an identity whose words are kept: those of real peers, and not what a stranger fills memory with."""
 """Characters of an identity in words."""
 _WIDEST: Final = 0xFFFF
 """More octets than an identity can have: its payload ends there."""
@@ -103,8 +106,7 @@ class Identity:
 
         A long one is cut off, since a stranger may send 64 kB: it ends in the number of octets that there are.
         """
-        text = self._in_words()
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(self.data)} octets)"
+        return _shown(self) if len(self.data) <= _KEPT else _shown.__wrapped__(self)
 
     def _in_words(self) -> str:
         kind, data = self.id_type, self.data
@@ -130,6 +132,13 @@ class Identity:
 
     def __repr__(self) -> str:
         return f"Identity({str(self)!r})"
+
+
+@lru_cache(maxsize=1024)
+def _shown(identity: Identity) -> str:
+    """Put it into words, as long as they may be. Kept, as an SA says several times who it is between."""
+    text = identity._in_words()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(identity.data)} octets)"
 
 
 def _typed(kind: int, value: str, text: str) -> Identity:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
+
 import attrs
 
 from .prf import prf, prf_plus
@@ -58,7 +61,8 @@ def rekey_ike_keys(
 def _expand(suite: IkeSuite, skeyseed: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
     derived, integ, encr = suite.prf_key_length, suite.integ_key_length, suite.encr_key_length
     lengths = (derived, integ, integ, encr, encr, derived, derived)
-    return IkeKeys(*_cut(prf_plus(suite.prf, skeyseed, ni + nr + spi_i + spi_r, sum(lengths)), lengths))
+    layout = _layout(lengths)
+    return IkeKeys(*layout.unpack(prf_plus(suite.prf, skeyseed, ni + nr + spi_i + spi_r, layout.size)))
 
 
 def derive_child_keys(
@@ -70,13 +74,11 @@ def derive_child_keys(
     unless that exchange brought a key exchange.
     """
     encr, integ = suite.encr_key_length, suite.integ_key_length
-    lengths = (encr, integ, encr, integ)
-    return ChildKeys(*_cut(prf_plus(prf_alg, sk_d, shared + ni + nr, sum(lengths)), lengths))
+    layout = _layout((encr, integ, encr, integ))
+    return ChildKeys(*layout.unpack(prf_plus(prf_alg, sk_d, shared + ni + nr, layout.size)))
 
 
-def _cut(stream: bytes, lengths: tuple[int, ...]) -> list[bytes]:
-    pieces, pos = [], 0
-    for length in lengths:
-        pieces.append(stream[pos : pos + length])
-        pos += length
-    return pieces
+@lru_cache(maxsize=256)
+def _layout(lengths: tuple[int, ...]) -> Struct:
+    """Return what cuts a key stream into pieces of these *lengths*."""
+    return Struct("".join([f"{length}s" for length in lengths]))

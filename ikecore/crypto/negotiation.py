@@ -8,6 +8,7 @@ themselves. Omitting an optional type means the same as offering NONE.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 from ..errors import NoProposalChosen
@@ -37,8 +38,16 @@ _SUPPORTED: Final[Mapping[int, frozenset[bytes]]] = {
 """Octets instead of values: they are compared many times, and at the speed of bytes."""
 _AEADS: Final = frozenset(number for number, cipher in CIPHERS.items() if cipher.aead)
 
+Transforms = tuple[Transform, ...]
+"""Those of one proposal."""
 ByType = dict[int, dict[bytes, Transform]]
 """Transforms by type and then by their octets, in order."""
+
+_STORED: Final = 512
+_STORED_OCTETS: Final = 1024
+_CHOSEN: dict[tuple[tuple[bytes, ...], int, int, bool, int | None], tuple[int, Transforms] | None] = {}
+"""What was chosen, by all that it depends on: peers offer the same over and over. An offer that is too long to be one
+of many is not kept."""
 
 
 def choose_proposal(
@@ -58,22 +67,42 @@ def choose_proposal(
     (RFC 7296 section 3.3.5). Proposals for another *protocol*, or with an SPI of another size than *spi_size*, do not
     count. Without *with_group* no key exchange is done, as in IKE_AUTH: the only method acceptable is NONE.
     """
+    fitting = [each for each in offered if each.protocol == protocol and len(each.spi) == spi_size]
+    lists, wanted = [each.transforms for each in fitting], [own.transforms for own in ours if own.protocol == protocol]
+    octets = tuple([b"".join([each.octets for each in transforms]) for transforms in (*lists, *wanted)])
+    question = octets, len(wanted), protocol, with_group, group
+    if question in _CHOSEN:
+        found = _CHOSEN[question]
+    else:
+        found = _choose(lists, wanted, protocol, with_group, group)
+        if sum(map(len, octets)) <= _STORED_OCTETS:
+            if len(_CHOSEN) >= _STORED:
+                _CHOSEN.clear()
+            _CHOSEN[question] = found
+    if found is None:
+        return None
+    index, transforms = found
+    return Proposal(fitting[index].number, protocol, fitting[index].spi, transforms)
+
+
+def _choose(
+    offered: list[Transforms], ours: list[Transforms], protocol: int, with_group: bool, group: int | None
+) -> tuple[int, Transforms] | None:
+    """Return which of *offered* is accepted, and what of it."""
     candidates = [
-        (proposal, types)
-        for proposal in offered
-        if proposal.protocol == protocol
-        and len(proposal.spi) == spi_size
-        and (types := _acceptable_types(proposal, with_group)) is not None
+        (index, types)
+        for index, transforms in enumerate(offered)
+        if (types := _acceptable_types(protocol, transforms, with_group)) is not None
     ]
     if not candidates:
         return None
-    wanted = [_by_type(own.transforms, with_group) for own in ours if own.protocol == protocol]
+    wanted = [_by_type(own, with_group) for own in ours]
     for longer in (False, True):
         for want in wanted:
-            for proposal, types in candidates:
+            for index, types in candidates:
                 transforms = _match(types, want, group, longer)
                 if transforms is not None:
-                    return Proposal(proposal.number, proposal.protocol, proposal.spi, transforms)
+                    return index, transforms
     return None
 
 
@@ -87,17 +116,17 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
             break
     else:
         raise NoProposalChosen(f"proposal {accepted.number} for protocol {accepted.protocol} was never offered")
-    chosen: dict[int, Transform] = {}
+    chosen: set[int] = set()
+    choices = _choices(proposal.transforms)
     for transform in accepted.transforms:
-        if transform.type in chosen:
-            raise NoProposalChosen(f"the accepted proposal has two transforms of type {transform.type}")
-        chosen[transform.type] = transform
-    choices = _by_type(proposal.transforms, True)
-    for kind, transform in chosen.items():
+        kind = transform.type
+        if kind in chosen:
+            raise NoProposalChosen(f"the accepted proposal has two transforms of type {kind}")
+        chosen.add(kind)
         if transform.octets not in choices.get(kind, ()) and not (kind not in choices and _is_none(transform)):
             raise NoProposalChosen(f"transform {transform.id} of type {kind} was never offered, or was altered")
-    for kind, transforms in choices.items():
-        if kind not in chosen and not any(map(_is_none, transforms.values())):
+    for kind in choices.keys() - chosen:
+        if not any(map(_is_none, choices[kind].values())):
             raise NoProposalChosen(f"the accepted proposal lacks a transform of type {kind}")
 
 
@@ -113,14 +142,20 @@ def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
     return types
 
 
-def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
-    """Sort the transforms that we support by type; None if the proposal is unacceptable as a whole."""
-    supported = _SUPPORTED.get(proposal.protocol)
+@lru_cache(maxsize=256)
+def _choices(ours: Transforms) -> Mapping[int, Mapping[bytes, Transform]]:
+    """Sort what we offer by type: that is configuration, the same for many SAs."""
+    return _by_type(ours, True)
+
+
+def _acceptable_types(protocol: int, transforms: Transforms, with_group: bool) -> ByType | None:
+    """Sort the transforms of a proposal that we support by type; None if it is unacceptable as a whole."""
+    supported = _SUPPORTED.get(protocol)
     if supported is None:
         return None
     ciphers, kinds, integrity = set(), set(), False
     kept: ByType = {}
-    for transform in proposal.transforms:
+    for transform in transforms:
         kind, number = transform.type, transform.id
         kinds.add(kind)
         if kind == _ENCR and number in CIPHERS:
@@ -131,7 +166,7 @@ def _acceptable_types(proposal: Proposal, with_group: bool) -> ByType | None:
             kept.setdefault(kind, {})[transform.octets] = transform
     # A type of which nothing is left cannot be answered; AEADs stand alone (RFC 7296 section 3.3, RFC 5282).
     mixed = len(ciphers) > 1 or (integrity and True in ciphers)
-    return None if mixed or len(kept) < len(kinds) or not _REQUIRED[proposal.protocol] <= kinds else kept
+    return None if mixed or len(kept) < len(kinds) or not _REQUIRED[protocol] <= kinds else kept
 
 
 def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tuple[Transform, ...] | None:

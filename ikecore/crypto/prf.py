@@ -20,6 +20,8 @@ __all__ = ["HASHES", "prf", "prf_length", "prf_plus"]
 HASHES: Final[Mapping[str, HashAlgorithm]] = {"sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
 """Hash algorithms by their `hashlib` name."""
 
+_COUNTERS: Final = tuple([bytes((number,)) for number in range(1, 256)])
+"""What ends the input of each block of prf+."""
 _KEYS: Final = {number: HASHES[mac.hash] for number, mac in PRFS.items()}
 
 
@@ -30,7 +32,7 @@ def prf_length(alg: int) -> int:
 
 def prf(alg: int, key: bytes, *parts: bytes) -> bytes:
     """Return prf(key, parts joined). Raises LocalProtocolError for an *alg* that is not ours."""
-    mac = HMAC(key, _known(alg))
+    mac = HMAC(key, _KEYS.get(alg) or _known(alg))
     for part in parts:
         mac.update(part)
     return mac.finalize()
@@ -43,13 +45,13 @@ def prf_plus(alg: int, key: bytes, seed: bytes, length: int) -> bytes:
     if not 0 <= blocks <= 255:
         raise LocalProtocolError(f"prf+ gives at most {255 * hash_algorithm.digest_size} octets, not {length}")
     keyed = HMAC(key, hash_algorithm)
-    last, stream = b"", []
-    for number in range(1, blocks + 1):
+    last, stream = b"", b""
+    for counter in _COUNTERS[:blocks]:
         mac = keyed.copy()
-        mac.update(last + seed + bytes((number,)))
+        mac.update(last + seed + counter)
         last = mac.finalize()
-        stream.append(last)
-    return b"".join(stream)[:length]
+        stream += last
+    return stream[:length]
 
 
 def _known(alg: int) -> HashAlgorithm:

@@ -101,10 +101,9 @@ class Protection:
                 f"keys of {len(encr_key)} and {len(integ_key)} octets; {suite} needs "
                 f"{suite.encr_key_length} and {suite.integ_key_length}"
             )
-        salt = suite.cipher.salt
+        key_end = len(encr_key) - suite.cipher.salt
         self._suite = suite
-        self._encr_key = encr_key[: len(encr_key) - salt]
-        self._salt = encr_key[len(encr_key) - salt :]
+        self._encr_key, self._salt = encr_key[:key_end], encr_key[key_end:]
         self._integ_key = integ_key
         self._random = random
         self._ciphers = CipherCache(1) if ciphers is None else ciphers

@@ -113,6 +113,9 @@ def _encr_text(encr: int, key_bits: int) -> str:
     return name_of(Encr, encr) + (f"-{key_bits}" if key_bits else "")
 
 
+_set = object.__setattr__  # for what a frozen suite finds out about itself when it is made
+
+
 @attrs.frozen
 class IkeSuite:
     """The algorithms of one IKE SA. *key_bits* is 0 where the cipher has one length only, *integ* None with an AEAD."""
@@ -123,6 +126,14 @@ class IkeSuite:
     integ: int | None
     group: int
     _words: str = attrs.field(init=False, eq=False, repr=False)
+    cipher: Cipher = attrs.field(init=False, eq=False, repr=False)
+    """The row of `CIPHERS`."""
+    encr_key_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of SK_ei and of SK_er, with the salt of an AEAD."""
+    integ_key_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of SK_ai and of SK_ar, 0 with an AEAD."""
+    prf_key_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of SK_d, SK_pi and SK_pr: the preferred key size of the PRF."""
 
     def __attrs_post_init__(self) -> None:
         cipher, mac = CIPHERS.get(self.encr), None if self.integ is None else INTEGRITY.get(self.integ)
@@ -135,26 +146,11 @@ class IkeSuite:
             or self.group not in SUPPORTED_GROUPS
         ):
             raise LocalProtocolError(f"{self} is not a suite that can be computed")
-
-    @property
-    def cipher(self) -> Cipher:
-        """The row of `CIPHERS`."""
-        return CIPHERS[self.encr]
-
-    @property
-    def encr_key_length(self) -> int:
-        """Octets of SK_ei and of SK_er, with the salt of an AEAD."""
-        return self.cipher.key_octets(self.key_bits)
-
-    @property
-    def integ_key_length(self) -> int:
-        """Octets of SK_ai and of SK_ar, 0 with an AEAD."""
-        return 0 if self.integ is None else INTEGRITY[self.integ].key
-
-    @property
-    def prf_key_length(self) -> int:
-        """Octets of SK_d, SK_pi and SK_pr: the preferred key size of the PRF."""
-        return PRFS[self.prf].key
+        # Few suites live long, and each is asked for its lengths at every handshake.
+        _set(self, "cipher", cipher)
+        _set(self, "encr_key_length", cipher.key_octets(self.key_bits))
+        _set(self, "integ_key_length", 0 if mac is None else mac.key)
+        _set(self, "prf_key_length", PRFS[self.prf].key)
 
     @property
     def iv_length(self) -> int:
@@ -198,6 +194,10 @@ class ChildSuite:
     esn: int
     group: int | None
     _words: str = attrs.field(init=False, eq=False, repr=False)
+    encr_key_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of the encryption key of one direction, with the salt of an AEAD; 0 for ENCR_NULL."""
+    integ_key_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of the integrity key of one direction, 0 with an AEAD."""
 
     def __attrs_post_init__(self) -> None:
         cipher = CIPHERS.get(self.encr, NULL_CIPHER if self.encr == Encr.NULL else None)
@@ -211,16 +211,8 @@ class ChildSuite:
             or (self.group is not None and self.group not in SUPPORTED_GROUPS)
         ):
             raise LocalProtocolError(f"{self} is not a suite that keys can be made for")
-
-    @property
-    def encr_key_length(self) -> int:
-        """Octets of the encryption key of one direction, with the salt of an AEAD; 0 for ENCR_NULL."""
-        return CIPHERS.get(self.encr, NULL_CIPHER).key_octets(self.key_bits)
-
-    @property
-    def integ_key_length(self) -> int:
-        """Octets of the integrity key of one direction, 0 with an AEAD."""
-        return 0 if self.integ is None else INTEGRITY[self.integ].key
+        _set(self, "encr_key_length", cipher.key_octets(self.key_bits))
+        _set(self, "integ_key_length", 0 if self.integ is None else INTEGRITY[self.integ].key)
 
     @_words.default
     def _find_words(self) -> str:
@@ -237,7 +229,12 @@ class ChildSuite:
 
 def ike_suite(proposal: Proposal) -> IkeSuite:
     """Read a chosen proposal for an IKE SA. Raises NoProposalChosen if it is not exactly one suite of ours."""
-    one = _one_of_each(proposal, Protocol.IKE)
+    return _ike_suite_of(proposal.protocol, proposal.transforms)
+
+
+@lru_cache(maxsize=256)
+def _ike_suite_of(protocol: int, transforms: tuple[Transform, ...]) -> IkeSuite:
+    one = _one_of_each(protocol, transforms, Protocol.IKE)
     try:
         encr, prf, group = one[TransformType.ENCR], one[TransformType.PRF], one[TransformType.KE]
         return _ike_suite(encr.id, encr.key_length or 0, prf.id, _integ(one), group.id)
@@ -247,11 +244,16 @@ def ike_suite(proposal: Proposal) -> IkeSuite:
 
 def child_suite(proposal: Proposal) -> ChildSuite:
     """Read a chosen proposal for a Child SA. Raises NoProposalChosen if it is not exactly one suite of ours."""
-    one = _one_of_each(proposal, Protocol.ESP)
+    return _child_suite_of(proposal.protocol, proposal.transforms)
+
+
+@lru_cache(maxsize=256)
+def _child_suite_of(protocol: int, transforms: tuple[Transform, ...]) -> ChildSuite:
+    one = _one_of_each(protocol, transforms, Protocol.ESP)
     try:
         encr, esn, group = one[TransformType.ENCR], one[TransformType.ESN], one.get(TransformType.KE)
         return _child_suite(
-            proposal.protocol,
+            protocol,
             encr.id,
             encr.key_length or 0,
             _integ(one),
@@ -262,14 +264,14 @@ def child_suite(proposal: Proposal) -> ChildSuite:
         raise NoProposalChosen(f"the proposal for a Child SA is not a suite: {error}") from None
 
 
-# Few suites are used, over and over: each is checked and put into words once.
+# Few suites are used, over and over: each is checked and put into words once, whatever list of transforms it came from.
 _ike_suite = lru_cache(maxsize=256)(IkeSuite)
 _child_suite = lru_cache(maxsize=256)(ChildSuite)
 
 
-def _one_of_each(proposal: Proposal, protocol: int) -> dict[int, Transform]:
-    one = {transform.type: transform for transform in proposal.transforms}
-    if proposal.protocol != protocol or len(one) != len(proposal.transforms):
+def _one_of_each(protocol: int, transforms: tuple[Transform, ...], wanted: int) -> dict[int, Transform]:
+    one = {transform.type: transform for transform in transforms}
+    if protocol != wanted or len(one) != len(transforms):
         raise NoProposalChosen("the proposal is for another protocol, or has two transforms of one type")
     return one
 

@@ -313,12 +313,15 @@ class Delivery:
         sa.request_expired(request, now)
 
     def _rearm(self, sa: IkeSa) -> None:
-        moments = [moment for each in sa.in_flight for moment in (each.repeat_at, each.patience_until)]
-        due = [moment for moment in moments if moment is not None]
-        if due:
-            sa.timers.set(Timer.RETRANSMIT, min(due))
-        else:
+        due: float | None = None
+        for request in sa.in_flight:
+            for moment in (request.repeat_at, request.patience_until):
+                if moment is not None and (due is None or moment < due):
+                    due = moment
+        if due is None:
             sa.timers.clear(Timer.RETRANSMIT)
+        else:
+            sa.timers.set(Timer.RETRANSMIT, due)
 
     # --- streams of ours --------------------------------------------------------------------------------------------
 

@@ -14,7 +14,18 @@ from ..events import MessageDropped, MessageReceived
 from ..outputs import SaId
 from ..sa import IkeSa, Liveness, OutgoingResponse, Responder, State, answer_init, message_received
 from ..transport import Path, Stream
-from ..wire import Contents, Envelope, Nonce, Notification, Payload, decode_envelope, encode_message, match, triage
+from ..wire import (
+    Contents,
+    Envelope,
+    HeaderFields,
+    Nonce,
+    Notification,
+    Payload,
+    decode_envelope,
+    encode_message,
+    match,
+    triage,
+)
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, PayloadType, name_of
 from .admission import Verdict
 from .allowance import Allowance
@@ -71,7 +82,7 @@ class Reception:
             stream.reset("a response on an accepted stream" if flags & RESPONSE else "a request on a stream of ours")
             return
         if exchange == Exchange.IKE_SA_INIT and flags & (INITIATOR | RESPONSE) == INITIATOR and spi_r == _NO_SPI:
-            self._init_request(data, path, message_id, now)
+            self._init_request(data, fields, path, message_id, now)
             keeper.concerned = None
             return
         sa = keeper.by_spi.get(spi_r if flags & INITIATOR else spi_i)
@@ -81,7 +92,7 @@ class Reception:
         keeper.concerned = sa
         keeper.touched(sa)
         try:
-            reason = self._for_sa(sa, data, path, spi_i, spi_r, flags, now)
+            reason = self._for_sa(sa, data, fields, path, now)
         except RemoteProtocolError as error:
             self._drop(data, path, type(error).__name__, error.message)
             reason = None
@@ -93,19 +104,18 @@ class Reception:
                 stream.owed.add((generation.spi_local, message_id))
         keeper.concerned = None
 
-    def _for_sa(
-        self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, spi_r: bytes, flags: int, now: float
-    ) -> str | None:
+    def _for_sa(self, sa: IkeSa, data: bytes, fields: HeaderFields, path: Path, now: float) -> str | None:
+        spi_i, spi_r, _, _, _, flags, _, _ = fields
         if sa.attempts:
             if flags & INITIATOR:
                 return "our own Initiator flag"
-            return self._init_response(sa, data, path, spi_i, now)
+            return self._init_response(sa, data, fields, path, now)
         generation = sa.generation(spi_i, spi_r)
         if generation is None:
             return "the peer's SPI is another"
         if (generation.role == "initiator") is bool(flags & INITIATOR):
             return "our own Initiator flag"
-        envelope = decode_envelope(data)
+        envelope = decode_envelope(data, fields=fields)
         if envelope.encrypted is None:
             return self._unprotected(sa, envelope, path, now)
         return message_received(sa, generation, envelope, path, now)
@@ -124,10 +134,10 @@ class Reception:
             sa.begin_if_possible(Liveness(sa), now)
         return "an unprotected error"
 
-    def _init_response(self, sa: IkeSa, data: bytes, path: Path, spi_i: bytes, now: float) -> str | None:
+    def _init_response(self, sa: IkeSa, data: bytes, fields: HeaderFields, path: Path, now: float) -> str | None:
         """An unprotected response: only on the exact path of its request (TCP-17)."""
-        attempt = sa.attempts.get(spi_i)
-        envelope = decode_envelope(data)
+        attempt = sa.attempts.get(fields[0])
+        envelope = decode_envelope(data, fields=fields)
         header = envelope.header
         if attempt is None or header.exchange != Exchange.IKE_SA_INIT or not header.is_response or header.message_id:
             return "not the response to IKE_SA_INIT"
@@ -142,7 +152,7 @@ class Reception:
 
     # --- strangers --------------------------------------------------------------------------------------------------
 
-    def _init_request(self, data: bytes, path: Path, message_id: int, now: float) -> None:
+    def _init_request(self, data: bytes, fields: HeaderFields, path: Path, message_id: int, now: float) -> None:
         """IKE_SA_INIT: a repeat is answered again, a new one has to be admitted."""
         keeper = self._keeper
         digest = hashlib.sha256(data).digest()
@@ -162,7 +172,7 @@ class Reception:
             self._drop(data, path, "shutting down")
             return
         try:
-            envelope = decode_envelope(data)
+            envelope = decode_envelope(data, fields=fields)
             if envelope.encrypted is not None:
                 self._drop(data, path, "IKE_SA_INIT is not encrypted")
                 return

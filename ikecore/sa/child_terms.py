@@ -6,19 +6,20 @@ The same in IKE_AUTH and CREATE_CHILD_SA; everything here is a function of value
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import attrs
 
 from ..config import ChildConfig
 from ..crypto import check_accepted, choose_proposal
 from ..errors import NoProposalChosen, RemoteProtocolError, SinglePairRequired, TsUnacceptable
-from ..wire import Proposal, TrafficSelector, UnknownSelector
+from ..wire import Proposal, TrafficSelector, Transform, UnknownSelector
 from ..wire.numbers import Protocol, TransformType
 from .child_sa import ChildSa, Mode, usable
 from .ends import Ends, through_nat
 from .selectors import covers, in_words, narrow, packet_first, same_address
 
-__all__ = ["Agreed", "accept_answer", "choose", "no_host", "offer", "offered_selectors"]
+__all__ = ["Agreed", "accept_answer", "cannot_offer", "choose", "no_host", "offer", "offered_selectors"]
 
 
 @attrs.define
@@ -41,11 +42,20 @@ def offer(config: ChildConfig, spi: bytes, *, with_group: bool) -> tuple[Proposa
     """Number our proposals and put *spi* into them. IKE_AUTH leaves out key exchange methods (RFC 7296 section 1.2)."""
     offered = []
     for number, proposal in enumerate(config.proposals, 1):
-        transforms = proposal.transforms
-        if not with_group:
-            transforms = tuple(each for each in transforms if each.type != TransformType.KE)
+        transforms = proposal.transforms if with_group else _without_group(proposal.transforms)
         offered.append(Proposal(number, proposal.protocol, spi, transforms))
     return tuple(offered)
+
+
+@lru_cache(maxsize=256)
+def _without_group(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
+    """Leave out the key exchange methods of what is configured: the same at every IKE_AUTH."""
+    return tuple([each for each in transforms if each.type != TransformType.KE])
+
+
+def cannot_offer(config: ChildConfig, ends: Ends) -> bool:
+    """Tell whether `offered_selectors` has nothing, which only transport mode brings about."""
+    return config.mode == "transport" and offered_selectors(config, ends) is None
 
 
 def offered_selectors(
@@ -206,6 +216,9 @@ def _within(
 ) -> tuple[TrafficSelector, ...]:
     kept: list[TrafficSelector] = []
     for selector in answered:
+        if selector in offered:
+            kept.append(selector)  # type: ignore[arg-type]
+            continue
         if isinstance(selector, UnknownSelector) or not any(covers(rule, selector) for rule in offered):
             raise TsUnacceptable(f"the response selects {in_words(selector)}, which was not offered")
         kept.append(selector)

@@ -16,7 +16,6 @@ that admit anybody may trust different authorities. In what order they stand in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 
 from ..config import Connection
 from ..crypto import Identity
@@ -39,16 +38,18 @@ def choose_connections(
     fitting = [each for each in candidates if each.remote_identity is None or identity.matches(each.remote_identity)]
     if not fitting:
         raise AuthenticationFailed(f"no connection is configured for {identity}")
+    if len(fitting) == 1:
+        return fitting
     asked = contents.maybe(IdentificationResponder)
     wanted = None if asked is None else Identity(asked.id_type, asked.data)
-    method, parsed = contents.one(Authentication).method, ip_address(address)
+    method = contents.one(Authentication).method
 
     def rank(connection: Connection) -> tuple[bool, int, bool, int]:
         return (
             wanted is not None and not wanted.matches(connection.local_identity),
             _ANYBODY if connection.remote_identity is None else connection.remote_identity.width,
             not can_check(connection, method),
-            -(connection.nearness(parsed) or 0),
+            -(connection.nearness(address) or 0),
         )
 
     ranks = [rank(each) for each in fitting]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import attrs
 
 from ..config import ChildConfig
+from ..record import record
 from ..transport import NatFacts
 from ..wire import TrafficSelector, UnknownSelector
 from ..wire.numbers import TsType
@@ -20,19 +21,17 @@ from .selectors import ANY_PORT, address_of, host_selector, moved_to, narrow
 __all__ = ["Ends", "Through", "through_nat"]
 
 _WHOLE = {
-    4: TrafficSelector(TsType.TS_IPV4_ADDR_RANGE, 0, *ANY_PORT, bytes(4), b"\xff" * 4),
-    6: TrafficSelector(TsType.TS_IPV6_ADDR_RANGE, 0, *ANY_PORT, bytes(16), b"\xff" * 16),
+    "0.0.0.0": TrafficSelector(TsType.TS_IPV4_ADDR_RANGE, 0, *ANY_PORT, bytes(4), b"\xff" * 4),
+    "::": TrafficSelector(TsType.TS_IPV6_ADDR_RANGE, 0, *ANY_PORT, bytes(16), b"\xff" * 16),
 }
 
 
-def _of_address(text: str) -> TrafficSelector:
-    """Select one address, or the whole family for "0.0.0.0" and "::"."""
-    if text in ("0.0.0.0", "::"):
-        return _WHOLE[6 if ":" in text else 4]
-    return host_selector(text)
+def _of_addresses(texts: tuple[str, ...]) -> tuple[TrafficSelector, ...]:
+    """Select each address, or the whole family for "0.0.0.0" and "::"."""
+    return tuple([_WHOLE.get(text) or host_selector(text) for text in texts])
 
 
-@attrs.frozen
+@record
 class Ends:
     """Our address and the peer's, and what stands in their place where it is assigned: addresses, or all of a family.
 
@@ -53,10 +52,7 @@ class Ends:
             here, there = (host_selector(self.local),), (host_selector(self.remote),)
             return narrow(config.local_ts or here, here), narrow(config.remote_ts or there, there)
         mine, theirs = self.local_assigned or (self.local,), self.remote_assigned or (self.remote,)
-        return (
-            config.local_ts or tuple(_of_address(text) for text in mine),
-            config.remote_ts or tuple(_of_address(text) for text in theirs),
-        )
+        return config.local_ts or _of_addresses(mine), config.remote_ts or _of_addresses(theirs)
 
 
 @attrs.frozen

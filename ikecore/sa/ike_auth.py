@@ -35,7 +35,7 @@ from ..wire.numbers import Exchange, Notify
 from .asking import Steps, run
 from .auth_context import AuthContext
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
-from .child_terms import no_host, offered_selectors
+from .child_terms import cannot_offer, no_host
 from .configuration import configuration_request, read_reply, take_addresses
 from .connection_choice import choose_connections
 from .exchange import OurExchange
@@ -65,7 +65,7 @@ def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
     """Begin IKE_AUTH as the initiator, as soon as we have our proof."""
     connection = sa.connection
     child = next(iter(connection.children), None)
-    if child is not None and offered_selectors(child, sa.ends()) is None and not context.childless:
+    if child is not None and not context.childless and cannot_offer(child, sa.ends()):
         sa.fail(LocalProtocolError(no_host(child)), "error", now)
         return
     identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
@@ -112,7 +112,7 @@ class OurIkeAuth(OurExchange):
         if wanted is not None:
             payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
         payloads.append(self.proof.auth)
-        if self.child is not None and offered_selectors(self.child, sa.ends()) is None:
+        if self.child is not None and cannot_offer(self.child, sa.ends()):
             self.impossible, self.child = self.child, None
         if self.child is not None:
             self.offer = ChildOffer(sa, self.child)

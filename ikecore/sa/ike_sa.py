@@ -348,9 +348,9 @@ class IkeSa:
     @property
     def in_flight(self) -> list[OutgoingRequest]:
         """Every request that is not answered, IKE_SA_INIT attempts included."""
+        if not self.attempts and not self.others:
+            return list(self.current.ours.unanswered.values())
         opening = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
-        if not self.others:
-            return [*opening, *self.current.ours.unanswered.values()]
         return [*opening, *(each for one in self.generations for each in one.ours.unanswered.values())]
 
     def request_expired(self, request: OutgoingRequest, now: float) -> None:

@@ -405,7 +405,7 @@ def answer_init(
 
 
 def _choose(connections: Sequence[Connection], offered: Sequence[Proposal], group: int) -> tuple[Connection, Proposal]:
-    refused: set[tuple[Proposal, ...]] = set()
+    refused: list[tuple[Proposal, ...]] = []
     for connection in connections:
         # A thousand connections mostly want the same, and a stranger may offer a hundred proposals in one datagram.
         if connection.proposals in refused:
@@ -413,12 +413,14 @@ def _choose(connections: Sequence[Connection], offered: Sequence[Proposal], grou
         chosen = _accepts(connection.proposals, offered, group)
         if chosen is not None:
             return connection, chosen
-        refused.add(connection.proposals)
+        refused.append(connection.proposals)
     raise NoProposalChosen("no connection's proposals meet the offered ones")
 
 
 def _fitting(connections: Sequence[Connection], first: Connection, chosen: Proposal) -> tuple[Connection, ...]:
     """Return which connections may still be meant: all that accept what was *chosen* for the *first*."""
+    if len(connections) == 1:
+        return (first,)
     accepts = {first.proposals: True}
     for each in connections:
         if each.proposals not in accepts:

@@ -30,8 +30,9 @@ OPAQUE = (65535, 0)
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 
+@lru_cache(maxsize=1024)
 def host_selector(address: str) -> TrafficSelector:
-    """Select everything to or from one address."""
+    """Select everything to or from one address. Kept, because a Child SA asks several times for the same two."""
     packed = packed_address(address)
     kind = TsType.TS_IPV4_ADDR_RANGE if len(packed) == 4 else TsType.TS_IPV6_ADDR_RANGE
     return TrafficSelector(kind, 0, *ANY_PORT, packed, packed)
@@ -124,6 +125,8 @@ def _icmp(text: str) -> tuple[int, int]:
 
 def intersect(one: TrafficSelector, other: TrafficSelector) -> TrafficSelector | None:
     """Return what both select, None if nothing. OPAQUE ports (65535-0) only meet themselves or ANY."""
+    if one == other:
+        return one
     if one.ts_type != other.ts_type:
         return None
     if one.protocol and other.protocol and one.protocol != other.protocol:
@@ -148,7 +151,7 @@ def _common_ports(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, in
 
 def covers(outer: TrafficSelector, inner: TrafficSelector) -> bool:
     """Tell whether *inner* selects nothing that *outer* does not."""
-    return intersect(outer, inner) == inner
+    return outer == inner or intersect(outer, inner) == inner
 
 
 def narrow(
@@ -164,11 +167,15 @@ def narrow(
     for selector in offered:
         if isinstance(selector, UnknownSelector):
             continue
-        # Addresses first: a peer's list meets those of every child, and most have nothing in common.
-        near = [rule for rule in allowed if rule.start <= selector.end and selector.start <= rule.end]
-        commons = [common for rule in near if (common := intersect(selector, rule)) is not None]
-        # What is covered whole goes first, so that *most* cannot cut off what has to be in.
-        for common in sorted(commons, key=lambda common: common != selector):
+        if len(allowed) == 1 and selector == allowed[0]:  # mostly, and quick
+            commons: Sequence[TrafficSelector] = allowed
+        else:
+            # Addresses first: a peer's list meets those of every child, and most have nothing in common.
+            near = [rule for rule in allowed if rule.start <= selector.end and selector.start <= rule.end]
+            found_in = [common for rule in near if (common := intersect(selector, rule)) is not None]
+            # What is covered whole goes first, so that *most* cannot cut off what has to be in.
+            commons = sorted(found_in, key=lambda common: common != selector)
+        for common in commons:
             if any(covers(known, common) for known in found):
                 continue
             found = [known for known in found if not covers(common, known)]

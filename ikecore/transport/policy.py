@@ -156,6 +156,8 @@ def _over_udp(situation: Situation, reason: str) -> Choice:
     """UDP, and TCP where UDP is missing or silent and the peer is known to listen."""
     if situation.tcp:
         return first_of(situation, (situation.over_udp, reason, UDP_PATIENCE), ("tcp", situation.tcp_reason, None))
+    if situation.udp and not situation.tried:
+        return _choice(situation, situation.over_udp, reason)
     return first_of(situation, (situation.over_udp, reason, None))
 
 
@@ -200,8 +202,9 @@ class BySize:
     def choose(self, situation: Situation) -> Choice:
         if situation.initial:
             choice = _over_udp(situation, "the first message goes over UDP, which needs no connection")
-            early = self.open_early and situation.tcp_configured and choice.transport == "udp"
-            return Choice(choice.transport, choice.reason, choice.patience, early)
+            if self.open_early and situation.tcp_configured and choice.transport == "udp":
+                return Choice(choice.transport, choice.reason, choice.patience, open_tcp=True)
+            return choice
         large = max(situation.octets, situation.expected)
         if large <= self.threshold:
             return _over_udp(situation, f"{large} octets at most, not above {self.threshold}")

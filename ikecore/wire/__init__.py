@@ -8,7 +8,7 @@ of each exchange may carry, `notify_data` what notifications say.
 from __future__ import annotations
 
 from .configuration import Configuration, ConfigurationAttribute, Eap
-from .header import HEADER, HEADER_LENGTH, Header, decode_header, triage
+from .header import HEADER, HEADER_LENGTH, Header, HeaderFields, decode_header, triage
 from .identity import (
     Authentication,
     Certificate,
@@ -54,6 +54,7 @@ __all__ = [
     "EncryptedFragment",
     "Envelope",
     "Header",
+    "HeaderFields",
     "IdentificationInitiator",
     "IdentificationResponder",
     "KeyExchange",

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, TypeAlias
 
 from ..errors import InvalidMajorVersion, InvalidSyntax
 from ..record import record
 from .numbers import INITIATOR, RESPONSE, Exchange, members
 
-__all__ = ["HEADER", "HEADER_LENGTH", "Header", "decode_header", "triage"]
+__all__ = ["HEADER", "HEADER_LENGTH", "Header", "HeaderFields", "decode_header", "triage"]
 
 HEADER: Final = struct.Struct("!8s8sBBBBII")
 """SPIi, SPIr, next payload, version, exchange type, flags, Message ID, Length."""
 HEADER_LENGTH: Final = 28
 MAJOR_VERSION: Final = 0x20
+
+HeaderFields: TypeAlias = tuple[bytes, bytes, int, int, int, int, int, int]
+"""The fields of a header in their order, see `HEADER`."""
 
 _NO_SPI: Final = bytes(8)
 _EXCHANGES = members(Exchange)
@@ -78,7 +81,7 @@ def decode_header(data: bytes, pos: int = 0) -> Header:
     return Header(spi_i, spi_r, first, version, _EXCHANGES.get(exchange, exchange), flags, message_id, length)
 
 
-def triage(data: bytes) -> tuple[bytes, bytes, int, int, int, int, int, int]:
+def triage(data: bytes) -> HeaderFields:
     """Check a whole message by its header and return the header's fields in their order, without making an object.
 
     Raises as `decode_header` does, and InvalidSyntax where Length is not the length of *data*.

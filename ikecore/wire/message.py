@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..errors import LocalProtocolError
 from ..record import record
-from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, triage
+from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, HeaderFields, triage
 from .numbers import RESPONSE, Exchange, members
 from .payloads import MAX_PAYLOADS, Encrypted, EncryptedFragment, Payload, decode_payloads, encode_chain
 
@@ -31,12 +31,17 @@ class Envelope:
     data: bytes
 
 
-def decode_envelope(data: bytes, *, most: int = MAX_PAYLOADS) -> Envelope:
-    """Read a message up to what is encrypted in it.
+def decode_envelope(
+    data: bytes,
+    *,
+    most: int = MAX_PAYLOADS,
+    fields: HeaderFields | None = None,
+) -> Envelope:
+    """Read a message up to what is encrypted in it. *fields* is what `triage` says of it, for whoever has that already.
 
     Raises InvalidSyntax where it is malformed or Length is not its length, InvalidMajorVersion for another version.
     """
-    header = _header(data)
+    header = _header(triage(data) if fields is None else fields)
     payloads = decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most, outer=True)
     last = payloads[-1] if payloads else None
     if not isinstance(last, (Encrypted, EncryptedFragment)):
@@ -47,12 +52,12 @@ def decode_envelope(data: bytes, *, most: int = MAX_PAYLOADS) -> Envelope:
 
 def decode_message(data: bytes, *, most: int = MAX_PAYLOADS) -> tuple[Header, list[Payload]]:
     """Read a message that is not encrypted. Raises as `decode_envelope` does, and InvalidSyntax if it is encrypted."""
-    header = _header(data)
+    header = _header(triage(data))
     return header, decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most)
 
 
-def _header(data: bytes) -> Header:
-    spi_i, spi_r, first, version, exchange, flags, message_id, length = triage(data)
+def _header(fields: HeaderFields) -> Header:
+    spi_i, spi_r, first, version, exchange, flags, message_id, length = fields
     return Header(spi_i, spi_r, first, version, _EXCHANGES.get(exchange, exchange), flags, message_id, length)
 
 

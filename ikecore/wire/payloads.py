@@ -8,7 +8,7 @@ A payload is a record with its number as `TYPE`, `encode_body()`, and a function
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar, Final, TypeAlias
 
 from ..errors import InvalidSyntax, LocalProtocolError
@@ -255,18 +255,19 @@ def decode_payloads(
     """
     payloads: list[Payload] = []
     kind = first
+    unpack, decoders = GENERIC.unpack_from, DECODERS
     while kind:
-        if end - pos < 4:
-            raise InvalidSyntax(f"header of payload {kind} cut off", pos)
-        following, flags, length = GENERIC.unpack_from(data, pos)
+        try:
+            following, flags, length = unpack(data, pos)
+        except struct.error:
+            raise InvalidSyntax(f"header of payload {kind} cut off", pos) from None
         stop = pos + length
         if length < 4 or stop > end:
             raise InvalidSyntax(f"payload {kind} says it is {length} octets long", pos + 2)
         if len(payloads) >= most:
             raise InvalidSyntax(f"more than {most} payloads", pos)
-        decode = DECODERS.get(kind)
-        if decode is not None:
-            payloads.append(decode(data, pos + 4, stop))
+        if kind in decoders:
+            payloads.append(decoders[kind](data, pos + 4, stop))
         else:
             payloads.append(decode_other(kind, following, flags, data, pos, stop, outer and stop == end))
             if kind in SEALED:
@@ -298,20 +299,28 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
     chain = list(payloads)
     if not chain:
         return 0, []
+    kinds = [payload.TYPE for payload in chain]
+    final = chain[-1]
+    kinds.append(final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0)
     parts: list[bytes] = []
+    pack = GENERIC.pack
     try:
-        final = chain[-1]
-        following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
-        for payload in reversed(chain):
+        for payload, following in zip(chain, kinds[1:], strict=True):
             body = payload.encode_body()
-            flags = CRITICAL if type(payload) is UnknownPayload and payload.critical and not is_response else 0
-            parts.append(body)
-            parts.append(GENERIC.pack(following, flags, 4 + len(body)))
-            following = payload.TYPE
+            parts += (pack(following, 0, 4 + len(body)), body)
     except struct.error as error:
         raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None
-    parts.reverse()
-    return following, parts
+    if not is_response and UnknownPayload in map(type, chain):
+        _set_critical(chain, parts)
+    return kinds[0], parts
+
+
+def _set_critical(chain: Sequence[Payload], parts: list[bytes]) -> None:
+    """Set the critical bit in the generic headers, every other one of *parts*, of the payloads that have it."""
+    for number, payload in enumerate(chain):
+        if isinstance(payload, UnknownPayload) and payload.critical:
+            following, _, length = GENERIC.unpack(parts[2 * number])
+            parts[2 * number] = GENERIC.pack(following, CRITICAL, length)
 
 
 def encode_payloads(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, bytes]:

@@ -1,7 +1,8 @@
 """The Security Association payload: proposals, each with its transforms (RFC 7296 section 3.3).
 
-Gateways see the same few transforms in every message, so `Transform` is one shared, frozen object per substructure,
-looked up by its octets: a hit has been checked when it was stored. Everything else is read afresh.
+Gateways see the same few transforms in every message, and mostly the same lists of them. So `Transform` is one shared,
+frozen object per substructure, and those of a proposal are one shared tuple, looked up by their octets: a hit has been
+checked when it was stored. Everything else is read afresh.
 """
 
 from __future__ import annotations
@@ -169,6 +170,21 @@ def decode_security_association(data: bytes, pos: int, end: int) -> SecurityAsso
 
 
 def _transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Transform, ...]:
+    """Read *count* transforms that fill *pos* to *end*, or find them by their octets, which also tell the count."""
+    octets = data[pos:end]
+    known = _LISTS.get(octets)
+    if known is None:
+        known = _read_transforms(data, pos, end, count)
+        if len(octets) <= _STORED_LIST_LENGTH:
+            if len(_LISTS) >= _STORED:
+                _LISTS.clear()
+            _LISTS[octets] = known
+    elif len(known) != count:
+        raise InvalidSyntax("the number of transforms is another than the proposal says", pos)
+    return known
+
+
+def _read_transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Transform, ...]:
     transforms: list[Transform] = []
     table = _FOLLOWED
     while count:
@@ -234,3 +250,6 @@ _FOLLOWED: dict[bytes, Transform] = {}
 """Transforms by the octets of a substructure with another one after it."""
 _FINAL: dict[bytes, Transform] = {}
 """The same for the last one of a proposal."""
+_STORED_LIST_LENGTH: Final = 512
+_LISTS: dict[bytes, tuple[Transform, ...]] = {}
+"""All transforms of a proposal by their octets, as far as they are not too many."""

@@ -16,7 +16,7 @@ from ..errors import InvalidSyntax, LocalProtocolError, UnsupportedCriticalPaylo
 from ..record import record
 from .notify import FIRST_STATUS, Notification
 from .numbers import Exchange, Notify, PayloadType, name_of
-from .payloads import Payload, UnknownPayload
+from .payloads import DECODERS, Payload, UnknownPayload
 
 __all__ = ["ANY_ERROR", "SHAPES", "Contents", "Shape", "match"]
 
@@ -127,12 +127,15 @@ SHAPES: Final[Mapping[tuple[int, bool], tuple[Shape, ...]]] = {
 
 @record
 class Contents:
-    """The payloads of a message whose shape is known."""
+    """The payloads of a message whose shape is known.
+
+    `kinds` are their types, one for each of `payloads`, and `notified` has the first notification of each type.
+    """
 
     shape: str
     payloads: Sequence[Payload]
-    by_type: dict[int, list[Payload]]
-    """The payloads of known types by their type, each list in the order they came."""
+    kinds: tuple[int, ...]
+    notified: dict[int, Notification]
 
     def one(self, kind: type[P]) -> P:
         """Return the payload of a class that the shape guarantees; LocalProtocolError where it does not."""
@@ -143,22 +146,24 @@ class Contents:
 
     def maybe(self, kind: type[P]) -> P | None:
         """Return the first payload of a class, None if there is none."""
-        found = self.by_type.get(kind.TYPE)  # type: ignore[attr-defined]
-        return found[0] if found else None  # type: ignore[return-value]
+        number: int = kind.TYPE  # type: ignore[attr-defined]
+        return self.payloads[self.kinds.index(number)] if number in self.kinds else None  # type: ignore[return-value]
 
     def all(self, kind: type[P]) -> list[P]:
         """Return the payloads of a class in the order they came."""
-        return list(self.by_type.get(kind.TYPE, ()))  # type: ignore[attr-defined,arg-type]
+        number: int = kind.TYPE  # type: ignore[attr-defined]
+        if number not in self.kinds:
+            return []
+        return [item for item, its in zip(self.payloads, self.kinds, strict=True) if its == number]  # type: ignore[misc]
 
     def notify(self, notify_type: int) -> Notification | None:
         """Return the first notification of a type, None if there is none."""
-        for item in self.by_type.get(Notification.TYPE, ()):
-            if item.notify_type == notify_type:  # type: ignore[union-attr]
-                return item  # type: ignore[return-value]
-        return None
+        return self.notified.get(notify_type)
 
     def notifies(self, notify_type: int) -> list[Notification]:
         """Return the notifications of a type in the order they came."""
+        if notify_type not in self.notified:
+            return []
         return [item for item in self.all(Notification) if item.notify_type == notify_type]
 
     def error(self) -> Notification | None:
@@ -175,19 +180,45 @@ def match(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> Cont
     Raises UnsupportedCriticalPayload for a critical payload of unknown type, InvalidSyntax where no shape fits or the
     exchange type is unknown.
     """
+    kinds = tuple([payload.TYPE for payload in payloads])
+    notified: dict[int, Notification] = {}
+    if _NOTIFY in kinds:
+        notified = {item.notify_type: item for item in reversed(payloads) if item.TYPE == _NOTIFY}  # type: ignore[union-attr,misc]
+    key = (exchange, is_response, kinds, tuple(notified))
+    shape = _MATCHED.get(key)
+    if shape is None:
+        shape = _search(exchange, is_response, payloads)
+        if len(payloads) <= _STORED_LENGTH and _PAYLOAD_TYPES.issuperset(kinds):
+            if len(_MATCHED) >= _STORED:
+                _MATCHED.clear()
+            _MATCHED[key] = shape
+    return Contents(shape, payloads, kinds, notified)
+
+
+_NOTIFY: Final = Notification.TYPE
+_PAYLOAD_TYPES: Final = frozenset(DECODERS)
+_STORED: Final = 512
+_STORED_LENGTH: Final = 32
+_MATCHED: dict[tuple[int, bool, tuple[int, ...], tuple[int, ...]], str] = {}
+"""Shapes found, by all that they depend on: exchange, direction, payload types and notify types.
+
+Peers send the same few sequences over and over. Those with a payload of unknown type, which may be critical, are not in
+it.
+"""
+
+
+def _search(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> str:
+    """Return the name of the first shape that fits. Raises as `match` does."""
     found: dict[int, list[Payload]] = {}
     for payload in payloads:
-        if type(payload) is UnknownPayload:
-            if payload.critical:
-                raise UnsupportedCriticalPayload(payload.payload_type)
-        elif payload.TYPE in found:
-            found[payload.TYPE].append(payload)
-        else:
-            found[payload.TYPE] = [payload]
+        if type(payload) is not UnknownPayload:
+            found.setdefault(payload.TYPE, []).append(payload)
+        elif payload.critical:
+            raise UnsupportedCriticalPayload(payload.payload_type)
     shapes = SHAPES.get((exchange, is_response), ())
     for shape in shapes:
         if shape.objection(found) is None:
-            return Contents(shape.name, payloads, found)
+            return shape.name
     raise InvalidSyntax(_no_shape(exchange, is_response, shapes, found))
 
 
