@@ -359,6 +359,7 @@ class IkeSa:
         for generation in self.others:
             if request in generation.ours.unanswered.values():  # on SPIs that were replaced: the peer forgot them
                 self.drop_generation(generation, PeerUnreachable(f"no answer to {what}"), now)
+                self.pump(now)
                 return
         self.fail(PeerUnreachable(f"no answer to {what}", self.progress), "silence", now)
 

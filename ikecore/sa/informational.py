@@ -76,7 +76,8 @@ class Liveness(Informational):
 
     def failed(self, error: IkeError, now: float) -> None:
         """Where the SPIs went and the SA did not, the peer has just shown that it is there."""
-        if self.sa.alive and self.keys is not self.sa.current.keys:
+        keys = getattr(self, "keys", None)  # there are none before it is sent
+        if self.sa.alive and keys is not None and keys is not self.sa.current.keys:
             self.sa.wish_done(self)
         else:
             self.sa.wish_failed(self, error)

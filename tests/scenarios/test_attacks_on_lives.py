@@ -104,6 +104,34 @@ def test_a_refusal_after_which_we_would_begin_anew_while_we_close(notify: Notify
     assert rig.one(IkeSaClosed).by == "us"
 
 
+@pytest.mark.requirement("IKE-107", "IKE-133")
+def test_a_peer_that_rekeys_and_answers_nothing_on_the_old_spis_does_not_hold_up_what_waits() -> None:
+    """B16: what is unanswered there ends with the old SPIs, and what waited behind it goes out by the new ones."""
+    rig, puppet, sa = ike.up("responder", limits=Limits(queued_requests=1))
+    rig.endpoint.check_liveness(sa, now=rig.now)
+    wish = rig.endpoint.create_child(sa, now=rig.now)
+    rig.drain()
+    ours = ike.rekey(puppet)
+    ike.move(puppet, ours, puppet.request(CHILD, ours), we_initiated=True)
+    rig.run_for(225.0)
+    rig.one(RequestCompleted)  # the peer is there: it has rekeyed
+    assert rig.endpoint.sa(sa).replaced_spis == ()
+    ((header, _),) = ike.safe_requests(puppet)[:1]
+    assert header.exchange == CHILD
+    child.reply(puppet, header.message_id, [Notification(Notify.NO_PROPOSAL_CHOSEN)])
+    assert rig.one(RequestFailed).request == wish
+
+
+@pytest.mark.requirement("IKE-073")
+def test_no_room_to_ask_a_silent_peer_whether_it_is_there() -> None:
+    """B7: what cannot even be sent has no keys yet."""
+    connection = psk_connection("responder", dpd_delay=10.0)
+    rig = Rig(connection, limits=Limits(queued_requests=0))
+    Puppet(rig).establish()
+    rig.run_for(60.0)
+    assert rig.endpoint.sas
+
+
 # --- a peer that moves ------------------------------------------------------------------------------------------------
 
 
