@@ -70,6 +70,7 @@ ROWS = (
     "Child SA deleted by us",
     "Child SA deleted by the peer",
     "a reboot of the peer noticed, and the SA set up again",
+    "a reboot of the peer told by its INITIAL_CONTACT",
 )
 
 IMPOSSIBLE = {

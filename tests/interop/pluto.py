@@ -46,6 +46,7 @@ conn %default
   esp={esp}
   mobike=no
   keyingtries=1
+  initial-contact=yes
   {options}
 conn lab
   {selectors}

@@ -92,3 +92,17 @@ def test_the_peer_reboots(peer: Peer, role: Role, authorities: Authorities) -> N
         assert [event.by for event in host.of(ikecore.ChildSaClosed)] == ["silence"]
         host.events.clear()
         assert established(host, peer, role, Peering(), authorities) != sa
+
+
+@pytest.mark.matrix("a reboot of the peer told by its INITIAL_CONTACT", role="initiates")
+@pytest.mark.requirement("IKE-069", "IKE-073")
+def test_the_peer_reboots_and_comes_back(peer: Peer, authorities: Authorities) -> None:
+    with host_for(Peering(), authorities) as host:
+        lost = established(host, peer, "initiates", Peering(), authorities)
+        peer.crash()
+        peer.start()
+        Peering().load_into(peer, authorities)
+        peer.connect()
+        assert host.wait(ikecore.IkeSaClosed).sa == lost
+        check_agreement(peer, host)
+        assert host.endpoint.sas != (lost,)

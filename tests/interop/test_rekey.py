@@ -98,6 +98,7 @@ def life(peer: Peer, role: Role, peering: Peering, authorities: Authorities) -> 
 
 
 @pytest.mark.matrix("Child SA rekeyed by us, with and without a key exchange")
+@pytest.mark.requirement("IKE-028", "IKE-117")
 @each_group
 def test_we_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
     with life(peer, role, peering, authorities) as pair:
@@ -105,6 +106,7 @@ def test_we_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authorities,
 
 
 @pytest.mark.matrix("Child SA rekeyed by the peer, with and without a key exchange")
+@pytest.mark.requirement("IKE-028", "IKE-117")
 @each_group
 def test_the_peer_rekeys_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
     with life(peer, role, peering, authorities) as pair:
@@ -112,12 +114,14 @@ def test_the_peer_rekeys_the_child_sa(peer: Peer, role: Role, authorities: Autho
 
 
 @pytest.mark.matrix("IKE SA rekeyed by us")
+@pytest.mark.requirement("IKE-023", "IKE-027", "IKE-118", "IKE-177", "IKE-252")
 def test_we_rekey_the_ike_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.rekey_ike("us")
 
 
 @pytest.mark.matrix("IKE SA rekeyed by the peer")
+@pytest.mark.requirement("IKE-023", "IKE-027", "IKE-118", "IKE-177", "IKE-252")
 def test_the_peer_rekeys_the_ike_sa(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.rekey_ike("peer")
@@ -146,6 +150,7 @@ def test_the_peer_sets_up_another_child_sa(peer: Peer, role: Role, authorities: 
 
 
 @pytest.mark.matrix("many rekeys in a row, by either side in turn")
+@pytest.mark.requirement("IKE-118", "IKE-177")
 def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(ike="aes256-sha384-ecp384", esp="aes128gcm16-ecp384"), authorities) as pair:
         for by in ("us", "peer", "us"):
@@ -157,6 +162,7 @@ def test_many_rekeys(peer: Peer, role: Role, authorities: Authorities) -> None:
 
 
 @pytest.mark.matrix("Child SA rekeyed by both at once")
+@pytest.mark.requirement("IKE-226")
 @each_group
 def test_both_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authorities, peering: Peering) -> None:
     with life(peer, role, peering, authorities) as pair:
@@ -171,6 +177,7 @@ def test_both_rekey_the_child_sa(peer: Peer, role: Role, authorities: Authoritie
 
 
 @pytest.mark.matrix("IKE SA rekeyed by both at once")
+@pytest.mark.requirement("IKE-230")
 def test_both_rekey_the_ike_sa(charon: Charon, role: Role, authorities: Authorities) -> None:
     with life(charon, role, Peering(), authorities) as pair:
         old = pair.host.endpoint.sa(pair.sa)
@@ -182,6 +189,7 @@ def test_both_rekey_the_ike_sa(charon: Charon, role: Role, authorities: Authorit
 
 
 @pytest.mark.matrix("Child SA rekeyed by us while the peer rekeys the IKE SA")
+@pytest.mark.requirement("IKE-229")
 def test_we_rekey_the_child_sa_while_the_peer_rekeys_the_ike_sa(
     peer: Peer, role: Role, authorities: Authorities
 ) -> None:
@@ -207,6 +215,7 @@ def test_we_rekey_the_ike_sa_while_the_peer_rekeys_the_child_sa(
 
 
 @pytest.mark.matrix("Child SA deleted by us while the peer rekeys it")
+@pytest.mark.requirement("IKE-225")
 def test_we_delete_the_child_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         old = pair.child
@@ -217,6 +226,7 @@ def test_we_delete_the_child_sa_while_the_peer_rekeys_it(peer: Peer, role: Role,
 
 
 @pytest.mark.matrix("Child SA rekeyed by us while the peer deletes it")
+@pytest.mark.requirement("IKE-228")
 def test_we_rekey_the_child_sa_while_the_peer_deletes_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         old = pair.child
@@ -227,6 +237,7 @@ def test_we_rekey_the_child_sa_while_the_peer_deletes_it(peer: Peer, role: Role,
 
 
 @pytest.mark.matrix("IKE SA deleted by us while the peer rekeys it")
+@pytest.mark.requirement("IKE-231")
 def test_we_delete_the_ike_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.collide(partial(pair.host.endpoint.delete, pair.sa), peer.rekey_ike)
@@ -234,6 +245,7 @@ def test_we_delete_the_ike_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, a
 
 
 @pytest.mark.matrix("IKE SA rekeyed by us while the peer deletes it")
+@pytest.mark.requirement("IKE-232")
 def test_we_rekey_the_ike_sa_while_the_peer_deletes_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.collide(partial(pair.host.endpoint.rekey, pair.sa), peer.delete_ike)
