@@ -1,12 +1,19 @@
-"""The one decorator behind every small value of ikecore."""
+"""The one decorator behind every small value of ikecore, and how many owners share one that is equal for all."""
 
 from __future__ import annotations
 
-from typing import TypeVar, dataclass_transform
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import TypeVar, cast, dataclass_transform
 
 import attrs
 
+__all__ = ["interned", "record"]
+
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
+MOST_SHARED = 1024
+"""Values that are kept to be shared; of the others each owner has its own."""
 
 
 @dataclass_transform(frozen_default=True, eq_default=True, field_specifiers=(attrs.field,))
@@ -18,3 +25,13 @@ def record(cls: type[T]) -> type[T]:
     Values that are shared between messages or that configure the endpoint use `attrs.frozen` instead.
     """
     return attrs.define(cls, unsafe_hash=True)
+
+
+def interned(value: H) -> H:
+    """Return a value equal to *value*, the same for whoever asks: what an SA keeps is seldom its alone."""
+    return cast(H, _same(value))
+
+
+@lru_cache(maxsize=MOST_SHARED)
+def _same(value: Hashable) -> Hashable:
+    return value

@@ -42,6 +42,21 @@ class ChildKeys:
     encr_r: bytes = _secret()
     integ_r: bytes = _secret()
 
+    def joined(self) -> bytes:
+        """Return the octets that `cut` takes apart."""
+        return self.encr_i + self.integ_i + self.encr_r + self.integ_r
+
+    @classmethod
+    def cut(cls, suite: ChildSuite, octets: bytes) -> ChildKeys:
+        """Take apart what the key schedule makes for a Child SA (RFC 7296 section 2.17)."""
+        return cls(*cls.layout(suite).unpack(octets))
+
+    @staticmethod
+    def layout(suite: ChildSuite) -> Struct:
+        """Return the lengths of the keys, in order."""
+        encr, integ = suite.encr_key_length, suite.integ_key_length
+        return _layout((encr, integ, encr, integ))
+
 
 def derive_ike_keys(suite: IkeSuite, shared: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
     """Derive the keys of a first IKE SA from *shared* (g^ir, padded to the method's length), nonces and SPIs."""
@@ -73,8 +88,7 @@ def derive_child_keys(
     *ni* and *nr* are those of IKE_SA_INIT for the first Child SA, else those of its CREATE_CHILD_SA; *shared* is empty
     unless that exchange brought a key exchange.
     """
-    encr, integ = suite.encr_key_length, suite.integ_key_length
-    layout = _layout((encr, integ, encr, integ))
+    layout = ChildKeys.layout(suite)
     return ChildKeys(*layout.unpack(prf_plus(prf_alg, sk_d, shared + ni + nr, layout.size)))
 
 

@@ -15,7 +15,7 @@ from ..transport import EspRoute
 from ..wire import TrafficSelector
 from ..wire.numbers import Protocol
 from .life import Life
-from .selectors import in_words
+from .selectors import in_words, packed, unpacked
 
 __all__ = ["ChildFacts", "ChildSa", "Mode", "new_spi", "usable"]
 
@@ -35,19 +35,26 @@ class ChildFacts:
     additional_ts_possible: bool = False
 
 
+def _joined(keys: ChildKeys) -> bytes:
+    return keys.joined()
+
+
 @attrs.define
 class ChildSa:
-    """One established Child SA. SPIs are 4 octets; *spi_in* is ours."""
+    """One established Child SA. SPIs are 4 octets; *spi_in* is ours.
+
+    A gateway has very many of them, and seldom looks at their selectors and keys: these are kept as octets.
+    """
 
     id: ChildId
     config: ChildConfig
     suite: ChildSuite
     spi_in: bytes
     spi_out: bytes
-    local_ts: tuple[TrafficSelector, ...]
-    remote_ts: tuple[TrafficSelector, ...]
+    _local_ts: bytes = attrs.field(converter=packed)
+    _remote_ts: bytes = attrs.field(converter=packed)
     mode: Mode
-    keys: ChildKeys = attrs.field(repr=False)
+    _keys: bytes = attrs.field(repr=False, converter=_joined)
     initiator: bool
     """We initiated the exchange that made it, so the first half of its keys protects what we send."""
     facts: ChildFacts
@@ -59,9 +66,17 @@ class ChildSa:
     def name(self) -> str:
         return self.config.name
 
+    @property
+    def local_ts(self) -> tuple[TrafficSelector, ...]:
+        return unpacked(self._local_ts)
+
+    @property
+    def remote_ts(self) -> tuple[TrafficSelector, ...]:
+        return unpacked(self._remote_ts)
+
     def export_keys(self) -> ChildKeyMaterial:
         """Return the keys by our direction."""
-        keys = self.keys
+        keys = ChildKeys.cut(self.suite, self._keys)
         if self.initiator:
             return ChildKeyMaterial(keys.encr_r, keys.integ_r, keys.encr_i, keys.integ_i)
         return ChildKeyMaterial(keys.encr_i, keys.integ_i, keys.encr_r, keys.integ_r)

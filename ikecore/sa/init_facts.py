@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from attrs import evolve
+
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
 from ..errors import InvalidSyntax, NoProposalChosen, PeerRefused
 from ..events import NatDetected, TcpAnnounced
+from ..record import interned
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
     CertificateRequest,
@@ -116,7 +119,7 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
     peer that sends our Vendor ID, since to anyone else the number may mean something different (TCP-52).
     """
     config = sa.services.config
-    sa.facts.init_over_udp = path.transport == "udp"
+    sa.facts = interned(evolve(sa.facts, init_over_udp=path.transport == "udp"))
     found = contents.notify(config.tcp_notify)
     if found is None:
         return
@@ -126,18 +129,20 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
     if port is None:
         return
     if port_allowed(port, sa.connection.transports.allowed_ports):
-        sa.facts.announced_port = port
+        sa.facts = interned(evolve(sa.facts, announced_port=port))
     else:
-        sa.facts.refused_port = port
+        sa.facts = interned(evolve(sa.facts, refused_port=port))
 
 
 def settle_facts(sa: IkeSa) -> None:
     """See what IKE_SA_INIT showed through the rules of the connection that IKE_AUTH chose, maybe another one."""
     facts, transports = sa.facts, sa.connection.transports
-    facts.configured_port = transports.tcp_port
     port = facts.announced_port if facts.refused_port is None else facts.refused_port
     usable = port is not None and port_allowed(port, transports.allowed_ports)
-    facts.announced_port, facts.refused_port = (port, None) if usable else (None, port)
+    announced, refused = (port, None) if usable else (None, port)
+    sa.facts = interned(
+        evolve(facts, configured_port=transports.tcp_port, announced_port=announced, refused_port=refused)
+    )
 
 
 def note_fragmentation(sa: IkeSa, contents: Contents) -> None:

@@ -8,8 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summariz
 
 from ..errors import LocalProtocolError
 from ..transport import packed_address
-from ..wire import TrafficSelector, UnknownSelector
+from ..wire import TrafficSelector, TrafficSelectorsInitiator, UnknownSelector
 from ..wire.numbers import TsType
+from ..wire.selectors import decode_traffic_selectors_initiator
 
 __all__ = [
     "ANY_PORT",
@@ -20,9 +21,11 @@ __all__ = [
     "intersect",
     "moved_to",
     "narrow",
+    "packed",
     "packet_first",
     "parse_selector",
     "same_address",
+    "unpacked",
 ]
 
 ANY_PORT = (0, 65535)
@@ -30,12 +33,23 @@ OPAQUE = (65535, 0)
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 
+def packed(selectors: Sequence[TrafficSelector]) -> bytes:
+    """Return the octets that `unpacked` reads."""
+    return TrafficSelectorsInitiator(tuple(selectors)).encode_body()
+
+
+def unpacked(octets: bytes) -> tuple[TrafficSelector, ...]:
+    """Read the selectors of a Child SA again."""
+    found = decode_traffic_selectors_initiator(octets, 0, len(octets)).selectors
+    return tuple(each for each in found if isinstance(each, TrafficSelector))
+
+
 @lru_cache(maxsize=1024)
 def host_selector(address: str) -> TrafficSelector:
     """Select everything to or from one address. Kept, because a Child SA asks several times for the same two."""
-    packed = packed_address(address)
-    kind = TsType.TS_IPV4_ADDR_RANGE if len(packed) == 4 else TsType.TS_IPV6_ADDR_RANGE
-    return TrafficSelector(kind, 0, *ANY_PORT, packed, packed)
+    octets = packed_address(address)
+    kind = TsType.TS_IPV4_ADDR_RANGE if len(octets) == 4 else TsType.TS_IPV6_ADDR_RANGE
+    return TrafficSelector(kind, 0, *ANY_PORT, octets, octets)
 
 
 def address_of(selectors: Sequence[TrafficSelector | UnknownSelector]) -> str | None:

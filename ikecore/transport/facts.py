@@ -9,7 +9,7 @@ import attrs
 __all__ = ["PeerFacts", "port_allowed"]
 
 
-@attrs.define
+@attrs.frozen
 class PeerFacts:
     """What this SA's peer can do over TCP.
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 from ..outputs import Address
-from ..record import record
+from ..record import interned, record
 from .path import DatagramPath, packed_address
 
 __all__ = ["EspRoute", "NatFacts", "detect", "esp_route", "nat_digest", "source_key"]
@@ -71,11 +71,12 @@ def detect(
     traversal, so nothing can be *forced* upon it.
     """
     sources, destinations = list(sources), list(destinations)
-    return NatFacts(
+    facts = NatFacts(
         local_behind_nat=bool(destinations) and nat_digest(spi_i, spi_r, local) not in destinations,
         peer_behind_nat=bool(sources) and nat_digest(spi_i, spi_r, remote) not in sources,
         forced=forced and bool(sources or destinations),
     )
+    return interned(facts)
 
 
 def source_key(host: str) -> str:
