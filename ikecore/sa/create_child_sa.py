@@ -88,6 +88,10 @@ class CreateChild(OurExchange):
         self.agreement: KeyAgreement | None = None
         self.nonce = b""
 
+    @property
+    def concerns(self) -> list[ChildSa]:
+        return [] if self.replaces is None else [self.replaces]
+
     def still_wanted(self, now: float) -> bool:
         """A rekey is for a Child SA that still is there, and that nobody has replaced; a new one needs selectors."""
         old = self.replaces

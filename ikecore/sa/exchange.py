@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from ..errors import IkeError
 from ..outputs import RequestId
@@ -40,6 +41,19 @@ class OurExchange(ABC):
 
     def bind(self, path: Path) -> None:  # noqa: B027  (most have no use for it)
         """It is about to go by *path*: the last moment to put that into its octets."""
+
+    @property
+    def concerns(self) -> Sequence[object]:
+        """Return the Child SAs that it rekeys or closes. Two exchanges about the same one do not overlap.
+
+        In a window larger than one the peer may take them in either order, and a rekey that comes behind a Delete would
+        bring back what shall be gone.
+        """
+        return ()
+
+    def overlaps(self, other: OurExchange) -> bool:
+        """Tell whether both concern the same Child SA."""
+        return any(mine is theirs for mine in self.concerns for theirs in other.concerns)
 
     @abstractmethod
     def build(self, now: float) -> list[Payload]:

@@ -50,6 +50,11 @@ class Generation:
         """Whether the peer has proved who it is."""
         return self.state in AUTHENTICATED
 
+    @property
+    def unused(self) -> bool:
+        """Whether no request was ever sent or taken on it."""
+        return not (self.ours.next_id or self.theirs.touched)
+
     def move(self, what: Input) -> None:
         """Change the state as the table says."""
         self.state = step(self.state, self.role, what)

@@ -201,6 +201,11 @@ class DeleteChild(Informational):
         self.reason = reason or "we deleted it"
         self.spis: tuple[bytes, ...] = ()
 
+    @property
+    def concerns(self) -> list[ChildSa]:
+        """Return those that it closes; until it is sent a rekey may add to them."""
+        return self._doomed()
+
     def _doomed(self) -> list[ChildSa]:
         found, children = [], self.sa.children
         child: ChildSa | None = self.child
@@ -225,6 +230,13 @@ class DeleteChild(Informational):
             if child.spi_in in self.spis:
                 self.sa.close_child(child, self.reason, "us")
         self.sa.wish_done(self)
+
+    def failed(self, error: IkeError, now: float) -> None:
+        """Where the Child SA is gone all the same, with its IKE SA for one, the wish is fulfilled."""
+        if self._doomed():
+            self.sa.wish_failed(self, error)
+        else:
+            self.sa.wish_done(self)
 
 
 def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload] | None:

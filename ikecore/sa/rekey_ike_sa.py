@@ -13,6 +13,7 @@ from ..errors import (
     InvalidKePayload,
     InvalidSyntax,
     NoProposalChosen,
+    Superseded,
     TemporaryFailure,
 )
 from ..events import IkeKeysDerived, Role
@@ -194,9 +195,16 @@ def announce_window(sa: IkeSa, now: float) -> None:
 
 
 def delete_overdue(sa: IkeSa, now: float) -> None:
-    """Delete the pairs of SPIs that the peer replaced and should have deleted long ago."""
+    """Delete the pairs of SPIs that the peer replaced and should have deleted long ago.
+
+    One that nothing was ever sent on is what the peer's rekey made while ours won. The peer knows it only if our answer
+    came before our Delete of the old pair, and then has deleted it; so it goes without a word that nobody would answer.
+    """
     for generation in sa.overdue_generations(now):
-        sa.go_on(DeleteGeneration(sa, generation), now, generation)
+        if generation.unused:
+            sa.drop_generation(generation, Superseded(), now)
+        else:
+            sa.go_on(DeleteGeneration(sa, generation), now, generation)
 
 
 # --- the side that answers ------------------------------------------------------------------------------------------

@@ -43,15 +43,15 @@ class RequestWindow:
     def take_next(self, now: float) -> OurExchange | None:
         """Take the next waiting exchange that may be sent now, None if there is none.
 
-        One that wants to be alone waits until nothing is unanswered, and everything else waits for its end.
+        One that wants to be alone waits until nothing is unanswered, and everything else waits for its end. One about
+        a Child SA waits for others about the same one.
         """
         while self.queue and self.has_room:
-            if self.unanswered and (
-                self.queue[0].alone or any(each.handler.alone for each in self.unanswered.values())
-            ):
+            exchange = self.queue[0]
+            under_way = [each.handler for each in self.unanswered.values()]
+            if under_way and (exchange.alone or any(each.alone or exchange.overlaps(each) for each in under_way)):
                 return None
-            exchange, *rest = self.queue
-            self.queue = tuple(rest)
+            self.queue = self.queue[1:]
             if exchange.still_wanted(now):
                 return exchange
         return None
@@ -105,6 +105,11 @@ class ResponseWindow:
         """Those above *expected* that came out of order."""
         self._known: dict[int, InProgress | OutgoingResponse] = {}
         """Requests without an answer yet, and the last answers."""
+
+    @property
+    def touched(self) -> bool:
+        """Whether any request has come."""
+        return bool(self.expected or self._early)
 
     def glance(self, message_id: int, digest: bytes) -> Glance:
         """Classify a request by its Message ID and the digest of its octets. Changes nothing."""
