@@ -96,7 +96,12 @@ class Generation:
 
 @attrs.define
 class Rival:
-    """What the peer's rekey made while ours of the same IKE SA is under way, and the lower nonce of that exchange."""
+    """What the peer's rekey made while ours of the same IKE SA is under way, and the lower nonce of that exchange.
+
+    *deleted* says that the peer has deleted it already. That is the end of the SA if it is what remains, which only the
+    answer to our own rekey tells.
+    """
 
     generation: Generation
     lowest: bytes = attrs.field(repr=False)
+    deleted: bool = False

@@ -513,7 +513,7 @@ class IkeSa:
             return
         self.others = tuple(each for each in self.others if each is not generation)
         if self.rival is not None and self.rival.generation is generation:
-            self.rival = None
+            self.rival.deleted = True
         self._watch_replaced()
         self.services.retire(self, generation, now)
         self._drop_requests(generation, error, now)

@@ -270,7 +270,7 @@ def _peer_deleted(sa: IkeSa, generation: Generation, now: float) -> None:
     While both sides rekey, a Delete of the old SPIs says that the peer is done and knows nothing of our own rekey: what
     it made takes over, and ours is forgotten (RFC 7296 section 2.8.2).
     """
-    if generation is sa.current and sa.rival is not None and sa.rival.generation in sa.others:
+    if generation is sa.current and sa.rival is not None and not sa.rival.deleted:
         sa.replace(sa.rival.generation, "the peer rekeyed the IKE SA", now)
     if generation is sa.current:
         sa.close("the peer deleted it", "peer", now)

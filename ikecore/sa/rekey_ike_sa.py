@@ -13,6 +13,7 @@ from ..errors import (
     InvalidKePayload,
     InvalidSyntax,
     NoProposalChosen,
+    PeerUnreachable,
     Superseded,
     TemporaryFailure,
 )
@@ -95,12 +96,15 @@ class RekeyIke(OurExchange):
         sa.others += (made,)
         if sa.current is not self.old:  # the peer's rekey has taken over already
             self._lost(made, now)
-        elif rival is not None and rival.generation in sa.others and min(self.nonce, nonce) < rival.lowest:
+        elif rival is not None and min(self.nonce, nonce) < rival.lowest:
+            if rival.deleted:
+                self._over(now)
+                return
             sa.replace(rival.generation, "both sides rekeyed the IKE SA, and the peer's remains", now)
             self._lost(made, now)
         else:
             old = sa.replace(made, "we rekeyed the IKE SA", now)
-            if rival is not None and rival.generation in sa.others:
+            if rival is not None and not rival.deleted:
                 sa.await_delete(rival.generation, now)  # the peer made it, and deletes it
             sa.go_on(DeleteGeneration(sa, old), now, old)
         announce_window(sa, now)
@@ -133,7 +137,9 @@ class RekeyIke(OurExchange):
     def _refused(self, contents: Contents, now: float) -> None:
         error = refusal(contents)
         group = wanted_group(contents)
-        if group is not None:
+        if self.sa.rival is not None and self.sa.rival.deleted:
+            pass  # there is nothing left to rekey
+        elif group is not None:
             limit = self.sa.services.limits.cookie_rounds
             known = groups_of(self.sa.connection.proposals)
             if group != self.group and group in known and self.rounds < limit and self.sa.current is self.old:
@@ -153,12 +159,20 @@ class RekeyIke(OurExchange):
         sa = self.sa
         self._forget()
         if sa.alive and sa.rival is not None and sa.current is self.old:
+            if sa.rival.deleted:
+                self._over(now)
+                return
             sa.replace(sa.rival.generation, "the peer rekeyed the IKE SA", now)
             announce_window(sa, now)
         if sa.alive and sa.current is not self.old:
             sa.wish_done(self)
         else:
             sa.wish_failed(self, error)
+
+    def _over(self, now: float) -> None:
+        """The peer's rekey was the one that counts, and the peer has deleted what it made: the SA."""
+        self.sa.close("the peer deleted it", "peer", now)
+        self.sa.wish_failed(self, PeerUnreachable("the peer deleted it"))
 
     def _forget(self) -> None:
         """Let go of the SPI that was offered."""

@@ -195,6 +195,46 @@ def test_both_at_once_and_both_noticed(ours_loses: bool) -> None:
     assert rig.of(IkeSaClosed) == []
 
 
+@pytest.mark.requirement("IKE-130", "IKE-232")
+@pytest.mark.parametrize("outcome", ["ours wins", "ours loses", "refused"])
+def test_the_peer_deletes_what_it_made_before_its_answer_to_ours_is_here(outcome: str) -> None:
+    """It may be the one too many, or all that remains: then the SA is over. Only the answer tells."""
+    rig, puppet, sa = up()
+    rig.endpoint.rekey(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    lowest, high = bytes(32), b"\xff" * 32
+    ours = rekey(puppet, b"peer's 1", lowest if outcome == "ours wins" else high)
+    old_role, old_keys = puppet.role, move(puppet, ours, puppet.request(CHILD, ours), we_initiated=True)
+    assert puppet.request(INFO, [Delete(Protocol.IKE, ())]) == []
+    assert sa in rig.endpoint.sas
+    puppet.role, puppet.keys = old_role, old_keys
+    answer = grant(puppet, request, spi=b"peer's 2", nonce=lowest if outcome == "ours loses" else high)
+    reply(puppet, message_id, [Notification(Notify.TEMPORARY_FAILURE)] if outcome == "refused" else answer)
+    if outcome == "ours wins":
+        assert rig.endpoint.sa(sa).spi_r == b"peer's 2"
+        assert len(rig.of(RequestCompleted)) == 1
+    else:
+        assert rig.one(IkeSaClosed).by == "peer"
+        assert len(rig.of(RequestFailed)) == 1
+        assert rig.endpoint.idle
+
+
+@pytest.mark.requirement("IKE-130")
+def test_a_pair_that_the_peer_never_knew_goes_without_a_word() -> None:
+    """Our Delete of the old pair came before our answer, so the peer has forgotten its rekey."""
+    rig, puppet, sa = up(limits=Limits(rekeyed_lifetime=20.0))
+    rig.endpoint.rekey(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    puppet.request(CHILD, rekey(puppet, b"peer's 1", bytes(32)))
+    reply(puppet, message_id, grant(puppet, request, spi=b"peer's 2", nonce=b"\xff" * 32))
+    reply(puppet, message_id + 1, [], INFO)
+    assert len(rig.endpoint.sa(sa).replaced_spis) == 1
+    sent = len(puppet.taken(rig.outputs))
+    rig.run_for(30.0)
+    assert rig.endpoint.sa(sa).replaced_spis == ()
+    assert len(puppet.taken(rig.outputs)) == sent
+
+
 @pytest.mark.requirement("IKE-221", "IKE-229")
 def test_no_rekey_while_a_child_sa_changes() -> None:
     rig, puppet, sa = up()

@@ -98,3 +98,24 @@ def test_a_rekeyed_ike_sa_begins_with_one_and_is_told_anew() -> None:
     assert len(pair.responder.of(RequestCompleted)) == 6
     told = [rung for rung in pair.rungs() if "N(SET_WINDOW_SIZE)" in rung.payloads]
     assert [rung.exchange for rung in told] == ["IKE_AUTH", "IKE_AUTH", "INFORMATIONAL"]
+
+
+@pytest.mark.requirement("IKE-065")
+@pytest.mark.parametrize("second", ["rekey", "delete"])
+def test_two_exchanges_about_one_child_sa_come_one_after_the_other(second: str) -> None:
+    """The peer could take a Delete before the rekey, which brings back what shall be gone."""
+    rig, puppet = up(Limits())
+    puppet.request(INFO, [Notification(Notify.SET_WINDOW_SIZE, encode_window_size(4))])
+    (sa,) = rig.endpoint.sas
+    child = rig.endpoint.sa(sa).children[0].id
+    rig.endpoint.rekey(sa, child=child, now=rig.now)
+    getattr(rig.endpoint, second)(sa, child=child, now=rig.now)
+    rig.drain()
+    assert len(puppet.requests()) == 1
+    puppet.give(
+        puppet.seal(Exchange.CREATE_CHILD_SA, [Notification(Notify.NO_PROPOSAL_CHOSEN)], message_id=0, response=True)
+    )
+    assert [header.exchange for header, _ in puppet.requests()] == [
+        Exchange.CREATE_CHILD_SA,
+        Exchange.CREATE_CHILD_SA if second == "rekey" else INFO,
+    ]
