@@ -29,6 +29,21 @@ class IkeKeys:
     sk_pi: bytes = _secret()
     sk_pr: bytes = _secret()
 
+    def joined(self) -> bytes:
+        """Return the octets that `cut` takes apart."""
+        return b"".join((self.sk_d, self.sk_ai, self.sk_ar, self.sk_ei, self.sk_er, self.sk_pi, self.sk_pr))
+
+    @classmethod
+    def cut(cls, suite: IkeSuite, octets: bytes) -> IkeKeys:
+        """Take apart what the key schedule makes for an IKE SA (RFC 7296 section 2.14)."""
+        return cls(*cls.layout(suite).unpack(octets))
+
+    @staticmethod
+    def layout(suite: IkeSuite) -> Struct:
+        """Return the lengths of the keys, in order."""
+        derived, integ, encr = suite.prf_key_length, suite.integ_key_length, suite.encr_key_length
+        return _layout((derived, integ, integ, encr, encr, derived, derived))
+
 
 @attrs.frozen
 class ChildKeys:
@@ -74,9 +89,7 @@ def rekey_ike_keys(
 
 
 def _expand(suite: IkeSuite, skeyseed: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
-    derived, integ, encr = suite.prf_key_length, suite.integ_key_length, suite.encr_key_length
-    lengths = (derived, integ, integ, encr, encr, derived, derived)
-    layout = _layout(lengths)
+    layout = IkeKeys.layout(suite)
     return IkeKeys(*layout.unpack(prf_plus(suite.prf, skeyseed, ni + nr + spi_i + spi_r, layout.size)))
 
 

@@ -8,13 +8,14 @@ the key's salt and the IV, a counter that only goes up. With CBC and HMAC the IV
 before it.
 
 An SA keeps nothing but its raw keys and a counter. The objects that OpenSSL makes of keys are many times larger than
-the keys and cheap to make again, so they live in a `CipherCache` of bounded size that all SAs share.
+the keys and cheap to make again, so a `Protection` lives in a `CipherCache` of bounded size that all SAs share.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -41,50 +42,59 @@ Aead = AESGCM | ChaCha20Poly1305
 CbcHmac = tuple[AES, HMAC]
 
 
+Directions = tuple["Protection", "Protection"]
+"""What seals and what opens the messages of one SA."""
+
+
+class KeyOwner(Protocol):
+    """Whoever has the raw keys of an SA."""
+
+    def make_directions(self) -> Directions:
+        """Make both directions, as far as the nonces have gone. Raises LocalProtocolError if the keys are forgotten."""
+
+
 class CipherCache:
-    """Cipher objects of the keys used last, at most *size* of them (an AEAD key, or a CBC key with its HMAC key)."""
+    """The protections of the SAs used last, at most those of *size* SAs."""
 
     def __init__(self, size: int = 1024) -> None:
         if size < 1:
             raise LocalProtocolError(f"size: {size} is too small for a cache of ciphers; the least is 1")
         self._size = size
-        self._made: dict[Protection, Aead | CbcHmac] = {}
+        self._made: dict[KeyOwner, Directions] = {}
 
     def __len__(self) -> int:
         return len(self._made)
 
-    def get(self, owner: Protection) -> Aead | CbcHmac:
-        """Return the cipher of *owner*, making it and letting go of the one unused for longest where necessary."""
+    def get(self, owner: KeyOwner) -> Directions:
+        """Return those of *owner*, making them and letting go of those unused for longest where necessary."""
         made = self._made.pop(owner, None)
         if made is None:
-            made = owner.make_cipher()
+            made = owner.make_directions()
             if len(self._made) >= self._size:
                 del self._made[next(iter(self._made))]
         self._made[owner] = made
         return made
 
-    def forget(self, owner: Protection) -> None:
-        """Let go of the cipher of *owner*, if there is one."""
+    def forget(self, owner: KeyOwner) -> None:
+        """Let go of those of *owner*, if there are any."""
         self._made.pop(owner, None)
 
 
 class Protection:
     """One direction of an IKE SA: SK_ei and SK_ai seal what the original initiator sends, SK_er and SK_ar the rest.
 
-    *encr_key* ends in the salt of an AEAD, whose *integ_key* is empty. *random* draws the IVs of CBC. *ciphers* is
-    shared by all SAs of an endpoint; without one the object has its own.
+    *encr_key* ends in the salt of an AEAD, whose *integ_key* is empty. *random* draws the IVs of CBC. With these keys
+    *sealed* nonces of an AEAD have been used already.
     """
 
     __slots__ = (
-        "_ciphers",
-        "_counter",
-        "_encr_key",
+        "_cipher",
         "_icv",
-        "_integ_key",
         "_iv",
         "_random",
         "_salt",
         "_suite",
+        "sealed",
     )
 
     def __init__(
@@ -94,7 +104,7 @@ class Protection:
         integ_key: bytes,
         *,
         random: Callable[[int], bytes],
-        ciphers: CipherCache | None = None,
+        sealed: int = 0,
     ) -> None:
         if len(encr_key) != suite.encr_key_length or len(integ_key) != suite.integ_key_length:
             raise LocalProtocolError(
@@ -103,26 +113,12 @@ class Protection:
             )
         key_end = len(encr_key) - suite.cipher.salt
         self._suite = suite
-        self._encr_key, self._salt = encr_key[:key_end], encr_key[key_end:]
-        self._integ_key = integ_key
+        self._salt = encr_key[key_end:]
+        self._cipher = _cipher(suite, encr_key[:key_end], integ_key)
         self._random = random
-        self._ciphers = CipherCache(1) if ciphers is None else ciphers
-        self._counter = 0
+        self.sealed = sealed
+        """Nonces used so far."""
         self._iv, self._icv = suite.iv_length, suite.icv_length
-
-    def make_cipher(self) -> Aead | CbcHmac:
-        """Make what `CipherCache` keeps for these keys. Raises LocalProtocolError if they were forgotten."""
-        if not self._encr_key:
-            raise LocalProtocolError("the keys have been forgotten: their SA is gone")
-        integ = self._suite.integ
-        if integ is None:
-            return (AESGCM if self._suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305)(self._encr_key)
-        return AES(self._encr_key), HMAC(self._integ_key, HASHES[INTEGRITY[integ].hash])
-
-    def forget(self) -> None:
-        """Let go of the keys (RFC 7296 section 2.12). Afterwards `seal` and `open` raise LocalProtocolError."""
-        self._ciphers.forget(self)
-        self._encr_key = self._integ_key = self._salt = b""
 
     # --- sealing ----------------------------------------------------------------------------------------------------
 
@@ -202,7 +198,7 @@ class Protection:
         return plaintext + bytes(padding) + bytes((padding,))
 
     def _protect(self, header: bytes, padded: bytes) -> bytes:
-        cipher = self._ciphers.get(self)
+        cipher = self._cipher
         if isinstance(cipher, tuple):
             aes, keyed = cipher
             iv = self._random(self._iv)
@@ -211,10 +207,10 @@ class Protection:
             mac = keyed.copy()
             mac.update(message)
             return message + mac.finalize()[: self._icv]
-        counter = self._counter
+        counter = self.sealed
         if counter >> 64:
             raise LocalProtocolError("every nonce of this key has been used")
-        self._counter = counter + 1
+        self.sealed = counter + 1
         iv = counter.to_bytes(8, "big")
         return header + iv + cipher.encrypt(self._salt + iv, padded, header)
 
@@ -229,7 +225,7 @@ class Protection:
         start = body + self._iv
         if len(data) < start + self._suite.block + self._icv:
             raise IntegrityError("the Encrypted payload is too short", body)
-        cipher = self._ciphers.get(self)
+        cipher = self._cipher
         if isinstance(cipher, tuple):
             padded = self._open_cbc(cipher, data, body, start)
         else:
@@ -252,3 +248,9 @@ class Protection:
         if (end - start) % self._suite.block:
             raise InvalidSyntax(f"{end - start} encrypted octets are no multiple of the cipher's block", start)
         return Cipher(aes, modes.CBC(data[body:start])).decryptor().update(data[start:end])
+
+
+def _cipher(suite: IkeSuite, encr_key: bytes, integ_key: bytes) -> Aead | CbcHmac:
+    if suite.integ is None:
+        return (AESGCM if suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305)(encr_key)
+    return AES(encr_key), HMAC(integ_key, HASHES[INTEGRITY[suite.integ].hash])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from ..crypto import CipherCache, IkeKeys, IkeSuite, Protection
+from ..errors import LocalProtocolError
 from ..events import IkeKeyMaterial, Role
 from ..wire import Envelope
 from ..wire.numbers import INITIATOR, Encr, Integ, name_of
@@ -36,9 +37,13 @@ class Unsealed:
         )
 
 
-@attrs.define
+@attrs.define(eq=False)
 class SaKeys:
-    """Suite, nonces and keys of an IKE SA, and the two directions of SK protection (RFC 7296 section 3.14)."""
+    """Suite, nonces and keys of an IKE SA, and the two directions of SK protection (RFC 7296 section 3.14).
+
+    The keys are kept as the octets that the key schedule made, and *sealed* is how many nonces of an AEAD are used.
+    What computes with them is in *ciphers* while the SA is among those used last.
+    """
 
     role: Role
     spi_i: bytes
@@ -46,9 +51,10 @@ class SaKeys:
     suite: IkeSuite
     ni: bytes = attrs.field(repr=False)
     nr: bytes = attrs.field(repr=False)
-    ike: IkeKeys = attrs.field(repr=False)
-    _sealing: Protection = attrs.field(repr=False)
-    _opening: Protection = attrs.field(repr=False)
+    _octets: bytes = attrs.field(repr=False)
+    _ciphers: CipherCache = attrs.field(repr=False)
+    _random: Callable[[int], bytes] = attrs.field(repr=False)
+    _sealed: int = attrs.field(default=0, repr=False)
 
     @classmethod
     def make(
@@ -61,17 +67,33 @@ class SaKeys:
         ciphers: CipherCache,
         random: Callable[[int], bytes],
     ) -> SaKeys:
-        """Put the two directions together: the original initiator seals with SK_ei and SK_ai."""
-        from_i = Protection(suite, keys.sk_ei, keys.sk_ai, ciphers=ciphers, random=random)
-        from_r = Protection(suite, keys.sk_er, keys.sk_ar, ciphers=ciphers, random=random)
-        ours, theirs = (from_i, from_r) if role == "initiator" else (from_r, from_i)
-        return cls(role, spis[0], spis[1], suite, nonces[0], nonces[1], keys, ours, theirs)
+        """Put it together."""
+        return cls(role, *spis, suite, *nonces, keys.joined(), ciphers, random)
+
+    @property
+    def ike(self) -> IkeKeys:
+        """The seven keys. Raises LocalProtocolError if they were forgotten."""
+        if not self._octets:
+            raise LocalProtocolError("the keys have been forgotten: their SA is gone")
+        return IkeKeys.cut(self.suite, self._octets)
+
+    def make_directions(self) -> tuple[Protection, Protection]:
+        """Make what seals and what opens: the original initiator seals with SK_ei and SK_ai."""
+        keys, suite, random = self.ike, self.suite, self._random
+        from_i, from_r = (keys.sk_ei, keys.sk_ai), (keys.sk_er, keys.sk_ar)
+        ours, theirs = (from_i, from_r) if self.role == "initiator" else (from_r, from_i)
+        sealing = Protection(suite, *ours, random=random, sealed=self._sealed)
+        return sealing, Protection(suite, *theirs, random=random)
 
     def seal(self, exchange: int, flags: int, message_id: int, inner_first: int, plaintext: bytes) -> bytes:
         """Return one whole protected message; the Initiator flag is added by our original role."""
         if self.role == "initiator":
             flags |= INITIATOR
-        return self._sealing.seal(self.spi_i, self.spi_r, exchange, flags, message_id, inner_first, plaintext)
+        sealing, _ = self._ciphers.get(self)
+        try:
+            return sealing.seal(self.spi_i, self.spi_r, exchange, flags, message_id, inner_first, plaintext)
+        finally:
+            self._sealed = sealing.sealed
 
     def seal_fragments(
         self, exchange: int, flags: int, message_id: int, inner_first: int, plaintext: bytes, size: int, at_least: int
@@ -79,26 +101,23 @@ class SaKeys:
         """Return the same message as *at_least* so many fragments of at most *size* octets (RFC 7383)."""
         if self.role == "initiator":
             flags |= INITIATOR
-        return self._sealing.seal_fragments(
-            self.spi_i,
-            self.spi_r,
-            exchange,
-            flags,
-            message_id,
-            inner_first,
-            plaintext,
-            size=size,
-            at_least=at_least,
-        )
+        sealing, _ = self._ciphers.get(self)
+        spis = self.spi_i, self.spi_r
+        try:
+            return sealing.seal_fragments(
+                *spis, exchange, flags, message_id, inner_first, plaintext, size=size, at_least=at_least
+            )
+        finally:
+            self._sealed = sealing.sealed
 
     def open(self, envelope: Envelope) -> bytes:
         """Return the plaintext payloads; IntegrityError if the ICV is wrong."""
-        return self._opening.open(envelope.data, envelope.body)
+        return self._ciphers.get(self)[1].open(envelope.data, envelope.body)
 
     def forget(self) -> None:
         """Let go of what could open or seal a message of this SA (RFC 7296 section 2.12)."""
-        self._sealing.forget()
-        self._opening.forget()
+        self._ciphers.forget(self)
+        self._octets = b""
 
     def export(self) -> IkeKeyMaterial:
         """Hand out everything, with the names that a dissector knows."""

@@ -82,7 +82,7 @@ def move(puppet: Puppet, ours: list[Payload], answer: list[Payload], *, we_initi
         old.suite,
         (nonces[0], nonces[1]),
         keys,
-        old._sealing._ciphers,
+        old._ciphers,
         puppet.random.randbytes,
     )
     puppet.next_id = 0

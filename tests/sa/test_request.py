@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikecore.crypto import IkeSuite, Protection
+from ikecore.crypto import CipherCache, IkeKeys, IkeSuite, Protection
 from ikecore.outputs import StreamId
 from ikecore.sa import Message, OutgoingRequest, OutgoingResponse, payload_names
 from ikecore.sa.keys import SaKeys, Unsealed
@@ -46,8 +46,9 @@ SUITE = IkeSuite(Encr.AES_GCM_16, 256, Prf.HMAC_SHA2_256, None, Ke.CURVE25519)
 
 def unsealed(plaintext: bytes) -> tuple[Unsealed, Protection]:
     """A message of an SA whose sealing direction is also returned as an opening one."""
-    sealing, opening = (Protection(SUITE, bytes(36), b"", random=bytes) for _ in range(2))
-    keys = SaKeys("responder", b"i" * 8, b"r" * 8, SUITE, b"", b"", NOBODY, sealing, opening)
+    opening = Protection(SUITE, bytes(36), b"", random=bytes)
+    spis, zeros = (b"i" * 8, b"r" * 8), IkeKeys(*map(bytes, (32, 0, 0, 36, 36, 32, 32)))
+    keys = SaKeys.make("responder", spis, SUITE, (b"", b""), zeros, CipherCache(), bytes)
     return Unsealed(keys, 37, RESPONSE, 5, 43, plaintext), opening
 
 

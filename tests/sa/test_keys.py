@@ -1,0 +1,81 @@
+"""The keys of an IKE SA: kept as octets, and what computes with them made when it is wanted."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from ikecore.crypto import CipherCache, IkeSuite, derive_ike_keys, ike_proposals, ike_suite
+from ikecore.errors import LocalProtocolError
+from ikecore.events import Role
+from ikecore.sa.keys import SaKeys
+from ikecore.wire import decode_envelope
+from ikecore.wire.numbers import INITIATOR
+
+GCM = ike_suite(*ike_proposals("aes256gcm16-prfsha256-x25519"))
+CBC = ike_suite(*ike_proposals("aes128-sha256-x25519"))
+SPIS = b"initiatr", b"responde"
+
+
+def keys_of(role: Role, cache: CipherCache, suite: IkeSuite = GCM) -> SaKeys:
+    nonces = bytes(32), bytes(range(32))
+    derived = derive_ike_keys(suite, bytes(32), *nonces, *SPIS)
+    return SaKeys.make(role, SPIS, suite, nonces, derived, cache, random.Random(1).randbytes)
+
+
+@pytest.mark.parametrize("suite", [GCM, CBC], ids=str)
+def test_each_side_opens_what_the_other_seals(suite: IkeSuite) -> None:
+    initiator, responder = (keys_of(role, CipherCache(), suite) for role in ("initiator", "responder"))
+    for sealing, opening in ((initiator, responder), (responder, initiator)):
+        envelope = decode_envelope(sealing.seal(37, 0, 2, 41, b"payloads"))
+        assert bool(envelope.header.flags & INITIATOR) is (sealing is initiator)
+        assert opening.open(envelope) == b"payloads"
+    assert initiator.ike == responder.ike == derive_ike_keys(suite, bytes(32), initiator.ni, initiator.nr, *SPIS)
+
+
+@pytest.mark.requirement("IKE-289")
+def test_no_nonce_comes_twice_however_often_the_cipher_is_made_again() -> None:
+    cache = CipherCache(1)
+    one, other = keys_of("initiator", cache), keys_of("responder", cache)
+    ivs = []
+    for _ in range(20):
+        ivs.append(one.seal(37, 0, 2, 41, b"the same")[32:40])
+        ivs += [data[36:44] for data in one.seal_fragments(37, 0, 2, 41, bytes(300), 200, 1)]
+        other.seal(37, 0, 2, 41, b"takes the place in the cache")
+    assert [int.from_bytes(iv, "big") for iv in ivs] == list(range(len(ivs)))
+
+
+@pytest.mark.requirement("IKE-289")
+def test_nonces_that_a_failure_used_up_do_not_come_again() -> None:
+    cache = CipherCache(1)
+    keys, other = keys_of("initiator", cache), keys_of("responder", cache)
+    sealing, _ = cache.get(keys)
+    sealing.sealed = 2**64 - 1
+    with pytest.raises(LocalProtocolError, match="nonce"):
+        keys.seal_fragments(37, 0, 2, 41, bytes(300), 200, 1)
+    other.seal(37, 0, 2, 41, b"takes the place in the cache")
+    with pytest.raises(LocalProtocolError, match="nonce"):
+        keys.seal(37, 0, 2, 41, b"one too many")
+
+
+@pytest.mark.requirement("IKE-150")
+@pytest.mark.parametrize("suite", [GCM, CBC], ids=str)
+def test_keys_can_be_forgotten(suite: IkeSuite) -> None:
+    cache = CipherCache()
+    ours, theirs = keys_of("initiator", cache, suite), keys_of("responder", cache, suite)
+    envelope = decode_envelope(ours.seal(37, 0, 2, 41, b"x"))
+    assert theirs.open(envelope) == b"x"
+    assert len(cache) == 2
+    theirs.forget()
+    theirs.forget()
+    assert len(cache) == 1
+    for use in (lambda: theirs.open(envelope), lambda: theirs.seal(37, 0, 2, 41, b"x"), lambda: theirs.ike):
+        with pytest.raises(LocalProtocolError, match="forgotten"):
+            use()
+
+
+def test_keys_are_not_in_reprs() -> None:
+    keys = keys_of("initiator", CipherCache())
+    assert keys.ike.sk_d.hex() not in repr(keys)
+    assert repr(keys.ike.sk_d)[2:-1] not in repr(keys)
