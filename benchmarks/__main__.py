@@ -27,7 +27,7 @@ import attrs
 
 from benchmarks._harness import ITSELF, ROUNDS, UNITS, Table, Target, quartiles, show
 
-PARTS = ("wire", "framing", "handshake", "handshake_charon")
+PARTS = ("wire", "framing", "handshake", "phases", "handshake_charon", "flood", "adapters", "starting")
 """Modules with a function `tables(rounds)`."""
 PACKAGES = ("cryptography", "attrs", "trio", "pvpn", "scapy", "wsproto", "h2", "h11")
 BEGIN, END = "<!-- the last full run: begin -->", "<!-- end -->"

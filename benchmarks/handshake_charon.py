@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks._harness import ROUNDS, Table, Target, show
-from benchmarks._load import HOST, Initiator, establish
+from benchmarks._load import HOST, SocketInitiator, establish
 from benchmarks._peering import NAMES, SECRET, SUITE, initiator
 from benchmarks._processes import Server, cpu, resident
 
@@ -163,10 +163,10 @@ def _free_port() -> int:
 def tables(rounds: int = ROUNDS, batch: int = BATCH, warm_up: int = WARM_UP) -> Iterator[Table]:
     """Yield a table of CPU time and one of memory per SA."""
     with ExitStack() as stack:
-        responders: dict[str, tuple[Responder, Initiator]] = {}
+        responders: dict[str, tuple[Responder, SocketInitiator]] = {}
 
         def add(name: str, responder: Responder, ports: dict[str, int]) -> None:
-            load = Initiator(initiator(ports))
+            load = SocketInitiator(initiator(ports))
             stack.callback(load.close)
             establish(load, warm_up)
             responders[name] = responder, load

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
-from benchmarks import crypto_floor, framing, handshake, handshake_charon
+from benchmarks import adapters, crypto_floor, flood, framing, handshake, handshake_charon, phases, starting
 from benchmarks.__main__ import BEGIN, END, as_markdown, judge, plot, write_between_marks
 from benchmarks._harness import ITSELF, Table, Target, run
 from ikecore.framing import Framing, frame_ike
+from ikecore.sa import receiving
 
 TABLE = Table("a table", {"floor": [1.0, 2.0, 4.0], "ours": [2.0, 2.0, 20.0], "theirs": [20.0, 40.0, 40.0]})
 
@@ -118,3 +120,37 @@ def test_responders_are_measured_as_processes_beside_charon() -> None:
     assert [case.split()[0] for case in used.timings] == ["charon", "ikecore", "ikecore"]
     assert all(timings[0] > 0 for timings in used.timings.values())
     assert held.unit == "KiB"
+
+
+def test_every_phase_of_a_handshake_has_its_time() -> None:
+    initiator, responder = phases.measure(handshake.certificate_scene("ecdsa-p256"), 1)
+    for table in (initiator, responder):
+        assert set(table.timings) == {*phases.PHASES, phases.REST}
+        assert all(timings[0] > 0 for timings in table.timings.values())
+
+
+def test_clocks_are_gone_when_phases_are_measured() -> None:
+    before = vars(receiving)["decode_payloads"]
+    with phases.Clock().attached():
+        assert vars(receiving)["decode_payloads"] is not before
+    assert vars(receiving)["decode_payloads"] is before
+
+
+def test_a_flood_is_turned_away_and_the_honest_get_in() -> None:
+    turned_away, junk = flood.tables(rounds=1)
+    assert list(turned_away.timings) == ["typed parse", "cookie demanded", "half-open limit"]
+    assert list(junk.timings) == ["header floor", "junk", "wrong version"]
+
+
+@pytest.mark.parametrize("scene", [adapters.SCENES[0], adapters.SCENES[3], adapters.SCENES[4]], ids=lambda it: it.title)
+@pytest.mark.parametrize("framework", adapters.FRAMEWORKS)
+def test_exchanges_through_sockets_are_measured(scene: adapters.Scene, framework: str) -> None:
+    small = attrs.evolve(scene, peers=min(scene.peers, 3))
+    table = adapters.measure(small, framework, 1, 6)
+    assert list(table.timings) == ["echo", "ikecore", "core alone", "added"]
+    assert table.timings["core alone"][0] > 0
+
+
+def test_beginning_is_measured() -> None:
+    (table,) = starting.tables(rounds=1)
+    assert {"nothing", "import ikecore"} <= set(table.timings)
