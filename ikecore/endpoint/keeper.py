@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -157,10 +158,10 @@ class Keeper:
     def lease_address(
         self, sa: IkeSa, pools: Sequence[Pool], version: int, wanted: str | None
     ) -> tuple[str, AddressRange] | None:
-        return self.leases.take(sa.id, str(sa.peer_identity), pools, version, wanted)
+        return self.leases.take(sa.id, _whose(sa), pools, version, wanted)
 
     def hold_address(self, sa: IkeSa, address: str) -> bool:
-        return self.leases.hold(sa.id, str(sa.peer_identity), address)
+        return self.leases.hold(sa.id, _whose(sa), address)
 
     def release_addresses(self, sa: IkeSa) -> None:
         self.leases.release(sa.id)
@@ -195,7 +196,7 @@ class Keeper:
 
     def retire(self, sa: IkeSa, generation: Generation, now: float) -> None:
         room = room_in(sa.path, sa.packet_size) if sa.path is not None and sa.may_fragment else None
-        self.tombstones.bury(generation.spi_local, generation.theirs.latest(), now, room)
+        self.tombstones.bury(sa.id, generation.spi_local, generation.theirs.latest(), now, room)
         self.release(generation.spi_local)
 
     def uproot(self, sa: IkeSa) -> None:
@@ -490,3 +491,9 @@ class Keeper:
             _, sa = self._touched.popitem()
             if sa.alive:
                 self.schedule.arm(sa)
+
+
+def _whose(sa: IkeSa) -> str:
+    """Return what stands for the peer's identity where it is remembered: short, and never the same for two."""
+    identity = sa.peer_identity
+    return "" if identity is None else hashlib.sha256(bytes([identity.id_type]) + identity.data).hexdigest()

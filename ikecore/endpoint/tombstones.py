@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 import attrs
 
+from ..outputs import SaId
 from ..sa import OutgoingResponse
 
 __all__ = ["Tombstones"]
@@ -21,30 +22,52 @@ class _Tombstone:
     digest: bytes
     response: OutgoingResponse
     until: float
+    owner: SaId
 
 
 class Tombstones:
-    """Bounded in number and time; the oldest goes first."""
+    """Bounded in number and time; the oldest goes first. An SA that is rekeyed again and again has few of them."""
 
     MOST = 1000
+    MOST_OF_ONE = 2
     SECONDS = 30.0
 
     def __init__(self) -> None:
         self._by_spi: OrderedDict[bytes, _Tombstone] = OrderedDict()
+        self._of: dict[SaId, list[bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_spi)
 
     def bury(
-        self, spi: bytes, last: tuple[bytes, OutgoingResponse] | None, now: float, room: int | None = None
+        self,
+        owner: SaId,
+        spi: bytes,
+        last: tuple[bytes, OutgoingResponse] | None,
+        now: float,
+        room: int | None = None,
     ) -> None:
-        """Keep the last answer of the SA that had our SPI *spi*, also for datagrams of *room* octets if that is given.
+        """Keep the last answer of *owner* under our SPI *spi*, also for datagrams of *room* octets if that is given.
 
         All of it is sealed now, since the keys go with the SA.
         """
         if last is None:
             return
         last[1].settle(room)
-        self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS)
+        self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS, owner)
+        own = self._of.setdefault(owner, [])
+        own.append(spi)
+        if len(own) > self.MOST_OF_ONE:
+            self._forget(own[0])
         while len(self._by_spi) > self.MOST or next(iter(self._by_spi.values())).until <= now:
-            self._by_spi.popitem(last=False)
+            self._forget(next(iter(self._by_spi)))
+
+    def _forget(self, spi: bytes) -> None:
+        owner = self._by_spi.pop(spi).owner
+        own = self._of[owner]
+        own.remove(spi)
+        if not own:
+            del self._of[owner]
 
     def has(self, spi: bytes) -> bool:
         """Tell whether an answer is kept for our SPI *spi*."""

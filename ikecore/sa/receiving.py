@@ -199,6 +199,8 @@ def _exchange(sa: IkeSa, asked: Incoming, now: float) -> None:
         return
     if answer is not None:
         sa.respond(asked, answer, now)
+        if sa.others:
+            sa.pump(now)  # a rekey of the peer: what waited for the old SPIs goes on behind our answer
 
 
 def _at_fault(sa: IkeSa, asked: Incoming, error: RemoteProtocolError, now: float) -> None:

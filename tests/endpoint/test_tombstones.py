@@ -7,6 +7,7 @@ import hashlib
 import pytest
 
 from ikecore.endpoint.tombstones import Tombstones
+from ikecore.outputs import SaId
 from ikecore.sa import OutgoingResponse
 
 
@@ -22,7 +23,7 @@ def spi(number: int) -> bytes:
 def test_the_answer_is_for_the_same_octets_and_for_some_time() -> None:
     stones = Tombstones()
     buried = last()
-    stones.bury(spi(1), buried, 100.0)
+    stones.bury(SaId(1), spi(1), buried, 100.0)
     assert stones.has(spi(1))
     assert stones.answer(spi(1), b"request", 100.0) is buried[1]
     assert stones.answer(spi(1), b"request", 100.0 + Tombstones.SECONDS - 0.1) is buried[1]
@@ -33,14 +34,14 @@ def test_the_answer_is_for_the_same_octets_and_for_some_time() -> None:
 
 def test_an_sa_that_never_answered_leaves_nothing() -> None:
     stones = Tombstones()
-    stones.bury(spi(1), None, 0.0)
+    stones.bury(SaId(1), spi(1), None, 0.0)
     assert not stones.has(spi(1))
 
 
 def test_stones_are_bounded_and_the_oldest_goes_first() -> None:
     stones = Tombstones()
     for number in range(Tombstones.MOST + 5):
-        stones.bury(spi(number), last(), 0.0)
+        stones.bury(SaId(number), spi(number), last(), 0.0)
     assert [stones.has(spi(number)) for number in range(6)] == [False] * 5 + [True]
     assert stones.has(spi(Tombstones.MOST + 4))
 
@@ -48,6 +49,16 @@ def test_stones_are_bounded_and_the_oldest_goes_first() -> None:
 def test_what_is_old_goes_when_something_new_comes() -> None:
     stones = Tombstones()
     for number in range(10):
-        stones.bury(spi(number), last(), float(number))
-    stones.bury(spi(99), last(), Tombstones.SECONDS + 5.0)
+        stones.bury(SaId(number), spi(number), last(), float(number))
+    stones.bury(SaId(99), spi(99), last(), Tombstones.SECONDS + 5.0)
     assert [number for number in range(10) if stones.has(spi(number))] == [6, 7, 8, 9]
+
+
+def test_an_sa_that_is_rekeyed_without_end_does_not_push_out_the_others() -> None:
+    stones = Tombstones()
+    stones.bury(SaId(1), spi(1), last(), 0.0)
+    for number in range(2, 2 * Tombstones.MOST):
+        stones.bury(SaId(2), spi(number), last(), 0.0)
+    assert stones.has(spi(1))
+    assert len(stones) == 1 + Tombstones.MOST_OF_ONE
+    assert stones.has(spi(2 * Tombstones.MOST - 1))

@@ -307,6 +307,17 @@ def test_a_replaced_pair_whose_delete_nobody_answers_goes_alone() -> None:
     assert rig.of(IkeSaClosed) == []
 
 
+def test_what_waits_goes_on_right_behind_the_answer_to_a_rekey() -> None:
+    rig, puppet, sa = up()
+    for _ in range(2):  # the first is on its way, the second waits
+        rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.drain()
+    ours = rekey(puppet)
+    answer, _ = puppet.give(puppet.seal(CHILD, ours))
+    move(puppet, ours, puppet.open(answer)[1], we_initiated=True)
+    assert [header.message_id for header, _ in safe_requests(puppet)] == [0]
+
+
 def test_pairs_of_spis_are_bounded() -> None:
     rig, puppet, sa = up(limits=Limits(generations=3))
     for number in range(2):
