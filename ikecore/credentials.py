@@ -131,14 +131,12 @@ class CertificateCredential:
     key: PrivateKey = attrs.field(repr=False)
     urls: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     authorities: tuple[bytes, ...] = attrs.field(default=(), converter=_ders)
+    public_key: PublicKey = attrs.field(init=False, repr=False, eq=False)
+    """The key that the peer verifies with."""
 
     def __attrs_post_init__(self) -> None:
         _check_chain(self.chain, self.urls, self.authorities)
-
-    @property
-    def public_key(self) -> PublicKey:
-        """The key that the peer verifies with."""
-        return self.key.public_key()
+        object.__setattr__(self, "public_key", self.key.public_key())
 
 
 @attrs.frozen

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ikecore.config import (
     CertificateCredential,
@@ -29,7 +30,7 @@ from ikecore.transport import BySize, Fallback, Local, Race, Step
 from ikecore.wire import Proposal, Transform
 from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, SEPARATE_TRANSPORTS_DEFAULT, TransformType
 
-KEY: Any = object()
+KEY = Ed25519PrivateKey.generate()
 """Stands for a private key, which the configuration does not look at."""
 
 

@@ -137,8 +137,15 @@ def choose_scheme(
     Raises AuthenticationFailed if the peer can verify no signature of this key.
     """
     if peer_hashes is not None:
-        chosen = _choose(public_key, peer_hashes, rsa_padding)
-        return Scheme(AuthMethod.DIGITAL_SIGNATURE, chosen.kind, chosen.hash)
+        kind = _kinds(public_key)[0]
+        curve = public_key.curve.name if isinstance(public_key, EllipticCurvePublicKey) else ""
+        scheme = _digital(kind, curve, peer_hashes & SUPPORTED_HASHES, rsa_padding)
+        if scheme is None:
+            raise AuthenticationFailed(
+                f"our {kind} key signs with hash {' or '.join(str(int(each)) for each in _hashes(kind, curve))}; "
+                f"the peer verifies only {sorted(peer_hashes)}"
+            )
+        return scheme
     if isinstance(public_key, RSAPublicKey):
         return Scheme(AuthMethod.RSA_SIGNATURE, "rsa-pkcs1", HashAlgorithm.SHA2_256)
     if isinstance(public_key, EllipticCurvePublicKey):
@@ -173,21 +180,23 @@ def sign(
     return scheme.method, scheme.payload(sign_with(key, scheme, octets), public_key)
 
 
-def _choose(key: PublicKey, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Algorithm:
-    kind = f"rsa-{rsa_padding}" if isinstance(key, RSAPublicKey) else _kinds(key)[0]
-    wanted = [HashAlgorithm.IDENTITY]
-    if isinstance(key, RSAPublicKey | EllipticCurvePublicKey):
-        wanted = [HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512]
-        if isinstance(key, EllipticCurvePublicKey):
-            own = _BY_CURVE[key.curve.name][1]
-            wanted.sort(key=lambda number: number != own)
-    for number in wanted:
+@lru_cache(maxsize=256)
+def _digital(kind: str, curve: str, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Scheme | None:
+    """Return the scheme of method 14 for a kind of key, None if the peer verifies none. *curve* is that of ECDSA."""
+    for number in _hashes(kind, curve):
         if number in peer_hashes:
-            return Algorithm(kind, number)
-    raise AuthenticationFailed(
-        f"our {kind} key signs with hash {' or '.join(str(int(number)) for number in wanted)}; "
-        f"the peer verifies only {sorted(peer_hashes)}"
-    )
+            return Scheme(
+                AuthMethod.DIGITAL_SIGNATURE, f"rsa-{rsa_padding}" if kind.startswith("rsa") else kind, number
+            )
+    return None
+
+
+def _hashes(kind: str, curve: str) -> list[int]:
+    """Return the hashes that a kind of key signs with, the best one first: on a curve the one of its strength."""
+    if kind != "ecdsa" and not kind.startswith("rsa"):
+        return [HashAlgorithm.IDENTITY]
+    hashes: list[int] = [HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512]
+    return sorted(hashes, key=lambda number: number != _BY_CURVE[curve][1]) if curve else hashes
 
 
 def verify(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
@@ -54,6 +54,9 @@ MAX_DEPTH: Final = 8
 """Certificates between the leaf and the anchor."""
 MAX_CERTIFICATES: Final = 64
 """Certificates, beside the leaf, that a chain is looked for in."""
+MOST_KEPT: Final = 256
+"""Chains found good that a `TrustStore` remembers, none of more than LARGEST_KEPT octets."""
+LARGEST_KEPT: Final = 16_384
 _LARGEST: Final = 32_768
 """Octets of one certificate: four times one with ML-DSA-87."""
 
@@ -102,6 +105,8 @@ class TrustStore:
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
         )
+        self._good: dict[tuple[bytes, ...], tuple[ValidatedPeer, datetime, datetime]] = {}
+        """What was found good, by the certificates in DER, and from when until when it stays so."""
 
     @classmethod
     def load(cls, ders: Iterable[bytes]) -> TrustStore:
@@ -113,8 +118,23 @@ class TrustStore:
         return self._policy.time(at).build_client_verifier()
 
     def validate(self, leaf_der: bytes, intermediates_der: Iterable[bytes], *, at: datetime) -> ValidatedPeer:
-        """Find a chain to one of these anchors; see `validate_chain`."""
-        return validate_chain(leaf_der, intermediates_der, self, at=at)
+        """Find a chain to one of these anchors; see `validate_chain`.
+
+        A peer that comes again with the same certificates is spared it while every one of its chain is in date: nothing
+        else of what is checked changes with time. Whether one was revoked is for whoever has the lists.
+        """
+        key = (leaf_der, *intermediates_der)
+        moment = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        known = self._good.get(key)
+        if known is not None and known[1] <= moment <= known[2]:
+            return known[0]
+        peer = validate_chain(leaf_der, key[1:], self, at=at)
+        if sum(map(len, key)) <= LARGEST_KEPT:
+            if len(self._good) >= MOST_KEPT:
+                self._good.clear()
+            begin = max(each.not_valid_before_utc for each in peer.chain)
+            self._good[key] = peer, begin, min(each.not_valid_after_utc for each in peer.chain)
+        return peer
 
 
 def validate_chain(

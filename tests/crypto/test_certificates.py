@@ -6,7 +6,7 @@ import hashlib
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikecore.crypto import Identity, subject_public_key_info
+from ikecore.crypto import Identity, certificates, subject_public_key_info
 from ikecore.crypto.certificates import (
     MAX_CERTIFICATES,
     MAX_DEPTH,
@@ -498,3 +498,41 @@ def test_a_key_of_an_unknown_kind_is_refused_wherever_it_is() -> None:
         validate_chain(LEAF.der, [strange(SUB)], TrustStore.load([ROOT.der]), at=AT)
     with pytest.raises(LocalProtocolError, match="unusable key"):
         authority_hash(strange(ROOT))
+
+
+# --- peers that come again --------------------------------------------------------------------------------------------
+
+
+def test_a_peer_that_comes_again_is_spared_the_chain() -> None:
+    store = TrustStore.load([ROOT.der])
+    first = store.validate(LEAF.der, [SUB.der], at=AT)
+    assert store.validate(LEAF.der, [SUB.der], at=AT) is first
+    assert store.validate(LEAF.der, [SUB.der], at=AT.replace(tzinfo=UTC)) is first
+    assert store.validate(LEAF.der, [SUB.der, ROOT.der], at=AT) is not first  # other octets are looked at anew
+    with pytest.raises(AuthenticationFailed):
+        store.validate(LEAF.der, [], at=AT)
+    other = issue("Other", None, (x509.BasicConstraints(True, None), True))
+    with pytest.raises(AuthenticationFailed):  # another anchor has to find out for itself
+        TrustStore.load([other.der]).validate(LEAF.der, [SUB.der], at=AT)
+
+
+def test_what_was_good_is_out_of_date_one_day() -> None:
+    store = TrustStore.load([ROOT.der])
+    store.validate(LEAF.der, [SUB.der], at=AT)
+    for moment in (BEGIN, END):  # the last moments at which all of it is in date
+        store.validate(LEAF.der, [SUB.der], at=moment)
+    with pytest.raises(AuthenticationFailed, match="expired"):
+        store.validate(LEAF.der, [SUB.der], at=END + timedelta(seconds=1))
+    with pytest.raises(AuthenticationFailed, match="before"):
+        store.validate(LEAF.der, [SUB.der], at=BEGIN - timedelta(seconds=1))
+
+
+def test_few_chains_are_remembered_and_no_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TrustStore.load([ROOT.der])
+    monkeypatch.setattr(certificates, "MOST_KEPT", 2)
+    chains = [[SUB.der, bytes(length)] for length in range(4)]
+    for others in chains:
+        store.validate(LEAF.der, others, at=AT)
+    assert len(store._good) <= 2
+    long = [SUB.der, bytes(17_000)]
+    assert store.validate(LEAF.der, long, at=AT) is not store.validate(LEAF.der, long, at=AT)
