@@ -22,16 +22,17 @@ SLOWED = """
 from benchmarks import guard
 from ikecore.endpoint import reception
 
+kept = guard.measure()
 fast = reception.decode_envelope
 
 
-def slow(data):
+def slow(data, **more):
     {what}
-    return fast(data)
+    return fast(data, **more)
 
 
 reception.decode_envelope = slow
-raise SystemExit(guard.main())
+print(*guard.judge(guard.measure(), kept), sep="\\n")
 """
 
 
@@ -50,7 +51,6 @@ def test_every_python_that_is_served_has_its_counts() -> None:
     assert set(KEPT) >= {"3.11", "3.12", "3.13"}
 
 
-@pytest.mark.skipif(guard.PYTHON not in KEPT, reason=f"no counts of Python {guard.PYTHON} are kept")
 @pytest.mark.parametrize(
     ("what", "name"),
     [
@@ -59,10 +59,9 @@ def test_every_python_that_is_served_has_its_counts() -> None:
     ],
 )
 def test_a_slow_change_is_seen(what: str, name: str) -> None:
-    """Work per message that a handshake can feel: a loop over a part of it, or something kept of it for good."""
+    """A loop over a part of each IKE_SA_INIT, or something kept of it for good: seen beside the counts without it."""
     done = run("-c", SLOWED.format(what=what))
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert f"{name}: " in done.stdout
+    assert done.stdout.startswith(f"{name}: "), done.stdout + done.stderr
 
 
 def test_a_count_may_grow_by_its_room_and_shrink_at_will() -> None:
