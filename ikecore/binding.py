@@ -19,6 +19,7 @@ from .events import (
     Event,
     IkeSaClosed,
     IkeSaEstablished,
+    IkeSaFailed,
     LeaseNeeded,
     Question,
     QuestionClosed,
@@ -43,6 +44,7 @@ GRACE = 2.0
 class Binding:
     """Sorts the outputs of one endpoint: each event to its session, each question to whoever answers it.
 
+    What the engine sets up in place of an SA belongs to the session of that one, so that no SA is without.
     While nobody serves, what peers set up waits in *waiting*, and questions are denied.
     """
 
@@ -51,10 +53,8 @@ class Binding:
         self.waiting: dict[SaId, SessionState] = {}
         self._accept: Callable[[SessionState], None] | None = None
         self._answers: Answering | None = None
-        self._asked: dict[QuestionId, Answering] = {}
+        self._asked: dict[QuestionId, tuple[Answering, SessionState | None]] = {}
         self._states: dict[SaId, SessionState] = {}
-        self._ended: SessionState | None = None
-        """The last one that was over: the word that another SA takes its place comes right after."""
 
     def follow(self, sa: SaId, answers: Answering | None = None) -> SessionState:
         """Keep book of *sa*. For one that we initiate, call it before its first output is drained.
@@ -93,46 +93,39 @@ class Binding:
         if sa is None:
             return
         state = self._states.get(sa)
-        if isinstance(event, SuccessorBegun):
-            self._succeeded(event, state)
-        accepted = isinstance(event, IkeSaEstablished) and (
-            event.role == "responder" if state is None else state.inherited
-        )
-        if state is None and accepted:
+        accepted = state is None and isinstance(event, IkeSaEstablished) and event.role == "responder"
+        if accepted:
             state = self.follow(sa)
         if state is None:
             return
+        if isinstance(event, SuccessorBegun):
+            self._states[event.successor] = state
         state.take(event)
         if accepted and self._accept is not None:
             self._accept(state)
         elif accepted:
             self.waiting[sa] = state
-        if state.over:
+        if isinstance(event, IkeSaClosed | IkeSaFailed):
             self.waiting.pop(sa, None)
             del self._states[sa]
-            self._ended = state
-
-    def _succeeded(self, event: SuccessorBegun, state: SessionState | None) -> None:
-        """Another SA takes the place of one: the same has the word about it."""
-        if state is None and self._ended is not None and self._ended.sa == event.sa:
-            state = self._ended
-        self.follow(event.successor, None if state is None else state.answers).inherited = True
 
     def _question(self, question: Question[Any], now: float) -> None:
         state = self._states.get(question.sa)
         for answers in (None if state is None else state.answers, self._answers):
             if answers is not None and answers.ask(question):
-                self._asked[question.question] = answers
-                if state is not None and answers is state.answers:
-                    state.asking.add(question.question)
+                ours = state if state is not None and answers is state.answers else None
+                self._asked[question.question] = answers, ours
+                if ours is not None:
+                    ours.asking.add(question.question)
                 return
         if type(question) in DENIALS:
             self.endpoint.answer(question.question, DENIALS[type(question)], now=now)
 
     def _question_closed(self, event: QuestionClosed) -> None:
-        answers, state = self._asked.pop(event.question, None), self._states.get(event.sa)
-        if answers is not None:
-            answers.withdraw(event.question)
+        if event.question not in self._asked:
+            return
+        answers, state = self._asked.pop(event.question)
+        answers.withdraw(event.question)
         if state is not None:
             state.asking.discard(event.question)
             state.signal.fire()

@@ -202,7 +202,8 @@ class LifetimeReached(Event):
 class SuccessorBegun(Event):
     """The engine sets up the IKE SA *successor* in place of *sa* by itself, because of *reason*.
 
-    Either *sa* is to be replaced, its peers authenticating anew, or it ended in silence and is begun anew.
+    Either *sa* is to be replaced, its peers authenticating anew, or it ends in silence and is begun anew. This comes
+    before the event that tells of the end of *sa*: what follows one SA from here to the next misses nothing.
     """
 
     sa: SaId

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 from .addressing import Lease
-from .errors import ChildSaNotFound, IkeError, LocalProtocolError, SessionClosed
+from .errors import ChildSaNotFound, IkeError, LocalProtocolError, PeerUnreachable, SessionClosed
 from .events import (
     Event,
     IkeKeyMaterial,
     IkeSaClosed,
     IkeSaEstablished,
     IkeSaFailed,
+    IkeSaReauthenticated,
     InternalError,
     Question,
     RequestCompleted,
     RequestFailed,
+    SuccessorBegun,
     Transport,
 )
 from .outputs import ChildId, QuestionId, RequestId, SaId
@@ -127,28 +129,37 @@ class Answering(Protocol):
 
 
 class SessionState:
-    """What is known of one IKE SA that somebody holds a session of."""
+    """What is known of one IKE SA that somebody holds a session of, and of those that the engine sets up in its place.
+
+    *sa* is the one that the session stands for. It moves on when another has taken over, or when its own end finds
+    another under way. The session is over when its SA ends and there is none to move on to.
+    """
 
     def __init__(self, sa: SaId) -> None:
         self.sa = sa
         self.signal = Signal()
         self.established: IkeSaEstablished | None = None
+        """What told of *sa*; while that is set up in place of one that ended, still of the one before."""
         self.failure: IkeError | None = None
+        """Why there never was an SA."""
         self.closed: str | None = None
+        """Why there is no SA any more."""
         self.answers: Answering | None = None
-        """Who answers the questions about this SA, if not whoever serves."""
-        self.inherited = False
-        """The engine set it up by itself, in place of another SA: its session is for whoever serves."""
+        """Who answers the questions about the SA, if not whoever serves."""
         self.asking: set[QuestionId] = set()
         """What *answers* works on."""
         self.outcomes: dict[RequestId, IkeError | ChildId | None] = {}
-        self._wanted: set[RequestId] = set()
+        self._lives: dict[SaId, IkeSaEstablished | None] = {sa: None}
+        """*sa* and what is set up in its place, oldest first, each with what told of it."""
+        self._replaced: set[SaId] = set()
+        """Those that another has taken over from, until they are gone."""
+        self._wanted: dict[RequestId, SaId] = {}
         self._bug = ""
         self._rings: WeakSet[EventRing] = WeakSet()
 
     @property
     def over(self) -> bool:
-        """True once the SA is gone, whether it ever was established or not."""
+        """True once the SA is gone, whether it ever was established or not, and none is set up in its place."""
         return self.closed is not None or self.failure is not None
 
     @property
@@ -156,10 +167,21 @@ class SessionState:
         """True once the attempt to set up the SA has succeeded or failed, and what it asked of us is answered."""
         return (self.established is not None and not self.asking) or self.over
 
+    @property
+    def held(self) -> tuple[SaId, ...]:
+        """Every SA of the session that is not gone: the latest first, so that none takes the place of another."""
+        return (*reversed(self._lives), *self._replaced)
+
     def check(self) -> None:
         """Raise `SessionClosed` with the reason if the SA is gone."""
         if self.over:
             raise SessionClosed(self.closed if self.closed is not None else str(self.failure))
+
+    def check_up(self) -> None:
+        """Raise `SessionClosed` as `check` does, and `PeerUnreachable` while the SA is being set up anew."""
+        self.check()
+        if self._lives[self.sa] is None:
+            raise PeerUnreachable("the IKE SA is being set up anew")
 
     def subscribe(self, limit: int) -> EventRing:
         """Return a ring that gets every event from now on. It ends with the session or when nobody holds it."""
@@ -169,13 +191,13 @@ class SessionState:
         return ring
 
     def expect(self, request: RequestId) -> None:
-        """Keep the outcome of *request* when it comes."""
-        self._wanted.add(request)
+        """Keep the outcome of *request*, made just now of *sa*, when it comes."""
+        self._wanted[request] = self.sa
 
     def outcome(self, request: RequestId) -> ChildId | None:
         """Return the Child SA that *request* made, None if it was for something else; raise its error.
 
-        Raises `SessionClosed` if the SA ended before.
+        Raises `SessionClosed` if the SA that it was made of ended before.
         """
         if request not in self.outcomes:
             self.check()
@@ -186,21 +208,30 @@ class SessionState:
 
     def forget(self, request: RequestId) -> None:
         """Nobody waits for *request* any more."""
-        self._wanted.discard(request)
+        self._wanted.pop(request, None)
         self.outcomes.pop(request, None)
 
     def take(self, event: Event) -> None:
-        """Learn from one event of this SA, hand it to the subscribers, and wake who waits."""
+        """Learn from one event of these SAs, hand it to the subscribers, and wake who waits."""
         if isinstance(event, IkeSaEstablished):
-            self.established = event
+            self._lives[event.sa] = event
+            if event.sa == self.sa:
+                self.established = event
+        elif isinstance(event, SuccessorBegun):
+            self._lives[event.successor] = None
+        elif isinstance(event, IkeSaReauthenticated):
+            self._taken_over(event)
         elif isinstance(event, InternalError):
             self._bug = event.detail
         elif isinstance(event, IkeSaFailed):
-            self.failure = as_ike_error(event.error)
-            if self._bug:
-                self.failure.add_note(self._bug)
+            error = as_ike_error(event.error)
+            if self.established is None:
+                self.failure = error
+                if self._bug:
+                    error.add_note(self._bug)
+            self._ended(event.sa, str(error))
         elif isinstance(event, IkeSaClosed):
-            self.closed = event.reason
+            self._ended(event.sa, event.reason)
         elif isinstance(event, RequestCompleted) and event.request in self._wanted:
             self.outcomes[event.request] = event.child
         elif isinstance(event, RequestFailed) and event.request in self._wanted:
@@ -210,6 +241,31 @@ class SessionState:
         if self.over:
             self._rings.clear()
         self.signal.fire()
+
+    def _taken_over(self, event: IkeSaReauthenticated) -> None:
+        self._lives.pop(event.sa, None)
+        self._replaced.add(event.sa)
+        if event.sa == self.sa:
+            self._move_on()
+
+    def _ended(self, sa: SaId, reason: str) -> None:
+        """One of the SAs is gone. What was asked of it comes to nothing."""
+        self._lives.pop(sa, None)
+        self._replaced.discard(sa)
+        for request, asked in self._wanted.items():
+            if asked == sa:
+                self.outcomes.setdefault(request, SessionClosed(reason))
+        if sa != self.sa:
+            return
+        if self._lives:
+            self._move_on()
+        elif self.failure is None:
+            self.closed = reason
+
+    def _move_on(self) -> None:
+        """Stand for the SA that was the next to be set up."""
+        self.sa, told = next(iter(self._lives.items()))
+        self.established = told or self.established
 
 
 class SessionFacts:
@@ -227,12 +283,19 @@ class SessionFacts:
 
     @property
     def sa(self) -> SaId:
-        """The SA's handle, for the endpoint's own methods and to tell events apart. It survives rekeying."""
+        """The SA's handle, for the endpoint's own methods and to tell events apart.
+
+        It survives rekeying. Where the engine has set up another SA in place of this one (`IkeSaReauthenticated`, or a
+        new start after a silence), it is the handle of that one, and so is all that the session tells.
+        """
         return self._state.sa
 
     @property
     def established(self) -> IkeSaEstablished:
-        """The event that told of the SA. Raises `SessionClosed` if there never was one."""
+        """The event that told of the SA; while another is set up in its place, still that of the one before.
+
+        Raises `SessionClosed` if there never was one.
+        """
         if self._state.established is None:
             self._state.check()
             raise LocalProtocolError("the IKE SA is not established yet")

@@ -107,6 +107,7 @@ class OpenEndpoint:
     ) -> None:
         """Run `handler(session)` in a task for each IKE SA that a peer sets up, until cancelled.
 
+        A peer that authenticates anew sets up another one, which has a session of its own.
         When a handler returns, its SA is deleted; when it raises, the traceback is logged as well.
 
         `authorize(identity, question)` is asked, in a task too, about peers of a `Connection(authorize=True)`. The
@@ -150,9 +151,10 @@ class _Server:
         self._handler = handler
 
     def accept(self, state: SessionState) -> None:
-        self._group.create_task(self._handle(Session(self._driver, state)))
+        self._group.create_task(self._handle(state))
 
-    async def _handle(self, session: Session) -> None:
+    async def _handle(self, state: SessionState) -> None:
+        session = Session(self._driver, state)
         try:
             await self._handler(session)
         except SessionClosed:
@@ -161,7 +163,7 @@ class _Server:
         except Exception:
             log.exception("the handler of %r raised", session)
         finally:
-            hang_up(self._driver, session)
+            self._driver.delete(state.held)
 
 
 @asynccontextmanager
@@ -254,20 +256,12 @@ async def dialled(
             raise state.failure
         session = Session(driver, state)
         yield session
-        hang_up(driver, session)
+        driver.delete(state.held)
         with suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await session.wait_closed()
     finally:
-        if not state.over:
-            driver.abandon(state.sa)
-
-
-def hang_up(driver: Driver, session: Session) -> None:
-    """Begin to delete the SA of *session*, if there still is one, and wait for nothing."""
-    if session.closed is None and not driver.closed:
-        driver.endpoint.delete(session.sa, now=driver.now())
-        driver.flush()
+        driver.abandon(state.held)
 
 
 async def resolve(host: str | Sequence[str]) -> list[SocketAddress]:

@@ -7,7 +7,7 @@ a cancellation.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -171,12 +171,23 @@ class Driver:
         with trio.move_on_after(grace):
             await wait_until(lambda: self.endpoint.idle, self.flushed)
 
-    def abandon(self, sa: SaId) -> None:
-        """Drop an SA, with a Delete that nobody waits for, if it is still there."""
-        self.flush()
-        if not self.closed and sa in self.endpoint.sas:
+    def delete(self, sas: Iterable[SaId]) -> None:
+        """Begin to delete those of *sas* that are still there, and wait for nothing."""
+        for sa in self._still(sas):
+            self.endpoint.delete(sa, now=self.now())
+
+    def abandon(self, sas: Iterable[SaId]) -> None:
+        """Drop those of *sas* that are still there, each with a Delete that nobody waits for."""
+        for sa in self._still(sas):
             self.endpoint.abandon(sa, now=self.now())
-            self.flush()
+
+    def _still(self, sas: Iterable[SaId]) -> Iterator[SaId]:
+        """Give each of *sas* if it is there when its turn comes; what is done to it is carried out before the next."""
+        self.flush()
+        for sa in sas:
+            if not self.closed and sa in self.endpoint.sas:
+                yield sa
+                self.flush()
 
     def close(self) -> None:
         """Drop every SA, hand a Delete to the sockets for those that are up, reset the streams, close everything."""
@@ -184,8 +195,7 @@ class Driver:
             return
         try:
             self.flush()
-            for sa in self.endpoint.sas:
-                self.abandon(sa)
+            self.abandon(self.endpoint.sas)
         finally:
             self.closed = True
             while self._streams:

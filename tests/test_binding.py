@@ -19,12 +19,14 @@ from ikecore import (
     IkeSaClosed,
     IkeSaEstablished,
     IkeSaFailed,
+    IkeSaReauthenticated,
     InternalError,
     Lease,
     LeaseNeeded,
     Local,
     LocalProtocolError,
     NatDetected,
+    PeerUnreachable,
     Question,
     QuestionClosed,
     QuestionId,
@@ -42,13 +44,12 @@ from ikecore.binding import Binding, host_towards, own_hosts, verdict
 from ikecore.sessions import EventRing, EventsLost, SessionFacts, SessionState, Signal, TransportUsed
 
 SA, OTHER = SaId(7), SaId(8)
+ANEW = "the peers authenticated anew"
 ADDRESS = ("192.0.2.1", 500)
 
 
-def established(sa: SaId = SA, role: Any = "responder") -> IkeSaEstablished:
-    return IkeSaEstablished(
-        sa, "c", role, "fqdn:us", "fqdn:them", bytes(8), bytes(8), "suite", "udp", "it is small", ADDRESS
-    )
+def established(sa: SaId = SA, role: Any = "responder", peer: str = "fqdn:them") -> IkeSaEstablished:
+    return IkeSaEstablished(sa, "c", role, "fqdn:us", peer, bytes(8), bytes(8), "suite", "udp", "it is small", ADDRESS)
 
 
 def nat(number: int) -> NatDetected:
@@ -212,6 +213,109 @@ class TestSessionState:
         assert ring.ready
 
 
+class TestMovingOn:
+    """From one SA to the one that the engine sets up in its place."""
+
+    def up(self) -> SessionState:
+        state = SessionState(SA)
+        state.take(established(SA, "initiator"))
+        return state
+
+    def take(self, state: SessionState, *events: Event) -> None:
+        for event in events:
+            state.take(event)
+
+    def test_a_new_sa_takes_over(self) -> None:
+        state = self.up()
+        facts, ring = SessionFacts(cast("Endpoint", None), state), state.subscribe(9)
+        state.expect(RequestId(1))
+        state.expect(RequestId(2))
+        told = [
+            SuccessorBegun(SA, OTHER, ANEW),
+            established(OTHER, "initiator", "fqdn:them.too"),
+            IkeSaReauthenticated(SA, OTHER),
+            RequestCompleted(SA, RequestId(1), "INFORMATIONAL"),
+            IkeSaClosed(SA, ANEW, "us"),
+            nat(1),
+            IkeSaClosed(OTHER, "done", "peer"),
+        ]
+        self.take(state, *told[:2])
+        assert (facts.sa, facts.peer_identity) == (SA, "fqdn:them"), "its Child SAs are not all there"
+        assert list(state.held) == [OTHER, SA]
+        self.take(state, told[2])
+        assert (facts.sa, facts.peer_identity) == (OTHER, "fqdn:them.too")
+        assert list(state.held) == [OTHER, SA], "the old one is yet to be deleted"
+        state.expect(RequestId(3))
+        self.take(state, *told[3:6])
+        assert list(state.held) == [OTHER]
+        assert state.outcome(RequestId(1)) is None
+        with pytest.raises(SessionClosed, match=ANEW):
+            state.outcome(RequestId(2))
+        assert RequestId(3) not in state.outcomes
+        state.check_up()
+        self.take(state, told[6])
+        assert (state.closed, list(state.held)) == ("done", [])
+        assert [ring.pop() for _ in range(8)] == [*told, None]
+
+    def test_one_that_comes_to_nothing_changes_nothing(self) -> None:
+        state = self.up()
+        self.take(
+            state,
+            SuccessorBegun(SA, OTHER, ANEW),
+            IkeSaFailed(OTHER, "c", "initiator", "IKE_AUTH", AuthenticationFailed("no"), None),
+        )
+        assert (state.sa, state.over, state.failure, state.held) == (SA, False, None, (SA,))
+
+    def test_an_end_while_another_is_set_up(self) -> None:
+        """The session waits for it: what was known of the peer stays known."""
+        state = self.up()
+        self.take(state, SuccessorBegun(SA, OTHER, "the peer was silent"), IkeSaClosed(SA, "no answer", "silence"))
+        assert (state.sa, state.over, state.established) == (OTHER, False, established(SA, "initiator"))
+        with pytest.raises(PeerUnreachable, match="set up anew"):
+            state.check_up()
+        third = SaId(9)
+        self.take(
+            state,
+            SuccessorBegun(OTHER, third, "the peer was silent"),
+            IkeSaFailed(OTHER, "c", "initiator", "IKE_SA_INIT", IkeError("no"), None),
+        )
+        assert (state.sa, state.over, state.held) == (third, False, (third,))
+        self.take(state, established(third, "initiator"))
+        assert state.established == established(third, "initiator")
+        state.check_up()
+
+    def test_an_end_while_another_is_set_up_in_vain(self) -> None:
+        state = self.up()
+        ring = state.subscribe(9)
+        told = [
+            SuccessorBegun(SA, OTHER, ANEW),
+            IkeSaClosed(SA, "the peer deleted it", "peer"),
+            IkeSaFailed(OTHER, "c", "initiator", "IKE_AUTH", AuthenticationFailed("no"), None),
+        ]
+        self.take(state, *told)
+        assert (state.closed, state.failure) == ("no", None)
+        with pytest.raises(SessionClosed, match="no"):
+            state.check_up()
+        assert [ring.pop() for _ in range(4)] == [*told, None]
+
+    def test_one_that_was_replaced_already_is_not_moved_on_to(self) -> None:
+        third = SaId(9)
+        state = self.up()
+        self.take(
+            state,
+            SuccessorBegun(SA, OTHER, ANEW),
+            established(OTHER, "initiator"),
+            SuccessorBegun(OTHER, third, ANEW),
+            established(third, "initiator"),
+            IkeSaReauthenticated(OTHER, third),
+        )
+        assert state.sa == SA
+        self.take(state, IkeSaReauthenticated(SA, OTHER))
+        assert state.sa == third
+        self.take(state, IkeSaClosed(OTHER, ANEW, "us"), IkeSaClosed(third, "done", "peer"))
+        assert state.closed == "done"
+
+
 class TestSessionFacts:
     def test_before_during_and_after(self) -> None:
         state = SessionState(SA)
@@ -288,9 +392,11 @@ class TestRouting:
         binding.check_unserved()
         binding.serve(accept, Answering(ask, withdraw))
 
-    def test_an_sa_that_takes_the_place_of_another_is_for_whoever_serves(self) -> None:
+    def test_what_the_engine_sets_up_in_place_of_an_sa_is_of_the_same_session(self) -> None:
+        """Whoever dialled has the word about it, and nobody who serves gets a session of it."""
         binding, _ = bound()
         asked: list[Event] = []
+        withdrawn: list[QuestionId] = []
 
         def ask(each: Question[Any]) -> bool:
             asked.append(each)
@@ -298,37 +404,52 @@ class TestRouting:
 
         accepted: list[SessionState] = []
         self.serve(binding, accepted.append)
-        dialled = binding.follow(SA, Answering(ask, lambda question: None))
-        binding.dispatch(established(SA, "initiator"), 0.0)
-        assert accepted == [], "whoever dialled has it"
-        binding.dispatch(SuccessorBegun(SA, OTHER, "the peers authenticated anew"), 0.0)
-        binding.dispatch(AuthorizationNeeded(QuestionId(1), OTHER, 9.0, "c", "fqdn:them", ADDRESS), 0.0)
-        assert len(asked) == 1, "the same has the word about it"
-        binding.dispatch(established(OTHER, "initiator"), 0.0)
-        assert [state.sa for state in accepted] == [OTHER]
-        binding.dispatch(IkeSaClosed(SA, "the peers authenticated anew", "us"), 0.0)
-        assert dialled.over
-        assert not accepted[0].over
+        dialled = binding.follow(SA, Answering(ask, withdrawn.append))
+        needed = AuthorizationNeeded(QuestionId(1), OTHER, 9.0, "c", "fqdn:them", ADDRESS)
+        for event in (
+            established(SA, "initiator"),
+            SuccessorBegun(SA, OTHER, ANEW),
+            needed,
+            QuestionClosed(QuestionId(1), OTHER),
+            established(OTHER, "initiator"),
+            IkeSaReauthenticated(SA, OTHER),
+            IkeSaClosed(SA, ANEW, "us"),
+        ):
+            binding.dispatch(event, 0.0)
+        assert (asked, withdrawn, accepted) == ([needed], [QuestionId(1)], [])
+        assert dialled.sa == OTHER
+        assert dialled.decided
+        assert not binding.waiting
+        binding.dispatch(IkeSaClosed(OTHER, "done", "peer"), 0.0)
+        assert dialled.closed == "done"
 
-    def test_so_is_one_that_begins_anew_after_a_silence_and_after_failures(self) -> None:
+    def test_nothing_stays_of_questions_about_what_came_to_nothing(self) -> None:
+        """Its questions are closed behind its end."""
         binding, _ = bound()
-        asked: list[Event] = []
-
-        def ask(each: Question[Any]) -> bool:
-            asked.append(each)
-            return True
-
-        third = SaId(9)
-        binding.follow(SA, Answering(ask, lambda question: None))
+        state = binding.follow(SA, Answering(lambda question: True, lambda question: None))
         binding.dispatch(established(SA, "initiator"), 0.0)
-        binding.dispatch(IkeSaClosed(SA, "no answer", "silence"), 0.0)
+        binding.dispatch(SuccessorBegun(SA, OTHER, ANEW), 0.0)
+        binding.dispatch(AuthorizationNeeded(QuestionId(1), OTHER, 9.0, "c", "fqdn:them", ADDRESS), 0.0)
+        assert state.asking == {QuestionId(1)}
+        binding.dispatch(IkeSaFailed(OTHER, "c", "initiator", "IKE_AUTH", IkeError("no"), None), 0.0)
+        binding.dispatch(QuestionClosed(QuestionId(1), OTHER), 0.0)
+        assert state.asking == set()
+        assert not state.over
+
+    def test_what_nobody_has_a_session_of_has_no_session_in_its_place(self) -> None:
+        binding, _ = bound()
+        binding.dispatch(established(SA, "initiator"), 0.0)
+        binding.dispatch(SuccessorBegun(SA, OTHER, ANEW), 0.0)
+        binding.dispatch(established(OTHER, "initiator"), 0.0)
+        assert not binding.waiting
+
+    def test_the_end_of_the_endpoint_ends_what_is_being_set_up_anew(self) -> None:
+        binding, _ = bound()
+        state = binding.follow(SA)
+        binding.dispatch(established(SA, "initiator"), 0.0)
         binding.dispatch(SuccessorBegun(SA, OTHER, "the peer was silent"), 0.0)
-        binding.dispatch(IkeSaFailed(OTHER, "c", "initiator", "IKE_SA_INIT", IkeError("no"), None), 0.0)
-        binding.dispatch(SuccessorBegun(OTHER, third, "the peer was silent"), 0.0)
-        binding.dispatch(AuthorizationNeeded(QuestionId(1), third, 9.0, "c", "fqdn:them", ADDRESS), 0.0)
-        assert len(asked) == 1
-        binding.dispatch(established(third, "initiator"), 0.0)
-        assert list(binding.waiting) == [third]
+        binding.end("closed")
+        assert state.closed == "closed"
 
     def test_questions_go_to_whoever_serves(self) -> None:
         binding, answers = bound()

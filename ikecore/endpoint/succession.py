@@ -53,15 +53,20 @@ class Succession:
         self._start(new, now)
 
     def restart(self, old: IkeSa, now: float) -> None:
-        """*old* ended in silence, or came to nothing as a new start: begin anew, the first time at once."""
+        """*old* ends in silence, or came to nothing as a new start: begin anew, the first time at once.
+
+        If another SA is about to replace it already, that one is the new start.
+        """
         if self._closing():
+            return
+        heir = None if old.successor is None else self._sas.get(old.successor)
+        if heir is not None:
+            heir.restarts = 1 if heir.setting_up else None
             return
         new = self._successor(old, old.connection, "the peer was silent")
         new.restarts = 1 if old.restarts is None else old.restarts + 1
-        if old.restarts is None:
-            self._start(new, now)
-        else:
-            new.timers.set(Timer.START, now + retry_wait(old.restarts - 1, self._limits, self._random))
+        wait = 0.0 if old.restarts is None else retry_wait(old.restarts - 1, self._limits, self._random)
+        new.timers.set(Timer.START, now + wait)
 
     def start(self, sa: IkeSa, now: float) -> None:
         """The wait before a new start is over."""

@@ -537,10 +537,10 @@ class IkeSa:
             step_name = {State.INITIATING: "IKE_SA_INIT"}.get(self.state, "IKE_AUTH")
             remote = self.path.remote if self.path is not None else None
             claimed = None if self.claimed_identity is None else str(self.claimed_identity)
-            self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
-            self._end(error, now)
             if self.restarts is not None and by != "us":
                 self.services.restart(self, now)
+            self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
+            self._end(error, now)
         else:
             self.close(str(error), by, now, error)
 
@@ -550,10 +550,11 @@ class IkeSa:
             return
         for child in list(self.children.values()):
             self.close_child(child, reason, by)
+        wanted = self.role == "initiator" and self.connection.dpd_action == "restart"
+        if wanted and by == "silence" and self.delete_under_way is None:
+            self.services.restart(self, now)
         self.services.emit(IkeSaClosed(self.id, reason, by))
         self._end(error or PeerUnreachable(reason), now)
-        if by == "silence" and self.role == "initiator" and self.connection.dpd_action == "restart":
-            self.services.restart(self, now)
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:
         del self.children[child.id]

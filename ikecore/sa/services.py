@@ -169,7 +169,7 @@ class Services(Protocol[S]):
         """Set up an SA that is to replace *sa*."""
 
     def restart(self, sa: S, now: float) -> None:
-        """Set up an SA in place of *sa*, which has ended."""
+        """Set up an SA in place of *sa*, which is about to end: that another one follows is told before the end is."""
 
     def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""

@@ -103,6 +103,8 @@ def event_line(event: Output) -> str | None:
             return f"{which}IKE SA {event.sa}: {printable(event.reason)}"
         case events.SuccessorBegun():
             return f"IKE SA {event.successor} is set up in place of IKE SA {event.sa}: {printable(event.reason)}"
+        case events.IkeSaReauthenticated():
+            return f"IKE SA {event.successor} has taken over from IKE SA {event.sa}"
         case IkeSaClosed():
             return f"IKE SA {event.sa} down: {printable(event.reason)}"
         case events.ChildSaFailed():

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,10 @@ from ikecore import (
     Identity,
     IkeSaClosed,
     IkeSaEstablished,
+    IkeSaFailed,
+    IkeSaReauthenticated,
     Lease,
+    Lifetimes,
     Limits,
     Listen,
     LocalProtocolError,
@@ -40,6 +43,7 @@ from ikecore import (
     PskCredential,
     SendDatagram,
     SessionClosed,
+    SuccessorBegun,
     TransportChosen,
     Transports,
     TsUnacceptable,
@@ -50,6 +54,7 @@ from ikecore import (
 )
 from ikecore.outputs import StreamId
 from ikecore.sessions import EventsLost
+from tests.adapters.conftest import checked
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Lib
@@ -591,6 +596,98 @@ class TestItsLife:
                     await getattr(session, wish)()
                 with pytest.raises(SessionClosed):
                     await getattr(session, wish)()
+
+        lib.run(main)
+
+
+class TestMovingOn:
+    """The engine sets up another SA in place of one by itself, and the session is that one's."""
+
+    @pytest.mark.requirement("IKE-134")
+    def test_to_the_sa_that_the_peers_authenticated_anew(self, lib: Lib, make: Make) -> None:
+        async def main() -> None:
+            async with served(lib, make) as peer:
+                often = Lifetimes(reauth_time=1.0, rand_time=0.0, over_time=60.0)
+                connection = attrs.evolve(towards(peer.opened), lifetimes=often)
+                async with lib.module.connect("127.0.0.1", connection, make=make) as session:
+                    first, [child], events = session.sa, session.child_sas, session.events()
+                    seen = [event async for event in until(events, IkeSaReauthenticated)]
+                    second = session.sa
+                    assert seen[-1] == IkeSaReauthenticated(first, second) != IkeSaReauthenticated(first, first)
+                    assert session.established in seen
+                    assert any(isinstance(event, ChildSaEstablished) and event.sa == second for event in seen)
+                    await peer.until(lambda: len(peer.sessions) == 2)
+                    assert session.export_keys() == peer.sessions[1].export_keys()
+                    assert [view.id == child.id for view in session.child_sas] == [False]
+                    assert (session.peer_identity, session.transport.name, session.closed) == (str(THEM), "udp", None)
+                    await session.check_liveness()
+                    old_goes = [event async for event in until(events, IkeSaClosed)]
+                    assert old_goes[-1] == IkeSaClosed(first, "the peers authenticated anew", "us")
+                    await session.rekey((await session.create_child()).id)
+                    [*_, more] = [event async for event in until(events, IkeSaReauthenticated)]
+                    assert more == IkeSaReauthenticated(second, session.sa)
+                await peer.until(lambda: len(peer.reasons) == 3)
+                assert session.closed is not None
+                assert [type(event) for event in [event async for event in events][-1:]] == [IkeSaClosed]
+
+        lib.run(main)
+
+    def anew(self, peer: Peer) -> Connection:
+        return attrs.evolve(towards(peer.opened), dpd_delay=0.05, dpd_timeout=0.1, dpd_action="restart")
+
+    def test_to_the_sa_that_begins_anew_after_a_silence(self, lib: Lib, make: Make) -> None:
+        async def main() -> None:
+            ours = Deaf(Config(), random=os.urandom, utc=lambda: datetime.now(UTC), raise_bugs=True)
+            async with (
+                served(lib, make) as peer,
+                lib.module.connect("127.0.0.1", self.anew(peer), make=lambda _: checked(ours)) as session,
+            ):
+                first, events = session.sa, session.events()
+                ours.deaf = True
+                with pytest.raises((PeerUnreachable, SessionClosed)):
+                    await session.check_liveness()
+                [*_, begun, closed] = [event async for event in until(events, IkeSaClosed)]
+                assert isinstance(begun, SuccessorBegun)
+                assert isinstance(closed, IkeSaClosed)
+                assert (closed.by, session.closed) == ("silence", None)
+                assert session.sa == begun.successor != first
+                assert session.peer_identity == str(THEM)
+                assert session.child_sas == ()
+                for wish in (session.check_liveness, session.create_child, session.rekey):
+                    with pytest.raises(PeerUnreachable, match="set up anew"):
+                        await wish()
+                ours.deaf = False
+                [*_, up] = [event async for event in until(events, ChildSaEstablished)]
+                assert isinstance(up, ChildSaEstablished)
+                assert (up.sa, session.established.sa) == (session.sa, session.sa)
+                assert [view.id for view in session.child_sas] == [up.child]
+                await session.check_liveness()
+            assert session.closed is not None
+
+        lib.run(main)
+
+    @pytest.mark.parametrize("how", ["leave", "raise", "delete"])
+    def test_or_to_none_if_the_application_leaves_in_between(self, lib: Lib, make: Make, how: str) -> None:
+        async def main() -> None:
+            ours = Deaf(Config(), random=os.urandom, utc=lambda: datetime.now(UTC), raise_bugs=True)
+            async with (
+                served(lib, make, grace=0.0) as peer,
+                lib.module.open_endpoint(Config(), FREE, make=lambda _: checked(ours)) as opened,
+            ):
+                with suppress(ZeroDivisionError):
+                    async with opened.connect("127.0.0.1", self.anew(peer)) as session:
+                        events = session.events()
+                        ours.deaf = True
+                        [*_] = [event async for event in until(events, IkeSaClosed)]
+                        if how == "delete":
+                            await session.delete()
+                        elif how == "raise":
+                            raise ZeroDivisionError
+                assert opened.endpoint.sas == ()
+                assert session.closed == "given up by the application"
+                assert isinstance([event async for event in events][-1], IkeSaFailed)
+                with pytest.raises(SessionClosed, match="given up"):
+                    await session.check_liveness()
 
         lib.run(main)
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import ChildSaFailed, LifetimeReached, NoProposalChosen, SaId, SpisChanged, SuccessorBegun
+from ikecore import (
+    ChildSaFailed,
+    IkeSaReauthenticated,
+    LifetimeReached,
+    NoProposalChosen,
+    SaId,
+    SpisChanged,
+    SuccessorBegun,
+)
 from ikecore.events import ChildSaClosed, ChildSaEstablished, RequestCompleted
 from ikecore.outputs import ChildId, Output, RequestId
 from ikecore.testing import Pair
@@ -46,6 +54,7 @@ def test_the_life_of_a_child_sa() -> None:
             SuccessorBegun(SA, SaId(2), "the peer was silent"),
             "IKE SA 2 is set up in place of IKE SA 1: the peer was silent",
         ),
+        (IkeSaReauthenticated(SA, SaId(2)), "IKE SA 2 has taken over from IKE SA 1"),
         (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
         (ChildSaFailed(SA, "", NoProposalChosen("no")), "Child SA of IKE SA 1 failed: NoProposalChosen: no"),
         (RequestCompleted(SA, RequestId(1), "CREATE_CHILD_SA", ChildId(2)), None),

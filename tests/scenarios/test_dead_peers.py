@@ -143,6 +143,8 @@ def test_an_sa_whose_peer_fell_silent_is_begun_anew_until_the_peer_is_back() -> 
     begun = pair.initiator.one(SuccessorBegun)
     assert (begun.sa, begun.reason) == (mine, "the peer was silent")
     assert pair.initiator.endpoint.sas == (begun.successor,)
+    events = pair.initiator.events
+    assert events.index(begun) < events.index(pair.initiator.one(IkeSaClosed)), "who follows it knows where to go on"
     pair.run_for(4000.0)
     tries = pair.initiator.of(SuccessorBegun)
     assert 4 <= len(tries) <= 10, "the waits grow, and every try has its time"
@@ -177,6 +179,35 @@ def test_nothing_begins_anew_while_the_endpoint_shuts_down() -> None:
     pair.run_for(5000.0)
     assert pair.initiator.endpoint.idle
     assert pair.initiator.endpoint.deadline is None
+
+
+def test_an_sa_that_we_delete_is_not_begun_anew_for_want_of_an_answer() -> None:
+    pair = pair_with(dpd_delay=30.0, dpd_timeout=5.0, dpd_action="restart")
+    mine, _ = pair.establish()
+    cut(pair)
+    pair.initiator.call(pair.initiator.endpoint.delete, mine)
+    pair.run_for(5000.0)
+    assert pair.initiator.one(IkeSaClosed).sa == mine
+    assert pair.initiator.of(SuccessorBegun) == []
+    assert pair.initiator.endpoint.sas == ()
+
+
+def test_a_silence_while_the_peers_authenticate_anew_begins_one_sa_and_not_two() -> None:
+    times = Lifetimes(reauth_time=100.0, rand_time=0.0, over_time=5000.0)
+    pair = pair_with(dpd_delay=30.0, dpd_timeout=20.0, dpd_action="restart", lifetimes=times)
+    mine, _ = pair.establish()
+    pair.run_for(95.0)
+    block = cut(pair)
+    pair.run_for(60.0)
+    assert pair.initiator.one(IkeSaClosed).by == "silence"
+    begun = pair.initiator.one(SuccessorBegun)
+    assert (begun.sa, pair.initiator.endpoint.sas) == (mine, (begun.successor,))
+    pair.run_for(1000.0)
+    assert len(pair.initiator.of(SuccessorBegun)) > 1, "what came to nothing is begun anew"
+    pair.network.unblock(block)
+    pair.run_for(1200.0)
+    assert len(pair.initiator.of(IkeSaEstablished)) > 1
+    assert 1 <= len(pair.initiator.endpoint.sas) <= 2
 
 
 def test_the_responder_only_clears() -> None:

@@ -126,8 +126,6 @@ class Client:
     nat: Nat | None
     slots: dict[SaId, int] = attrs.Factory(dict)
     """Which of its connections an SA is of, from the first attempt to its end."""
-    last: int = 0
-    """Which connection lost its SA last."""
 
 
 @attrs.frozen
@@ -238,11 +236,10 @@ class World:
         """What a client's operator does: write it down, and set up again what is gone."""
         client.books.note(event)
         if isinstance(event, SuccessorBegun):
-            client.slots[event.successor] = client.slots.get(event.sa, client.last)
+            client.slots[event.successor] = client.slots[event.sa]
         elif isinstance(event, IkeSaClosed | IkeSaFailed):
             slot = client.slots.pop(event.sa, None)
             if slot is not None and slot not in client.slots.values():
-                client.last = slot  # a successor is told of right behind the end of what fell silent
                 self._initiate_within(client, slot, 120.0)
 
     def _often(self, times: float, what: Callable[[], None]) -> None:
