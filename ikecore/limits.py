@@ -118,6 +118,8 @@ class Limits:
     """Transmissions of one request before the SA is given up."""
     response_resends_per_second: float = _seconds(2.0)
     """A stored response is sent again at most this often per path: a repeat proves no address."""
+    response_lifetime: float = _seconds(300.0)
+    """A stored response is forgotten after this: later than the peer repeats its request (RFC 7296 section 2.1)."""
     stateless_per_second: float = _seconds(200.0)
     """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION."""
     unknown_spi_per_second: int = _count(10)

@@ -376,7 +376,10 @@ class IkeSa:
         response = OutgoingResponse(
             exchange, message_id, unsealed.whole, names, fragment=fragment, spi=generation.spi_local
         )
+        response.answered_at = now
         paths = generation.theirs.answer(message_id, response)
+        if not self.timers.is_set(Timer.RESPONSES):
+            self.timers.set(Timer.RESPONSES, now + self.services.limits.response_lifetime)
         try:
             response.seal()
         except LocalProtocolError as error:
@@ -418,6 +421,13 @@ class IkeSa:
             self.close("Delete was not answered", "us", now)
         elif timer is Timer.POSTPONED:
             self._begin_postponed(now)
+        elif timer is Timer.RESPONSES:
+            self._forget_responses(now)
+
+    def _forget_responses(self, now: float) -> None:
+        """The peer repeats for some minutes what it asked, and no longer (RFC 7296 section 2.1)."""
+        lifetime = self.services.limits.response_lifetime
+        self._wake(Timer.RESPONSES, min(each.theirs.forget(now, lifetime) for each in self.generations))
 
     def watch_fragments(self) -> None:
         """Wake when the next incomplete message has waited long enough."""

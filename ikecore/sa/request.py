@@ -199,11 +199,11 @@ class OutgoingRequest(Message):
 class OutgoingResponse(Message):
     """Our response, kept to be repeated. *resent* maps a stream or a UDP source to the moment of its last copy.
 
-    *spi* is our own of the IKE SA that it belongs to, empty where there is none. *digest* is that of the octets of the
-    request, once it is stored.
+    *spi* is our own of the IKE SA that it belongs to, empty where there is none. Once it is stored, *digest* is that of
+    the octets of the request, and *answered_at* when that was answered.
     """
 
-    __slots__ = ("digest", "resent", "spi")
+    __slots__ = ("answered_at", "digest", "resent", "spi")
 
     def __init__(
         self,
@@ -218,6 +218,7 @@ class OutgoingResponse(Message):
         super().__init__(exchange, message_id, seal, names, fragment=fragment)
         self.spi = spi
         self.digest = b""
+        self.answered_at = 0.0
         self.resent: dict[object, float] = {}
 
 

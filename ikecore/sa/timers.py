@@ -21,6 +21,8 @@ class Timer(enum.Enum):
     """No better answer came than an unprotected error."""
     FRAGMENTS = "fragments"
     """A message in fragments has waited long enough for the missing ones."""
+    RESPONSES = "stored responses"
+    """The peer repeats no longer what was answered long ago."""
     POSTPONED = "postponed"
     """An exchange that the peer could not take begins again."""
     REKEYED = "rekeyed"

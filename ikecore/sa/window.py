@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from math import inf
 
 import attrs
 
@@ -173,6 +174,12 @@ class ResponseWindow:
         for old in [known for known in self._known if known <= highest - self.size and self.stored(known)]:
             del self._known[old]
         return progress.paths
+
+    def forget(self, now: float, lifetime: float) -> float:
+        """Forget the answers that are *lifetime* old. Returns when the next one is, `math.inf` if there is none."""
+        ends = {number: kept.answered_at + lifetime for number in self._known if (kept := self.stored(number))}
+        self._known = {number: each for number, each in self._known.items() if ends.get(number, inf) > now}
+        return min((end for end in ends.values() if end > now), default=inf)
 
     def is_in_progress(self, message_id: int) -> bool:
         return self._progress(message_id) is not None

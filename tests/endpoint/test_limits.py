@@ -97,6 +97,31 @@ def strangers(rig: Rig, count: int, *, host: str = "10.3.{}.1", tcp: bool = Fals
     return answers
 
 
+# --- stored responses -------------------------------------------------------------------------------------------------
+
+
+@limit("response_lifetime")
+@pytest.mark.requirement("IKE-048", "IKE-049")
+def test_a_response_is_forgotten_after_some_minutes() -> None:
+    """Then its request has no answer any more, and still no other effect."""
+    rig = Rig(limits=Limits(response_lifetime=300.0))
+    puppet = Puppet(rig)
+    puppet.establish()
+    requests = [puppet.seal(Exchange.INFORMATIONAL, [], message_id=2 + number) for number in range(2)]
+    answers = [puppet.give(requests[0])]
+    rig.run_for(200.0)
+    answers.append(puppet.give(requests[1]))
+    rig.run_for(299.0)
+    assert puppet.give(requests[1]) == answers[1]
+    rig.run_for(2.0)
+    before = rig.picture()
+    assert puppet.give(requests[1]) == []
+    assert rig.picture() == before
+    assert rig.endpoint.deadline is None
+    puppet.next_id = 4
+    assert puppet.request(Exchange.INFORMATIONAL) == []
+
+
 # --- half-open SAs ----------------------------------------------------------------------------------------------------
 
 

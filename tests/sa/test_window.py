@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -166,3 +167,23 @@ def test_each_id_is_begun_at_most_once(size: int, order: list[int]) -> None:
     assert len(begun) == len(set(begun))
     kept = [number for number in range(20) if window.stored(number) is not None]
     assert len(kept) <= size
+
+
+@pytest.mark.requirement("IKE-048", "IKE-049")
+def test_answers_are_forgotten_after_their_time_and_their_requests_ignored() -> None:
+    window = ResponseWindow()
+    window.size = 3
+    for message_id, moment in enumerate((100.0, 200.0, 250.0)):
+        answered(window, message_id).answered_at = moment
+    window.begin(3, b"a", PATH)
+    assert window.forget(350.0, 300.0) == 400.0
+    assert window.stored(0) is not None
+    assert window.forget(500.0, 300.0) == 550.0
+    assert [window.glance(number, b"a") for number in range(4)] == [
+        Glance.FORGOTTEN,
+        Glance.FORGOTTEN,
+        Glance.REPEAT,
+        Glance.IN_PROGRESS,
+    ]
+    assert window.forget(550.0, 300.0) == math.inf
+    assert window.latest() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -176,16 +177,16 @@ def test_the_responder_may_say_it_later(seconds: int, least: float, most: float)
     puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(seconds))])
     life = rig.endpoint._keeper.sas[sa].life
     assert rig.now + least <= life.reauth_at <= rig.now + most
-    assert rig.endpoint.deadline == life.reauth_at
+    assert rig.endpoint.deadline == min(life.reauth_at, rig.now + rig.endpoint._keeper.limits.response_lifetime)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0\0\0", b"\0\0\0\0\1"])
 def test_a_bad_one_is_ignored(data: bytes) -> None:
     rig = Rig()
     puppet = Puppet(rig, "responder")
-    puppet.establish()
+    sa = puppet.establish()
     assert puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, data)]) == []
-    assert rig.endpoint.deadline is None
+    assert rig.endpoint._keeper.sas[sa].life.next == inf
 
 
 def test_the_initiator_of_the_sa_has_no_say_in_it() -> None:
