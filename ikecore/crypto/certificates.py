@@ -56,7 +56,7 @@ MAX_CERTIFICATES: Final = 64
 """Certificates, beside the leaf, that a chain is looked for in."""
 MOST_KEPT: Final = 256
 """Chains found good that a `TrustStore` remembers, none of more than LARGEST_KEPT octets."""
-LARGEST_KEPT: Final = 16_384
+LARGEST_KEPT = 16_384
 _LARGEST: Final = 32_768
 """Octets of one certificate: four times one with ML-DSA-87."""
 
