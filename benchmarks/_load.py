@@ -31,7 +31,7 @@ from ikecore import (
     WriteStream,
 )
 
-__all__ = ["HOST", "Initiator", "SocketInitiator", "establish", "wait"]
+__all__ = ["HOST", "PATIENCE", "Initiator", "SocketInitiator", "establish", "wait"]
 
 HOST = "127.0.0.1"
 PATIENCE = 60.0

@@ -22,7 +22,7 @@ UNLIMITED = Limits(
 """All peers are at one address here, and no daemon is to protect itself against that."""
 
 
-def initiator(ports: dict[str, int], policy: Policy | None = None, *, half_close: bool = False) -> Connection:
+def initiator(ports: dict[str, int], policy: Policy | None = None) -> Connection:
     """Describe the peering as the initiator sees it: a childless SA, over UDP with the non-ESP marker from the start.
 
     No port of this is 500, and charon takes and sends the marker then.
@@ -32,14 +32,13 @@ def initiator(ports: dict[str, int], policy: Policy | None = None, *, half_close
         udp_start="nat",
         udp_nat_port=ports["udp"],
         tcp_port=ports.get("tcp"),
-        half_close=half_close,
     )
     return _connection(0, transports)
 
 
 def responder_config() -> Config:
     """Describe it as the responder sees it."""
-    return Config(connections=(_connection(1, Transports(half_close=False)),), limits=UNLIMITED)
+    return Config(connections=(_connection(1, Transports()),), limits=UNLIMITED)
 
 
 def _connection(role: int, transports: Transports) -> Connection:
