@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from .addressing import Lease
 from .errors import ChildSaNotFound, IkeError, LocalProtocolError, PeerUnreachable, SessionClosed
+from .esp import EspRoutes
 from .events import (
     Event,
     IkeKeyMaterial,
@@ -148,6 +149,7 @@ class SessionState:
         """Who answers the questions about the SA, if not whoever serves."""
         self.asking: set[QuestionId] = set()
         """What *answers* works on."""
+        self.esp = EspRoutes()
         self.outcomes: dict[RequestId, IkeError | ChildId | None] = {}
         self._lives: dict[SaId, IkeSaEstablished | None] = {sa: None}
         """*sa* and what is set up in its place, oldest first, each with what told of it."""
@@ -213,6 +215,7 @@ class SessionState:
 
     def take(self, event: Event) -> None:
         """Learn from one event of these SAs, hand it to the subscribers, and wake who waits."""
+        self.esp.take(event)
         if isinstance(event, IkeSaEstablished):
             self._lives[event.sa] = event
             if event.sa == self.sa:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ikecore import Address, Endpoint, Local
+from ikecore.esp import TakeEsp, is_esp
 
 from ._sockets import reduce, words
 
@@ -15,8 +16,10 @@ class DatagramOwner(Protocol):
     """What a socket needs of the driver that owns it."""
 
     endpoint: Endpoint
+    esp: TakeEsp | None
 
     def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None: ...
+    def take_esp(self, data: bytes, local: Address, remote: Address) -> None: ...
 
 
 class DatagramSocket(asyncio.DatagramProtocol):
@@ -39,6 +42,13 @@ class DatagramSocket(asyncio.DatagramProtocol):
         finally:
             self._sending_to = None
 
+    def offer(self, data: bytes, remote: Address) -> bool:
+        """Send now or not at all; false means that something waits already for the kernel's buffer."""
+        if self._transport is None or self._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+            return False
+        self.send(data, remote)
+        return True
+
     def close(self) -> None:
         """Close now, dropping what is queued."""
         if self._transport is not None:
@@ -50,9 +60,13 @@ class DatagramSocket(asyncio.DatagramProtocol):
         self._transport = transport  # type: ignore[assignment]
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if self.local is not None:
-            endpoint = self._driver.endpoint
-            self._driver.feed(endpoint.datagram_received, data, local=self.local.address, remote=reduce(addr))
+        if self.local is None:
+            return
+        driver, local, remote = self._driver, self.local.address, reduce(addr)
+        if driver.esp is not None and is_esp(data, self.local):
+            driver.take_esp(data, local, remote)
+        else:
+            driver.feed(driver.endpoint.datagram_received, data, local=local, remote=remote)
 
     def error_received(self, exc: Exception) -> None:
         """Hear of an error, which belongs to the datagram being sent if there is one, and to none we know otherwise."""

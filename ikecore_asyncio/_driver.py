@@ -28,6 +28,7 @@ from ikecore import (
     WriteStream,
 )
 from ikecore.binding import Binding
+from ikecore.esp import TakeEsp, check_esp
 from ikecore.outflow import Observer, Outflow
 from ikecore.sessions import Signal
 
@@ -52,8 +53,10 @@ async def wait_until(condition: Callable[[], bool], signal: Signal) -> None:
 class Driver:
     """One endpoint and its sockets."""
 
-    def __init__(self, endpoint: Endpoint, observer: Observer | None) -> None:
+    def __init__(self, endpoint: Endpoint, observer: Observer | None, esp: TakeEsp | None = None) -> None:
         self.endpoint = endpoint
+        self.esp = esp
+        self.esp_dropped = 0
         self.binding = Binding(endpoint)
         self.flushed = Signal()
         self.locals: list[Local] = []
@@ -170,8 +173,19 @@ class Driver:
             change(*args, **facts, now=self.now())
             self.flush()
         except Exception as error:
-            self._error = self._error or error
-            self._failed.set()
+            self._fail(error)
+
+    def take_esp(self, data: bytes, local: Address, remote: Address) -> None:
+        """Give ESP to the application from a callback."""
+        try:
+            if self.esp is not None:
+                self.esp(data, local, remote)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._failed.set()
 
     def flush(self) -> None:
         """Carry out what the core asks for. Call it after every change of the core.
@@ -245,6 +259,19 @@ class Driver:
         """Close, and give asyncio the one turn that it takes to close sockets."""
         self.close()
         await asyncio.sleep(0)
+
+    # ESP.
+
+    def send_esp(self, data: bytes, ends: tuple[Address, Address] | None) -> bool:
+        """Send ESP from our socket to the peer, at once or not at all; false, and a count, where it was dropped."""
+        check_esp(data)
+        sent = False
+        if ends is not None and not self.closed:
+            datagrams = self._datagrams.get(ends[0])
+            sent = datagrams is not None and datagrams.offer(data, ends[1])
+        self.esp_dropped += not sent
+        self.flush()
+        return sent
 
     # What the core asks for.
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from ikecore import Address, Endpoint, Local
+from ikecore.esp import TakeEsp, is_esp
 
 from ._sockets import close, readable, reduce, writable
 
@@ -26,6 +27,7 @@ class DatagramOwner(Protocol):
     """What a socket needs of the driver that owns it."""
 
     endpoint: Endpoint
+    esp: TakeEsp | None
 
     def now(self) -> float: ...
     def flush(self) -> None: ...
@@ -50,6 +52,10 @@ class DatagramSocket:
             self._waiting.append((data, remote))
             self._driver.spawn(self._write)
 
+    def offer(self, data: bytes, remote: Address) -> bool:
+        """Send now or not at all; false means that the kernel's buffer is full, or was and others wait."""
+        return not self._waiting and self._try(data, remote)
+
     def _try(self, data: bytes, remote: Address) -> bool:
         """Hand one datagram to the kernel; false means that its buffer is full."""
         try:
@@ -71,13 +77,16 @@ class DatagramSocket:
 
     async def read(self) -> None:
         """Feed the core until the socket is closed."""
-        endpoint, local = self._driver.endpoint, self.local.address
+        endpoint, local, take_esp = self._driver.endpoint, self.local.address, self._driver.esp
         while await readable(self._sock):
             for _ in range(DRAIN):
                 try:
                     data, remote = self._sock.recvfrom(LARGEST)
                 except OSError:  # nothing more, or an error of something sent earlier: no datagram's here
                     break
+                if take_esp is not None and is_esp(data, self.local):
+                    take_esp(data, local, reduce(remote))
+                    continue
                 endpoint.datagram_received(data, local=local, remote=reduce(remote), now=self._driver.now())
                 self._driver.flush()
 

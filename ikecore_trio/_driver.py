@@ -29,6 +29,7 @@ from ikecore import (
     WriteStream,
 )
 from ikecore.binding import Binding
+from ikecore.esp import TakeEsp, check_esp
 from ikecore.outflow import Observer, Outflow
 from ikecore.sessions import Signal
 
@@ -54,8 +55,10 @@ async def wait_until(condition: Callable[[], bool], signal: Signal) -> None:
 class Driver:
     """One endpoint and its sockets."""
 
-    def __init__(self, endpoint: Endpoint, observer: Observer | None) -> None:
+    def __init__(self, endpoint: Endpoint, observer: Observer | None, esp: TakeEsp | None = None) -> None:
         self.endpoint = endpoint
+        self.esp = esp
+        self.esp_dropped = 0
         self.binding = Binding(endpoint)
         self.flushed = Signal()
         self.locals: list[Local] = []
@@ -205,6 +208,19 @@ class Driver:
             for listener in self._listeners:
                 listener.close()
             self.binding.end("the endpoint was closed")
+
+    # ESP.
+
+    def send_esp(self, data: bytes, ends: tuple[Address, Address] | None) -> bool:
+        """Send ESP from our socket to the peer, at once or not at all; false, and a count, where it was dropped."""
+        check_esp(data)
+        sent = False
+        if ends is not None and not self.closed:
+            datagrams = self._datagrams.get(ends[0])
+            sent = datagrams is not None and datagrams.offer(data, ends[1])
+        self.esp_dropped += not sent
+        self.flush()
+        return sent
 
     # What the core asks for.
 

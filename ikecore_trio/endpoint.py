@@ -13,6 +13,7 @@ from typing import TypeAlias
 import trio
 
 from ikecore import (
+    Address,
     Config,
     Connection,
     Endpoint,
@@ -34,6 +35,7 @@ from ikecore.answerers import (
     answerers,
 )
 from ikecore.binding import GRACE, host_towards, in_words, own_hosts
+from ikecore.esp import TakeEsp
 from ikecore.outflow import Observer
 from ikecore.sessions import SessionState
 
@@ -69,6 +71,21 @@ class OpenEndpoint:
     def locals(self) -> tuple[Local, ...]:
         """The sockets, with the addresses that they are really bound to."""
         return tuple(self._driver.locals)
+
+    @property
+    def esp_dropped(self) -> int:
+        """How often ESP did not leave, since the kernel's buffer was full, or no path or socket was there."""
+        return self._driver.esp_dropped
+
+    def send_esp(self, data: bytes, *, local: Address, remote: Address) -> bool:
+        """Send ESP in UDP from *local*, a socket of ours with the non-ESP marker; never waits.
+
+        False means that it was dropped. Raises `LocalProtocolError` for another socket, and for what is no ESP. A
+        session's `send_esp` knows the addresses, and its `esp_sent` is to be told of what leaves by this one.
+        """
+        if not any(each.marker and each.address == local for each in self._driver.locals):
+            raise LocalProtocolError(f"local: there is no udp socket {local} with the non-ESP marker")
+        return self._driver.send_esp(data, (local, remote))
 
     @asynccontextmanager
     async def connect(
@@ -174,16 +191,19 @@ async def open_endpoint(
     *,
     grace: float = GRACE,
     on_event: Observer | None = None,
+    esp: TakeEsp | None = None,
     make: Make = make_endpoint,
 ) -> AsyncIterator[OpenEndpoint]:
     """Bind the sockets of *listen* and run an endpoint on them for the time of the body.
 
     Left normally, it deletes all its SAs at once and gives their peers *grace* seconds in all to answer; left by an
     exception or a cancellation, it sends the Deletes and waits for nothing. *on_event* sees each output, actions too,
-    in order and before it is carried out; what it raises ends the endpoint. *make* makes the core, for those who bring
-    their own randomness or want to watch it. Raises OSError where a socket cannot be bound.
+    in order and before it is carried out; what it raises ends the endpoint. `esp(data, local, remote)` is given each
+    datagram on a socket with the non-ESP marker that is ESP (RFC 3948), as it is: unauthenticated, maybe anybody's. It
+    must not wait, and what it raises ends the endpoint too. *make* makes the core, for those who bring their own
+    randomness or want to watch it. Raises OSError where a socket cannot be bound.
     """
-    driver = Driver(make(config), on_event)
+    driver = Driver(make(config), on_event, esp)
     try:
         driver.bind(listen.locals())
         async with driver.running():
@@ -207,6 +227,7 @@ async def connect(
     revocation: CheckRevocation | None = None,
     fetch: Fetch | None = None,
     on_event: Observer | None = None,
+    esp: TakeEsp | None = None,
     make: Make = make_endpoint,
 ) -> AsyncIterator[Session]:
     """Set up an IKE SA with the peer at *host* (a name, an address, or several) for the time of the body.
@@ -214,7 +235,7 @@ async def connect(
     It has an endpoint of its own, on free ports of the address that routing takes to the peer, and no listener. A
     failure raises one `IkeError`: `AuthenticationFailed`, `NoProposalChosen`, `PeerUnreachable` with its attempts. Left
     normally, it deletes the SA and waits for the answer, for *grace* seconds at most; left by an exception or a
-    cancellation, it sends the Delete and waits for nothing. *on_event* and *make* are those of `open_endpoint`;
+    cancellation, it sends the Delete and waits for nothing. *on_event*, *esp* and *make* are those of `open_endpoint`;
     *config* is for limits and trace, its connections are not used. `accept(question)` is asked whether to take the
     addresses that the peer assigns, with an `AcceptanceNeeded` of a `Connection(ask_acceptance=True)`; only True does.
     *authorize*, *secret*, *sign*, *revocation* and *fetch* are those of `OpenEndpoint.serve`.
@@ -225,7 +246,7 @@ async def connect(
         raise PeerUnreachable(f"no way to {in_words(host)}", tuple(failed))
     ours = own_hosts(found)
     asked = answerers(accept=accept, authorize=authorize, secret=secret, sign=sign, revocation=revocation, fetch=fetch)
-    driver = Driver(make(config or Config()), on_event)
+    driver = Driver(make(config or Config()), on_event, esp)
     try:
         try:
             driver.bind(Listen(hosts=ours, udp=0, udp_nat=0).locals())
