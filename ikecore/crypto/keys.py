@@ -7,6 +7,7 @@ from struct import Struct
 
 import attrs
 
+from ..record import record
 from .prf import prf, prf_plus
 from .suite import ChildSuite, IkeSuite
 
@@ -17,7 +18,7 @@ def _secret() -> bytes:
     return attrs.field(repr=False)  # type: ignore[no-any-return]
 
 
-@attrs.frozen
+@record
 class IkeKeys:
     """The seven keys of an IKE SA, by their names in RFC 7296 section 2.14. SK_ai and SK_ar are empty with an AEAD."""
 
@@ -45,7 +46,7 @@ class IkeKeys:
         return _layout((derived, integ, integ, encr, encr, derived, derived))
 
 
-@attrs.frozen
+@record
 class ChildKeys:
     """The keys of a Child SA. *_i* protects what the initiator of the exchange sends, *_r* what its responder sends.
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import evolve
-
 from ..config import Connection
 from ..crypto import (
     KeyAgreement,
@@ -26,7 +24,6 @@ from ..crypto import (
 )
 from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
-from ..record import interned
 from ..transport import Choice, DatagramPath, NatFacts, Path, Way
 from ..wire import (
     Contents,
@@ -270,7 +267,7 @@ class InitAttempt(OurExchange):
         note_fragmentation(sa, contents)
         note_tcp(sa, contents, path)
         if path.transport == "tcp":
-            sa.facts = interned(evolve(sa.facts, used_port=path.remote[1]))
+            sa.facts = sa.facts.but(used_port=path.remote[1])
         if services.config.trace:
             services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
         services.emit(SpisChanged(sa.id, self.spi_i, spi_r, "IKE_SA_INIT was answered"))

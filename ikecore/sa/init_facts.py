@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from attrs import evolve
-
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
 from ..errors import InvalidSyntax, NoProposalChosen, PeerRefused
 from ..events import NatDetected, TcpAnnounced
-from ..record import interned
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
     CertificateRequest,
@@ -119,7 +116,7 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
     peer that sends our Vendor ID, since to anyone else the number may mean something different (TCP-52).
     """
     config = sa.services.config
-    sa.facts = interned(evolve(sa.facts, init_over_udp=path.transport == "udp"))
+    sa.facts = sa.facts.but(init_over_udp=path.transport == "udp")
     found = contents.notify(config.tcp_notify)
     if found is None:
         return
@@ -129,9 +126,9 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
     if port is None:
         return
     if port_allowed(port, sa.connection.transports.allowed_ports):
-        sa.facts = interned(evolve(sa.facts, announced_port=port))
+        sa.facts = sa.facts.but(announced_port=port)
     else:
-        sa.facts = interned(evolve(sa.facts, refused_port=port))
+        sa.facts = sa.facts.but(refused_port=port)
 
 
 def settle_facts(sa: IkeSa) -> None:
@@ -140,9 +137,7 @@ def settle_facts(sa: IkeSa) -> None:
     port = facts.announced_port if facts.refused_port is None else facts.refused_port
     usable = port is not None and port_allowed(port, transports.allowed_ports)
     announced, refused = (port, None) if usable else (None, port)
-    sa.facts = interned(
-        evolve(facts, configured_port=transports.tcp_port, announced_port=announced, refused_port=refused)
-    )
+    sa.facts = facts.but(configured_port=transports.tcp_port, announced_port=announced, refused_port=refused)
 
 
 def note_fragmentation(sa: IkeSa, contents: Contents) -> None:

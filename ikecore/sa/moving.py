@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
-from ..record import interned
 from ..transport import DatagramPath, Path
 from .ike_sa import IkeSa
 
@@ -60,4 +57,4 @@ def _at_host(sa: IkeSa, path: Path) -> None:
     """
     if path.remote[0] != sa.hosts[1]:
         sa.hosts = (path.local[0], path.remote[0])
-        sa.facts = interned(evolve(sa.facts, announced_port=None, used_port=None))
+        sa.facts = sa.facts.but(announced_port=None, used_port=None)

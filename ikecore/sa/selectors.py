@@ -38,8 +38,9 @@ def packed(selectors: Sequence[TrafficSelector]) -> bytes:
     return TrafficSelectorsInitiator(tuple(selectors)).encode_body()
 
 
+@lru_cache(maxsize=256)
 def unpacked(octets: bytes) -> tuple[TrafficSelector, ...]:
-    """Read the selectors of a Child SA again."""
+    """Read the selectors of a Child SA again. The last ones are kept: when it is made it is also put into words."""
     found = decode_traffic_selectors_initiator(octets, 0, len(octets)).selectors
     return tuple(each for each in found if isinstance(each, TrafficSelector))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
+
+from ..record import interned
 
 __all__ = ["PeerFacts", "port_allowed"]
 
@@ -24,6 +27,15 @@ class PeerFacts:
     refused_port: int | None = None
     used_port: int | None = None
     init_over_udp: bool = False
+
+    def but(self, **changed: Any) -> PeerFacts:
+        """Return the same with some facts *changed*: one object for all SAs of which the same is known."""
+        for name, value in changed.items():
+            if getattr(self, name) != value:
+                break
+        else:
+            return self
+        return interned(attrs.evolve(self, **changed))
 
     @property
     def tcp_port(self) -> int | None:

@@ -33,7 +33,7 @@ def prf_plus(name: str, key: bytes, seed: bytes, length: int) -> bytes:
 
 
 def joined(keys: IkeKeys | ChildKeys) -> bytes:
-    return b"".join(getattr(keys, field.name) for field in attrs.fields(type(keys)))
+    return b"".join(getattr(keys, field.name) for field in attrs.fields(type(keys)))  # type: ignore[arg-type]
 
 
 @pytest.mark.requirement("IKE-154", "IKE-153")
@@ -48,7 +48,7 @@ def joined(keys: IkeKeys | ChildKeys) -> bytes:
 def test_the_seven_keys_are_one_stream_cut_in_order(words: str, hash_name: str, lengths: list[int]) -> None:
     suite = ike_suite(*ike_proposals(words))
     keys = derive_ike_keys(suite, SHARED, NI, NR, SPI_I, SPI_R)
-    assert [len(getattr(keys, field.name)) for field in attrs.fields(IkeKeys)] == lengths
+    assert [len(getattr(keys, field.name)) for field in attrs.fields(IkeKeys)] == lengths  # type: ignore[arg-type]
     skeyseed = hmac.digest(NI + NR, SHARED, hash_name)
     assert joined(keys) == prf_plus(hash_name, skeyseed, NI + NR + SPI_I + SPI_R, sum(lengths))
 
@@ -77,7 +77,7 @@ def test_child_keys_are_the_initiators_first_and_encryption_before_integrity(
     assert keys.encr_i == stream[:first]
     assert keys.integ_i == stream[first : first + lengths[1]]
     assert joined(keys) == stream
-    assert [len(getattr(keys, field.name)) for field in attrs.fields(ChildKeys)] == lengths
+    assert [len(getattr(keys, field.name)) for field in attrs.fields(ChildKeys)] == lengths  # type: ignore[arg-type]
 
 
 def test_keys_are_not_in_reprs() -> None:
