@@ -10,8 +10,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
-from ..transport import packed_address
-
 __all__ = ["CookieJar"]
 
 _OCTETS = 32
@@ -40,8 +38,9 @@ class CookieJar:
         return hmac.compare_digest(cookie, self._cookie(cookie[0], nonce, host, spi_i))
 
     def _cookie(self, version: int, nonce: bytes, host: str, spi_i: bytes) -> bytes:
-        octets = b"".join((nonce, packed_address(host), spi_i))
-        return bytes([version]) + hmac.digest(self._secrets[version], octets, "sha256")
+        # Each part ends where it says: no nonce can pass for the end of another one and an address.
+        octets = b"".join((spi_i, bytes((version, len(host))), host.encode(), nonce))
+        return octets[8:9] + hmac.digest(self._secrets[version], octets, "sha256")
 
     def _turn(self, now: float) -> None:
         age = now - self._changed

@@ -41,7 +41,7 @@ from ..sa import (
     view_of,
 )
 from ..transport import DatagramPath, Local, Stream, packed_address
-from ..wire import Delete
+from ..wire import Delete, is_whole
 from ..wire.numbers import Protocol
 from .keeper import Keeper
 from .reception import Reception
@@ -112,8 +112,12 @@ class Endpoint:
             raise LocalProtocolError(f"local: there is no udp socket {local}")
         kind, offset = classify(data, socket.marker)
         if kind is DatagramKind.IKE:
-            path = DatagramPath(local, remote, socket.marker)
-            self._guard(lambda: self._reception.message(data[offset:] if offset else data, path, None, now), now)
+            message = data[offset:] if offset else data
+            if is_whole(message) or self._keeper.config.trace:
+                path = DatagramPath(local, remote, socket.marker)
+                self._guard(lambda: self._reception.message(message, path, None, now), now)
+            else:  # what `message` would find out as well: floods of junk end here
+                self._counters["header"] += 1
         else:
             self._counters[f"datagram: {kind.value}"] += 1
 

@@ -21,9 +21,11 @@ from ..wire import (
     Nonce,
     Notification,
     Payload,
+    cookie_demand,
     decode_envelope,
     encode_message,
     match,
+    nonce_without_cookie,
     triage,
 )
 from ..wire.numbers import INITIATOR, RESPONSE, Exchange, Notify, PayloadType, name_of
@@ -171,6 +173,8 @@ class Reception:
         if keeper.closing:
             self._drop(data, path, "shutting down")
             return
+        if keeper.admission.crowded and path.transport == "udp" and self._demand_cookie(data, fields, path, now):
+            return
         try:
             envelope = decode_envelope(data, fields=fields)
             if envelope.encrypted is not None:
@@ -186,6 +190,24 @@ class Reception:
         except RemoteProtocolError as error:
             # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).
             self._drop(data, path, type(error).__name__, error.message)
+
+    def _demand_cookie(self, data: bytes, fields: HeaderFields, path: Path, now: float) -> bool:
+        """In a flood, answer a request without a cookie before it is read in full: it will come again with one.
+
+        False where it has to be read, as it may bring a cookie, or is none that can be answered like this.
+        """
+        keeper, host = self._keeper, path.remote[0]
+        if keeper.config.trace or len(keeper.sas) >= keeper.limits.sas:
+            return False
+        nonce = nonce_without_cookie(fields[2], data)
+        if nonce is None:
+            return False
+        demand = cookie_demand(fields[0], fields[1], keeper.cookies.bake(nonce, host, fields[0], now))
+        if len(demand) > len(data):  # an address may be forged: it gets no more than was sent
+            return False
+        keeper.counters["cookie wanted"] += 1
+        keeper.sender.send_octets(demand, path)
+        return True
 
     def _proved(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> bool:
         """Tell whether the request brought a good cookie."""

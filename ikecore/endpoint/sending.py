@@ -87,6 +87,11 @@ class Sender:
         elif stream is not None and stream.writable and stream.write(message.whole, now):
             self.trace_sent(sa, message, stream.path, "nobody waits for an answer", is_response=False, repeat=False)
 
+    def send_octets(self, octets: bytes, path: Path) -> None:
+        """Send to a stranger of whom nothing is kept, over UDP and untraced."""
+        if isinstance(path, DatagramPath) and ("udp", path.local) in self._locals:
+            self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
+
     def datagram(
         self,
         sa: IkeSa | None,

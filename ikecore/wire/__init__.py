@@ -8,6 +8,7 @@ of each exchange may carry, `notify_data` what notifications say.
 from __future__ import annotations
 
 from .configuration import Configuration, ConfigurationAttribute, Eap
+from .glance import cookie_demand, is_whole, nonce_without_cookie
 from .header import HEADER, HEADER_LENGTH, Header, HeaderFields, decode_header, triage
 from .identity import (
     Authentication,
@@ -71,12 +72,15 @@ __all__ = [
     "UnknownPayload",
     "UnknownSelector",
     "VendorId",
+    "cookie_demand",
     "decode_envelope",
     "decode_header",
     "decode_message",
     "decode_payloads",
     "encode_message",
     "encode_payloads",
+    "is_whole",
     "match",
+    "nonce_without_cookie",
     "triage",
 ]

@@ -89,10 +89,10 @@ def triage(data: bytes) -> HeaderFields:
     if len(data) < HEADER_LENGTH:
         raise InvalidSyntax(f"{len(data)} octets are no IKE header", len(data))
     fields = HEADER.unpack_from(data)
-    if fields[3] & 0xF0 != MAJOR_VERSION:
-        raise InvalidMajorVersion(fields[3], 17)
     if fields[7] != len(data):
         raise InvalidSyntax(f"the header says {fields[7]} octets, the message has {len(data)}", 24)
+    if fields[3] & 0xF0 != MAJOR_VERSION:
+        raise InvalidMajorVersion(fields[3], 17)
     if fields[0] == _NO_SPI:
         raise InvalidSyntax("the initiator's SPI is zero", 0)
     return fields

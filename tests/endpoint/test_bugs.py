@@ -175,7 +175,7 @@ def test_a_bug_before_any_sa_is_known_is_told(monkeypatch: pytest.MonkeyPatch) -
     peers = good_peers(rig)
     with monkeypatch.context() as patch:
         patch.setattr(ikecore.endpoint.reception, "triage", broken)
-        rig.datagram(bytes(28))
+        rig.datagram(bytes(27) + bytes((28,)))
     assert told(rig).sa is None
     all_live(peers)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from ikecore.endpoint.cookie import CookieJar
 from ikecore.events import CookiesDemanded, IkeSaEstablished, Refused
 from ikecore.limits import Limits
-from ikecore.wire import Notification, decode_message
+from ikecore.wire import Nonce, Notification, decode_message
 from ikecore.wire.numbers import Notify
 from tests.rig import Puppet, Rig
 
@@ -86,9 +87,9 @@ def test_either_family(host: str) -> None:
 # --- in an endpoint ---------------------------------------------------------------------------------------------------
 
 
-def crowded(threshold: int = 2) -> Rig:
+def crowded(threshold: int = 2, *, trace: bool = False) -> Rig:
     """An endpoint with as many half-open SAs as make it ask for cookies."""
-    rig = Rig(limits=Limits(cookie_threshold=threshold))
+    rig = Rig(limits=Limits(cookie_threshold=threshold), trace=trace)
     for seed in range(threshold):
         stranger = Puppet(rig, address=(f"10.9.{seed // 250}.{seed % 250}", 500), seed=1000 + seed)
         assert len(stranger.give(stranger.init_message())) == 1
@@ -116,6 +117,30 @@ def test_from_a_threshold_on_a_cookie_is_wanted_and_nothing_kept() -> None:
     puppet.begin([cookie, *puppet.init_payloads()])
     puppet.authenticate()
     rig.one(IkeSaEstablished)
+
+
+def test_a_request_read_at_a_glance_and_one_read_in_full_draw_the_same_cookie() -> None:
+    """Where messages are traced they are read in full."""
+    quick, slow = crowded(), crowded(trace=True)
+    assert demanded(quick, Puppet(quick)) == demanded(slow, Puppet(slow))
+    assert quick.endpoint.counters["cookie wanted"] == slow.endpoint.counters["cookie wanted"] == 1
+
+
+def test_an_address_that_may_be_forged_gets_no_more_than_was_sent() -> None:
+    rig = crowded()
+    puppet = Puppet(rig)
+    short = puppet.init_message([Nonce(b"n" * 16)])
+    assert puppet.give(short) == []
+    assert rig.endpoint.counters["InvalidSyntax"] == 1
+
+
+def test_no_nonce_of_one_address_ends_in_another_address() -> None:
+    made = jar()
+    cookie = made.bake(NONCE, "192.0.2.1", SPI, 100.0)
+    assert not made.accepts(cookie, NONCE + b"19", "2.0.2.1", SPI, 100.0)
+    six = ip_address("2001:db8::c000:201").packed  # whoever has it asks for a cookie of 192.0.2.1
+    cookie = made.bake(NONCE, str(ip_address(six)), SPI, 100.0)
+    assert not made.accepts(cookie, NONCE + six[:12], str(ip_address(six[12:])), SPI, 100.0)
 
 
 @pytest.mark.requirement("IKE-100", "TCP-36")
