@@ -11,10 +11,11 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 
 import attrs
 
-__all__ = ["ITSELF", "ROUNDS", "UNITS", "Table", "Target", "run", "show"]
+__all__ = ["ITSELF", "ROUNDS", "UNITS", "Table", "Target", "run", "show", "show_part"]
 
 ROUNDS = 7
 ITSELF = "itself"
@@ -115,6 +116,11 @@ def show(tables: Iterable[Table]) -> list[Table]:
         print(table, flush=True)
         shown.append(table)
     return shown
+
+
+def show_part(name: str, rounds: int) -> list[Table]:
+    """Print and return the tables of the module of that name: what a process for one part has to do."""
+    return show(import_module(f"benchmarks.{name}").tables(rounds))
 
 
 def _time(case: Callable[[], object], repeats: int) -> float:
