@@ -633,7 +633,7 @@ class TestMovingOn:
         lib.run(main)
 
     def anew(self, peer: Peer) -> Connection:
-        return attrs.evolve(towards(peer.opened), dpd_delay=0.05, dpd_timeout=0.1, dpd_action="restart")
+        return attrs.evolve(towards(peer.opened), dpd_delay=0.05, dpd_timeout=0.5, dpd_action="restart")
 
     def test_to_the_sa_that_begins_anew_after_a_silence(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
