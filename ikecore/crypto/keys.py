@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from struct import Struct
-
 import attrs
 
 from ..record import record
@@ -37,13 +34,7 @@ class IkeKeys:
     @classmethod
     def cut(cls, suite: IkeSuite, octets: bytes) -> IkeKeys:
         """Take apart what the key schedule makes for an IKE SA (RFC 7296 section 2.14)."""
-        return cls(*cls.layout(suite).unpack(octets))
-
-    @staticmethod
-    def layout(suite: IkeSuite) -> Struct:
-        """Return the lengths of the keys, in order."""
-        derived, integ, encr = suite.prf_key_length, suite.integ_key_length, suite.encr_key_length
-        return _layout((derived, integ, integ, encr, encr, derived, derived))
+        return cls(*suite.key_layout.unpack(octets))
 
 
 @record
@@ -65,13 +56,7 @@ class ChildKeys:
     @classmethod
     def cut(cls, suite: ChildSuite, octets: bytes) -> ChildKeys:
         """Take apart what the key schedule makes for a Child SA (RFC 7296 section 2.17)."""
-        return cls(*cls.layout(suite).unpack(octets))
-
-    @staticmethod
-    def layout(suite: ChildSuite) -> Struct:
-        """Return the lengths of the keys, in order."""
-        encr, integ = suite.encr_key_length, suite.integ_key_length
-        return _layout((encr, integ, encr, integ))
+        return cls(*suite.key_layout.unpack(octets))
 
 
 def derive_ike_keys(suite: IkeSuite, shared: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
@@ -90,7 +75,7 @@ def rekey_ike_keys(
 
 
 def _expand(suite: IkeSuite, skeyseed: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:
-    layout = IkeKeys.layout(suite)
+    layout = suite.key_layout
     return IkeKeys(*layout.unpack(prf_plus(suite.prf, skeyseed, ni + nr + spi_i + spi_r, layout.size)))
 
 
@@ -102,11 +87,5 @@ def derive_child_keys(
     *ni* and *nr* are those of IKE_SA_INIT for the first Child SA, else those of its CREATE_CHILD_SA; *shared* is empty
     unless that exchange brought a key exchange.
     """
-    layout = ChildKeys.layout(suite)
+    layout = suite.key_layout
     return ChildKeys(*layout.unpack(prf_plus(prf_alg, sk_d, shared + ni + nr, layout.size)))
-
-
-@lru_cache(maxsize=256)
-def _layout(lengths: tuple[int, ...]) -> Struct:
-    """Return what cuts a key stream into pieces of these *lengths*."""
-    return Struct("".join([f"{length}s" for length in lengths]))

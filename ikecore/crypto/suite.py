@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 import attrs
@@ -113,6 +114,10 @@ def _encr_text(encr: int, key_bits: int) -> str:
     return name_of(Encr, encr) + (f"-{key_bits}" if key_bits else "")
 
 
+def _layout(*lengths: int) -> Struct:
+    return Struct("".join([f"{length}s" for length in lengths]))
+
+
 _set = object.__setattr__  # for what a frozen suite finds out about itself when it is made
 
 
@@ -134,6 +139,8 @@ class IkeSuite:
     """Octets of SK_ai and of SK_ar, 0 with an AEAD."""
     prf_key_length: int = attrs.field(init=False, eq=False, repr=False)
     """Octets of SK_d, SK_pi and SK_pr: the preferred key size of the PRF."""
+    key_layout: Struct = attrs.field(init=False, eq=False, repr=False)
+    """How the key schedule's octets are cut into keys, in the order of RFC 7296 section 2.14."""
 
     def __attrs_post_init__(self) -> None:
         cipher, mac = CIPHERS.get(self.encr), None if self.integ is None else INTEGRITY.get(self.integ)
@@ -151,6 +158,8 @@ class IkeSuite:
         _set(self, "encr_key_length", cipher.key_octets(self.key_bits))
         _set(self, "integ_key_length", 0 if mac is None else mac.key)
         _set(self, "prf_key_length", PRFS[self.prf].key)
+        derived, integ, encr = self.prf_key_length, self.integ_key_length, self.encr_key_length
+        _set(self, "key_layout", _layout(derived, integ, integ, encr, encr, derived, derived))
 
     @property
     def iv_length(self) -> int:
@@ -198,6 +207,8 @@ class ChildSuite:
     """Octets of the encryption key of one direction, with the salt of an AEAD; 0 for ENCR_NULL."""
     integ_key_length: int = attrs.field(init=False, eq=False, repr=False)
     """Octets of the integrity key of one direction, 0 with an AEAD."""
+    key_layout: Struct = attrs.field(init=False, eq=False, repr=False)
+    """How the key schedule's octets are cut into keys, in the order of RFC 7296 section 2.17."""
 
     def __attrs_post_init__(self) -> None:
         cipher = CIPHERS.get(self.encr, NULL_CIPHER if self.encr == Encr.NULL else None)
@@ -213,6 +224,7 @@ class ChildSuite:
             raise LocalProtocolError(f"{self} is not a suite that keys can be made for")
         _set(self, "encr_key_length", cipher.key_octets(self.key_bits))
         _set(self, "integ_key_length", 0 if self.integ is None else INTEGRITY[self.integ].key)
+        _set(self, "key_layout", _layout(*[self.encr_key_length, self.integ_key_length] * 2))
 
     @_words.default
     def _find_words(self) -> str:

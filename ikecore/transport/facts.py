@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
 
-from ..record import interned
+from ..record import MOST_SHARED, interned
 
 __all__ = ["PeerFacts", "port_allowed"]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class PeerFacts:
     """What this SA's peer can do over TCP.
 
@@ -30,12 +31,7 @@ class PeerFacts:
 
     def but(self, **changed: Any) -> PeerFacts:
         """Return the same with some facts *changed*: one object for all SAs of which the same is known."""
-        for name, value in changed.items():
-            if getattr(self, name) != value:
-                break
-        else:
-            return self
-        return interned(attrs.evolve(self, **changed))
+        return _changed(self, tuple(changed.items()))
 
     @property
     def tcp_port(self) -> int | None:
@@ -52,6 +48,11 @@ class PeerFacts:
         if self.used_port is not None:
             return f"IKE_SA_INIT went to TCP port {self.used_port}"
         return "the peer announced no TCP port" if self.init_over_udp else "no TCP port is known"
+
+
+@lru_cache(maxsize=MOST_SHARED)
+def _changed(facts: PeerFacts, changed: tuple[tuple[str, Any], ...]) -> PeerFacts:
+    return interned(attrs.evolve(facts, **dict(changed)))
 
 
 def port_allowed(port: int, allowed: Sequence[range]) -> bool:

@@ -299,20 +299,22 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
     chain = list(payloads)
     if not chain:
         return 0, []
-    kinds = [payload.TYPE for payload in chain]
-    final = chain[-1]
-    kinds.append(final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0)
     parts: list[bytes] = []
-    pack = GENERIC.pack
+    append, pack = parts.append, GENERIC.pack
+    final = chain[-1]
+    following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
     try:
-        for payload, following in zip(chain, kinds[1:], strict=True):
+        for payload in reversed(chain):
             body = payload.encode_body()
-            parts += (pack(following, 0, 4 + len(body)), body)
+            append(body)
+            append(pack(following, 0, 4 + len(body)))
+            following = payload.TYPE
     except struct.error as error:
         raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None
+    parts.reverse()
     if not is_response and UnknownPayload in map(type, chain):
         _set_critical(chain, parts)
-    return kinds[0], parts
+    return following, parts
 
 
 def _set_critical(chain: Sequence[Payload], parts: list[bytes]) -> None:

@@ -162,8 +162,11 @@ class Contents:
 
     def notifies(self, notify_type: int) -> list[Notification]:
         """Return the notifications of a type in the order they came."""
-        if notify_type not in self.notified:
+        first = self.notified.get(notify_type)
+        if first is None:
             return []
+        if self.kinds.count(_NOTIFY) == len(self.notified):  # no type comes twice
+            return [first]
         return [item for item in self.all(Notification) if item.notify_type == notify_type]
 
     def error(self) -> Notification | None:
