@@ -226,3 +226,13 @@ class SessionClosed(IkeError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of where *error*, which an event tells, was raised, and of the errors that it followed.
+
+    Those frames hold on to an SA with its keys and to the message at fault, for as long as anybody keeps the event.
+    """
+    error.__traceback__ = error.__context__ = None
+    if error.__cause__ is not None:
+        forget_frames(error.__cause__)

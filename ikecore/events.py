@@ -11,6 +11,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from .addressing import Lease
+from .errors import forget_frames
 from .outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
 from .record import record
 
@@ -92,6 +93,9 @@ class IkeSaFailed(Event):
     remote: Address | None
     claimed_identity: str | None = None
 
+    def __attrs_post_init__(self) -> None:
+        forget_frames(self.error)
+
 
 @record
 class IkeSaClosed(Event):
@@ -172,6 +176,9 @@ class ChildSaFailed(Event):
     name: str
     error: Exception
 
+    def __attrs_post_init__(self) -> None:
+        forget_frames(self.error)
+
 
 @record
 class ChildSaClosed(Event):
@@ -237,6 +244,9 @@ class RequestFailed(Event):
     request: RequestId
     what: str
     error: Exception
+
+    def __attrs_post_init__(self) -> None:
+        forget_frames(self.error)
 
 
 # --- decisions a user would ask about ------------------------------------------------------------------------------

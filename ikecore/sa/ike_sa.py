@@ -588,6 +588,7 @@ class IkeSa:
         for generation in generations:
             generation.move(Input.GONE)
         self.timers.clear_all()
+        self.responder = None
         postponed, self.postponed = self.postponed, ()
         for generation in generations:
             self._drop_requests(generation, error, now)

@@ -311,9 +311,10 @@ class InitAttempt(OurExchange):
         raise RuntimeError("IKE_SA_INIT is not protected")
 
     def _retire(self, now: float) -> None:
-        """Stop sending the present request."""
-        if self.request is not None:
-            self.sa.services.request_done(self.sa, self.request, now)
+        """Stop sending the present request, and let go of it: it holds on to this attempt, and so to the SA."""
+        request, self.request = self.request, None
+        if request is not None:
+            self.sa.services.request_done(self.sa, request, now)
 
     def drop(self, now: float) -> None:
         """Forget this attempt."""
