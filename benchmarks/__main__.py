@@ -28,7 +28,7 @@ import attrs
 
 from benchmarks._harness import ITSELF, ROUNDS, UNITS, Table, Target, quartiles, show_part
 
-PARTS = ("wire", "framing", "handshake", "phases", "handshake_charon", "flood", "adapters", "starting")
+PARTS = ("wire", "framing", "handshake", "phases", "handshake_charon", "many", "flood", "adapters", "starting")
 """Modules with a function `tables(rounds)`."""
 PACKAGES = ("cryptography", "attrs", "trio", "pvpn", "scapy", "wsproto", "h2", "h11")
 BEGIN, END = "<!-- the last full run: begin -->", "<!-- end -->"
