@@ -15,6 +15,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import attrs
@@ -172,24 +173,31 @@ def bare(floor: Callable[[], None]) -> float:
     return (time.process_time() - start) / BATCH
 
 
-def measure(scene: Scene, rounds: int) -> Table:
-    """Return the seconds per handshake of each round: the bare cryptography of a side, and each side of ours."""
-    sides = Side(scene, 0), Side(scene, 1)
-    timings: dict[str, list[float]] = {"bare cryptography": [], "initiator": [], "responder": []}
-    bare(scene.floor)
+@contextmanager
+def undisturbed(scene: Scene) -> Iterator[None]:
+    """Hold the collector back, and have chains remembered, or not, as *scene* says."""
     kept = certificates.LARGEST_KEPT
     vars(certificates)["LARGEST_KEPT"] = kept if scene.remembered else 0
     gc.collect()
     gc.disable()
     try:
+        yield
+    finally:
+        gc.enable()
+        vars(certificates)["LARGEST_KEPT"] = kept
+
+
+def measure(scene: Scene, rounds: int) -> Table:
+    """Return the seconds per handshake of each round: the bare cryptography of a side, and each side of ours."""
+    sides = Side(scene, 0), Side(scene, 1)
+    timings: dict[str, list[float]] = {"bare cryptography": [], "initiator": [], "responder": []}
+    bare(scene.floor)
+    with undisturbed(scene):
         batch(sides, 0.0)
         for number in range(rounds):
             timings["bare cryptography"].append(bare(scene.floor))
             for side, spent in zip(("initiator", "responder"), batch(sides, 1.0 + number), strict=True):
                 timings[side].append(spent)
-    finally:
-        gc.enable()
-        vars(certificates)["LARGEST_KEPT"] = kept
     targets = [Target(side, scene.limit) for side in ("initiator", "responder")]
     return Table(f"a handshake with {scene.title}, per side", timings, tuple(targets))
 

@@ -11,7 +11,6 @@ are worth anything; the sums belong to `benchmarks.handshake`.
 from __future__ import annotations
 
 import functools
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks._harness import ROUNDS, Table, show
-from benchmarks.handshake import BATCH, Scene, Side, batch, certificate_scene, psk_scene
+from benchmarks.handshake import BATCH, Scene, Side, batch, certificate_scene, psk_scene, undisturbed
 from ikecore.outputs import SendDatagram
 
 PHASES: dict[str, tuple[str, ...]] = {
@@ -139,11 +138,9 @@ def measure(scene: Scene, rounds: int) -> Iterator[Table]:
     """Yield the seconds per handshake that each side spent in each phase."""
     clock = Clock()
     sides = Watched(scene, 0, clock), Watched(scene, 1, clock)
-    batch(sides, 0.0)
     timings: list[dict[str, list[float]]] = [{phase: [] for phase in clock.spent} for _ in sides]
-    gc.collect()
-    gc.disable()
-    try:
+    with undisturbed(scene):
+        batch(sides, 0.0)
         with clock.attached():
             for number in range(rounds):
                 before = [dict(side.by_phase) for side in sides]
@@ -151,8 +148,6 @@ def measure(scene: Scene, rounds: int) -> Iterator[Table]:
                 for side, earlier, timing in zip(sides, before, timings, strict=True):
                     for phase, seconds in side.by_phase.items():
                         timing[phase].append((seconds - earlier[phase]) / BATCH)
-    finally:
-        gc.enable()
     for role, timing in zip(("initiator", "responder"), timings, strict=True):
         yield Table(f"phases of a handshake with {scene.title}: {role}", timing)
 
