@@ -39,4 +39,4 @@ def peer_was_silent(sa: IkeSa, now: float) -> None:
     else:
         sa.progress += tuple(request.in_words() for request in sa.in_flight)
         silent = now - sa.heard_at
-        sa.fail(PeerUnreachable(f"nothing heard of the peer for {silent:g} s", sa.progress), "silence", now)
+        sa.fail(PeerUnreachable(f"nothing heard of the peer for {silent:.0f} s", sa.progress), "silence", now)

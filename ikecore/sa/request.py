@@ -189,7 +189,8 @@ class OutgoingRequest(Message):
         times = f", {self.earlier + self.tries} transmissions" if self.transport == "udp" else ""
         if self.way == "fragments":
             by += " in IKE fragments"
-        return f"{name} of {self.size} octets by {by}{times}, unanswered"
+        to = " to {} port {}".format(*self.paths[-1].remote) if self.paths else ""
+        return f"{name} of {self.size} octets{to} by {by}{times}, unanswered"
 
     def sent(self, path: Path) -> None:
         if path not in self.paths:

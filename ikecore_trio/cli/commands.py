@@ -103,7 +103,7 @@ def cli() -> None:
     """
 
 
-@cli.command(epilog=EPILOG)
+@cli.command(epilog=EPILOG, short_help="Both roles on this machine, drawn as a ladder.")
 @click.option(
     "--network",
     type=click.Choice(["clean", "drops-fragments", "blocks-udp", "refuses-tcp", "silent-tcp", "lossy"]),
@@ -164,7 +164,7 @@ def demo(
     )
 
 
-@cli.command(epilog=EPILOG)
+@cli.command(epilog=EPILOG, short_help="Answer peers as a TOML file says.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
 @click.option("--ladder", is_flag=True, help="Draw the messages of each IKE SA when it has ended.")
@@ -178,7 +178,7 @@ def serve(config: Path, as_json: bool, ladder: bool, seconds: float | None, once
     return run_serve(config, as_json=as_json, ladder=ladder, seconds=seconds, once=once)
 
 
-@cli.command(epilog=EPILOG)
+@cli.command(epilog=EPILOG, short_help="Set up one connection of a TOML file.")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("connection", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
@@ -198,7 +198,7 @@ def connect(
     return run_connect(config, connection, as_json=as_json, ladder=ladder, seconds=0.0 if once else seconds)
 
 
-@cli.command(epilog=EPILOG)
+@cli.command(epilog=EPILOG, short_help="Take messages apart: hex, a file or a pcap.")
 @click.argument("file", default="-")
 @click.option(
     "--keys",

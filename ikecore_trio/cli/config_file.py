@@ -25,6 +25,7 @@ from typing import Any, Final
 import attrs
 
 from ikecore import ChildConfig, Connection, Lifetimes, Listen, LocalProtocolError, Pool, Transports
+from ikecore.addressing import AddressRange
 from ikecore.config import CHILD_LIFETIMES, IKE_LIFETIMES
 from ikecore.crypto import (
     DEFAULT_ESP_PROPOSALS,
@@ -54,6 +55,7 @@ SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
 
 IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
 ESP_WORDS: Final = 'proposals such as "aes256gcm16" or "aes128-sha256-x25519"'
+SERVERS: Final = "addresses of servers"
 POOL_WORDS: Final = '"10.3.0.0/16", "10.3.0.5-10.3.0.77" or several of them'
 TS_WORDS: Final = '"10.0.0.0/24", "10.0.0.1-10.0.0.9", each with "[protocol/port]" behind it if wanted, or "dynamic"'
 
@@ -182,7 +184,7 @@ class Reader:
         send = table.choice("send_cert", SEND_CERT, "always")
         transports = read_transports(table)
         children = read_children(table)
-        vips = table.parsed("vips", lambda text: str(ip_address(text)), '"0.0.0.0" and "::" for any, or addresses')
+        vips = table.parsed("vips", plain_address, '"0.0.0.0" and "::" for any, or addresses')
         pools = self._pools_of(table)
         peer = read_peer_words(table)
         local = table.table("local", required='a table with auth = "psk" or "pubkey"')
@@ -247,6 +249,11 @@ class Reader:
         remotes = tuple(a for a in table.texts("remote_addrs", "addresses, networks or host names") if a != "%any")
         self._remotes[name] = remotes
         self._names[name] = tuple(a for a in remotes if not is_network(a))
+
+
+def plain_address(text: str) -> str:
+    """Return an IP literal in its usual form. Raises ValueError for anything else."""
+    return str(ip_address(text))
 
 
 def exact_address(text: str) -> str:
@@ -384,15 +391,19 @@ def made_lifetimes(table: Table, default: Lifetimes, times: Mapping[str, float |
 
 def read_pool(name: str, table: Table) -> Pool | None:
     """Read one pool, None where it cannot be made."""
-    servers = "addresses of servers"
+
+    def addresses(text: str) -> str:
+        AddressRange.parse(text)
+        return text
+
     if "addrs" not in table:
         table.missing("addrs", POOL_WORDS)
     words: dict[str, Any] = {
-        "addresses": table.texts("addrs", POOL_WORDS),
-        "dns": table.texts("dns", servers),
-        "nbns": table.texts("nbns", servers),
-        "dhcp": table.texts("dhcp", servers),
-        "subnets": table.texts("subnet", "networks behind this gateway"),
+        "addresses": table.parsed("addrs", addresses, POOL_WORDS),
+        "dns": table.parsed("dns", plain_address, SERVERS),
+        "nbns": table.parsed("nbns", plain_address, SERVERS),
+        "dhcp": table.parsed("dhcp", plain_address, SERVERS),
+        "subnets": table.parsed("subnet", lambda text: str(ip_network(text)), "networks behind this gateway"),
         "domains": table.texts("domain", "names that the DNS servers know"),
         "netmask": table.text("netmask", "a netmask for IPv4 addresses"),
     }
@@ -423,6 +434,7 @@ def read_secrets(table: Table, folder: Path) -> Secrets:
     """Read the secrets: pre-shared keys with their owners, and private keys out of their files."""
     shared: list[tuple[tuple[Identity, ...], bytes]] = []
     private: list[PrivateKey] = []
+    incomplete = False
     allowed_id = 'identities, such as "gateway.example" or ["10.0.0.1", "10.0.0.2"]'
     for name, entry in table.tables().items():
         if name.startswith("ike"):
@@ -431,12 +443,15 @@ def read_secrets(table: Table, folder: Path) -> Secrets:
             entry.finish()
             if secret is not None:
                 shared.append((owners, secret))
+            incomplete |= secret is None
         elif name.startswith("private"):
-            private += private_keys(entry, folder)
+            found = private_keys(entry, folder)
             entry.finish()
+            private += found
+            incomplete |= not found
         else:
             table.problem(name, {}, "tables called ike-<name> or private-<name>")
-    return Secrets(tuple(shared), tuple(private))
+    return Secrets(tuple(shared), tuple(private), incomplete)
 
 
 def read_secret(entry: Table) -> bytes | None:

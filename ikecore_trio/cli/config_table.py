@@ -7,6 +7,7 @@ reading goes on, and the user sees all mistakes at once. `Table.finish` finds th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 """What a time may end in."""
+DURATION = re.compile("([0-9]{1,9})([smhd]?)")
+"""A time as swanctl.conf writes it; without a unit it counts seconds."""
 LONGEST = 10 * 366 * 86_400
 """Seconds: no time is longer, and most that would be are slips."""
 
@@ -51,6 +54,10 @@ class Table:
             shown(value) if key in ("id", "file") or not self.at(key).startswith("secrets") else "the value (not shown)"
         )
         self._problems.append(f"{self.at(key)}: {words} is not allowed; allowed: {allowed}")
+
+    def refuse(self, key: str, allowed: str) -> None:
+        """Note that *key*, whatever its value, does not belong here."""
+        self.problem(key, self._take(key), allowed)
 
     def missing(self, key: str, allowed: str) -> None:
         """Note that *key* has to be there."""
@@ -125,15 +132,17 @@ class Table:
         return float(value)
 
     def duration(self, key: str) -> float | None:
-        """Return a time in seconds from 0 on, given as a number or as text with a unit ("90m"); None without one."""
+        """Return a time in seconds from 0 on, given as a number, "90" or "90m"; None without one."""
         value = self._take(key)
         if value is None:
             return None
         seconds: object = value
-        if isinstance(value, str) and value[-1:] in UNITS:
-            seconds = int(value[:-1]) * UNITS[value[-1]] if value[:-1].isascii() and value[:-1].isdigit() else None
+        if isinstance(value, str) and (found := DURATION.fullmatch(value)):
+            seconds = int(found[1]) * UNITS[found[2] or "s"]
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST:
-            self.problem(key, value, 'seconds from 0 on, or a time such as "30s", "90m", "4h" or "7d"')
+            self.problem(
+                key, value, 'seconds from 0 on, or a time such as "30s", "90m", "4h" or "7d"; ten years at most'
+            )
             return None
         return float(seconds)
 

@@ -42,6 +42,8 @@ class Secrets:
 
     shared: tuple[tuple[tuple[Identity, ...], bytes], ...] = attrs.field(default=(), repr=False)
     private: tuple[PrivateKey, ...] = attrs.field(default=(), repr=False)
+    incomplete: bool = False
+    """An entry has a mistake, which is told already. What is missed elsewhere may be just that, and is not told."""
 
     def shared_key(self, local: Identity, remote: Identity | None) -> bytes | None:
         """Return the key that fits both identities, else one of them, else one for everybody; of equals, the first."""
@@ -106,7 +108,8 @@ def local_credential(
         return None
     credential = shared(secrets, identity, remote_identity)
     if credential is None:
-        table.problem("auth", "psk", f"this only with a key for {identity} in a table [secrets.ike-<name>]")
+        if not secrets.incomplete:
+            table.problem("auth", "psk", f"this only with a key for {identity} in a table [secrets.ike-<name>]")
         return None
     return OurSide(identity, credential)
 
@@ -144,7 +147,10 @@ def certificate_side(
         elif chains:
             chains[-1][1].append(der)
         else:
-            table.problem("certs", files[0], "a certificate whose private key is in a table [secrets.private-<name>]")
+            if not secrets.incomplete:
+                table.problem(
+                    "certs", files[0], "a certificate whose private key is in a table [secrets.private-<name>]"
+                )
             return None
     for _, chain in chains:
         problem = own_certificate_problem(chain[0], datetime.now(UTC))
@@ -211,7 +217,7 @@ def shared_with(
     if ours is None:
         return None
     credential = shared(secrets, ours.identity, remote_identity)
-    if credential is None:
+    if credential is None and not secrets.incomplete:
         table.problem("auth", "psk", "this only with a key for either side in a table [secrets.ike-<name>]")
     return credential
 

@@ -48,6 +48,8 @@ INTEGRITY: Final[Mapping[str, str]] = {
     "HMAC_SHA2_512_256": "HMAC_SHA2_512_256 [RFC4868]",
 }
 OUR_NAMES: Final[Mapping[str, str]] = {theirs: ours for ours, theirs in (*ENCRYPTION.items(), *INTEGRITY.items())}
+MOST_PROBLEMS: Final = 20
+"""Lines that are told of one by one: a file that is no key table at all has a mistake in each."""
 COLUMNS: Final = ("SPIi", "SPIr", "SK_ei", "SK_er", "encryption", "SK_ai", "SK_ar", "integrity")
 
 
@@ -84,7 +86,7 @@ def row_of(keys: IkeKeyMaterial) -> str:
 def read_key_table(text: str, name: str) -> dict[tuple[bytes, bytes], KeyRow]:
     """Return the rows by SPIi and SPIr. A comment that is no row is passed over; any other line has to be one.
 
-    Raises `UsageProblem` with a line for each mistake.
+    Raises `UsageProblem` with a line for each mistake, for the first `MOST_PROBLEMS` of them.
     """
     rows: dict[tuple[bytes, bytes], KeyRow] = {}
     problems: list[str] = []
@@ -100,6 +102,9 @@ def read_key_table(text: str, name: str) -> dict[tuple[bytes, bytes], KeyRow]:
                 problems.append(f"{name}: line {number}: {error}")
             continue
         rows[row.spi_i, row.spi_r] = row
+    if len(problems) > MOST_PROBLEMS:
+        more = len(problems) - MOST_PROBLEMS
+        problems[MOST_PROBLEMS:] = [f"{name}: {more} more such lines: is this an ikev2_decryption_table?"]
     if problems:
         raise UsageProblem(*problems)
     return rows

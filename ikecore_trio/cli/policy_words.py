@@ -50,17 +50,21 @@ def policy_of(word: str, **options: Any) -> Policy:
 def read_policy(table: Table) -> Policy:
     """Read `policy` and the options that belong to it; those of another policy are mistakes."""
     word = table.choice("policy", {each: each for each in POLICY_WORDS}, "by-size")
-    options = {
-        "threshold": table.number("threshold", 0, 65535, None),
-        "open_early": table.flag("open_early", False) if "open_early" in table else None,
-        "patience": table.seconds("patience"),
-        "discover": table.flag("discover", False) if "discover" in table else None,
-        "steps": table.parsed("steps", step_of, STEP) or None,
+    readers: dict[str, Callable[[str], Any]] = {
+        "threshold": lambda key: table.number(key, 0, 65535, None),
+        "open_early": lambda key: table.flag(key, False),
+        "patience": table.seconds,
+        "discover": lambda key: table.flag(key, False),
+        "steps": lambda key: table.parsed(key, step_of, STEP) or None,
     }
+    options: dict[str, Any] = {}
     for key, owner in OPTIONS.items():
         if key in table and word != owner:
-            table.problem(key, table.peek(key), f'nothing here; it belongs to policy "{owner}"')
-            options[key] = None
+            table.refuse(key, f'nothing here; it belongs to policy "{owner}"')
+            continue
+        value = readers[key](key)
+        if key in table:
+            options[key] = value
     try:
         return policy_of(word, **{key: value for key, value in options.items() if value is not None})
     except LocalProtocolError:
@@ -75,7 +79,10 @@ def step_of(text: str) -> Step:
         raise ValueError(f"{text} is no step")
     if not rest:
         return Step(transport)  # type: ignore[arg-type]
-    seconds = float(rest[0])
+    try:
+        seconds = float(rest[0])
+    except ValueError:
+        raise ValueError(f"{rest[0]} is no number of seconds") from None
     if not 0 < seconds <= 3600:
         raise ValueError(f"{rest[0]} seconds are not between 0 and 3600")
     return Step(transport, seconds)  # type: ignore[arg-type]

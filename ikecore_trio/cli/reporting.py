@@ -84,10 +84,11 @@ def event_line(event: Output) -> str | None:
                 f"SPIs {event.spi_in.hex()} in, {event.spi_out.hex()} out"
             )
         case events.AddressesAssigned():
-            whose = "the peer" if event.to_peer else "we"
-            have = "has" if event.to_peer else "have"
-            beside = lease_words(event.lease)
-            return f"IKE SA {event.sa}: {whose} {have} {' '.join(event.lease.addresses)}{beside}"
+            addresses, beside = " ".join(event.lease.addresses), lease_words(event.lease)
+            if not event.to_peer:
+                return f"IKE SA {event.sa}: we have {', '.join((addresses, *beside))}"
+            told = f"; of these, what it asked for: {', '.join(beside)}" if beside else ""
+            return f"IKE SA {event.sa}: the peer has {addresses}{told}"
         case IkeSaFailed():
             where = "" if event.remote is None else f" with {address_text(event.remote)}"
             if event.claimed_identity is not None:
@@ -115,7 +116,7 @@ def event_line(event: Output) -> str | None:
             return f"Child SA {event.child} of IKE SA {event.sa} down: {printable(event.reason)}"
         case events.TransportChosen():
             # The first message has its size from the path, which over TCP is not known yet.
-            octets = f" of {event.octets} octets" if event.message_id else ""
+            octets = "" if event.exchange == "IKE_SA_INIT" else f" of {event.octets} octets"
             return (
                 f"IKE SA {event.sa}: {event.exchange} {event.message_id}{octets} goes over "
                 f"{short_transport(event.transport, event.reason)}"
@@ -150,14 +151,14 @@ def event_line(event: Output) -> str | None:
             return None
 
 
-def lease_words(lease: Lease) -> str:
+def lease_words(lease: Lease) -> list[str]:
     """Tell what came with assigned addresses; the domains are the peer's own words."""
     named = (
         ("DNS", lease.dns),
         ("networks", lease.subnets),
         ("domains", tuple(map(printable, lease.domains))),
     )
-    return "".join(f", {name} {' '.join(values)}" for name, values in named if values)
+    return [f"{name} {' '.join(values)}" for name, values in named if values]
 
 
 def yes(value: bool) -> str:

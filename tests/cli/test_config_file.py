@@ -385,14 +385,25 @@ MISTAKES = [
     (psk('vips = "any"'), 'connections.office.vips: "any" is not allowed; allowed: "0.0.0.0" and "::" for any'),
     (psk('pools = "none"'), 'connections.office.pools: "none" is not allowed; allowed: names of [pools]: there are no'),
     (psk('pools = "p"', rest="[pools.p]"), 'pools.p.addrs: missing; allowed: "10.3.0.0/16"'),
-    (psk(rest='[pools.p]\naddrs = "10.3.0.1/16"'), "pools.p: '10.3.0.1/16' is no network: "),
-    (psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\ndns = "x"'), "pools.p: 'x' is no IP address"),
+    (
+        psk(rest='[pools.p]\naddrs = "10.3.0.1/16"'),
+        """pools.p.addrs: "10.3.0.1/16" is not allowed; allowed: "10.3.0.0/16", """,
+    ),
+    (
+        psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\ndns = "x"'),
+        'pools.p.dns: "x" is not allowed; allowed: addresses of servers',
+    ),
+    (
+        psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\nsubnet = "10.1.0.1/24"'),
+        'pools.p.subnet: "10.1.0.1/24" is not allowed; allowed: networks behind this gateway (',
+    ),
     (psk(rest='[pools.p]\naddrs = "10.3.0.0/16"\nwins = "x"'), "pools.p.wins: unknown key; allowed: addrs, dns, "),
     (
         psk("fragment_size = 500"),
         "connections.office.fragment_size: 500 is not allowed; allowed: an integer from 576 to",
     ),
     (psk('rekey_time = "4 hours"'), 'connections.office.rekey_time: "4 hours" is not allowed; allowed: seconds'),
+    (psk('rekey_time = "9999d"'), 'connections.office.rekey_time: "9999d" is not allowed; allowed: seconds'),
     (psk("dpd_delay = -1"), "connections.office.dpd_delay: -1 is not allowed; allowed: seconds"),
     (psk("rand_time = 20000"), "connections.office: rand_time: 20000 is too much; allowed is less than rekey_time"),
     (psk('unique = "yes"'), 'connections.office.unique: "yes" is not allowed; allowed: '),
@@ -558,6 +569,27 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
         "connections.office.remote_port",
         "listen.tcp",
     ]
+
+
+def only(found: list[str], problem: str) -> None:
+    assert len(found) == 1
+    assert found[0].startswith(problem)
+
+
+def test_what_follows_from_a_mistake_is_no_mistake_of_its_own(folder: Path) -> None:
+    only(problems(folder, psk().replace('"swordfish"', '"0x7"')), "secrets.ike-1.secret: ")
+    without = gateway().replace('"gateway.key"', '"nowhere.key"').partition("[secrets.private-2]")[0]
+    only(problems(folder, without), "secrets.private-1.file: ")
+    policy = 'transports = { policy = "race", threshold = -1, steps = "sctp" }'
+    assert [line.partition(":")[0] for line in problems(folder, psk(policy))] == [
+        "connections.office.transports.threshold",
+        "connections.office.transports.steps",
+    ]
+
+
+@pytest.mark.parametrize(("word", "seconds"), [('"0"', 0.0), ('"90"', 90.0), ('"2m"', 120.0), ("1.5", 1.5)])
+def test_times_as_swanctl_writes_them(folder: Path, word: str, seconds: float) -> None:
+    assert settings(folder, psk(f"dpd_delay = {word}")).connections[0].dpd_delay == seconds
 
 
 @pytest.mark.parametrize(

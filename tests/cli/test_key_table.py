@@ -82,6 +82,13 @@ def test_a_bad_row_is_named(line: str, problem: str) -> None:
     assert str(caught.value).startswith(problem)
 
 
+def test_a_file_that_is_no_key_table_is_told_shortly() -> None:
+    with pytest.raises(UsageProblem) as caught:
+        read_key_table("one,two\n" * 1000, "file")
+    assert caught.value.lines[19].startswith("file: line 20: ")
+    assert caught.value.lines[20:] == ("file: 980 more such lines: is this an ikev2_decryption_table?",)
+
+
 def test_the_logger_appends_each_sa_once_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     assert key_logger({}) is None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from ikecore import (
+    AddressesAssigned,
     ChildSaFailed,
     IkeSaReauthenticated,
+    Lease,
     LifetimeReached,
     NoProposalChosen,
     SaId,
     SpisChanged,
     SuccessorBegun,
+    TransportChosen,
 )
 from ikecore.events import ChildSaClosed, ChildSaEstablished, RequestCompleted
 from ikecore.outputs import ChildId, Output, RequestId
@@ -53,6 +56,23 @@ def test_the_life_of_a_child_sa() -> None:
         (
             SuccessorBegun(SA, SaId(2), "the peer was silent"),
             "IKE SA 2 is set up in place of IKE SA 1: the peer was silent",
+        ),
+        (
+            TransportChosen(SA, "INFORMATIONAL", 0, 57, 100, "udp", "small"),
+            "IKE SA 1: INFORMATIONAL 0 of 57 octets goes over UDP (small)",
+        ),
+        (
+            TransportChosen(SA, "IKE_SA_INIT", 0, 400, 600, "udp", "first"),
+            "IKE SA 1: IKE_SA_INIT 0 goes over UDP (first)",
+        ),
+        (
+            AddressesAssigned(SA, Lease(addresses=["10.3.0.1"], dns=["10.2.0.53"], domains=["corp.example"]), True),
+            "IKE SA 1: the peer has 10.3.0.1; of these, what it asked for: DNS 10.2.0.53, domains corp.example",
+        ),
+        (AddressesAssigned(SA, Lease(addresses=["10.3.0.1"]), True), "IKE SA 1: the peer has 10.3.0.1"),
+        (
+            AddressesAssigned(SA, Lease(addresses=["10.3.0.1"], dns=["10.2.0.53"]), False),
+            "IKE SA 1: we have 10.3.0.1, DNS 10.2.0.53",
         ),
         (IkeSaReauthenticated(SA, SaId(2)), "IKE SA 2 has taken over from IKE SA 1"),
         (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
