@@ -168,7 +168,7 @@ class Run:
     def moves(self) -> list[Move]:
         """Return what can happen, the most ordinary first; nothing once all is quiet."""
         if not self.bag:
-            due = self._due()
+            due = self.due
             return [] if due is None or due > self.last_sent + SILENCE else [Move("wait")]
         places = [at for at, each in enumerate(self.bag) if each not in self.bag[:at]]
         moves = [Move("deliver", at) for at in places]
@@ -176,7 +176,7 @@ class Run:
             moves += [Move("lose", at) for at in places if not self.bag[at].copy]
         if self.budget.copies:
             moves += [Move("copy", at) for at in places if not self.bag[at].copy]
-        if self.budget.waits and self._due() is not None:
+        if self.budget.waits and self.due is not None:
             moves.append(Move("wait"))
         return moves
 
@@ -213,11 +213,12 @@ class Run:
         endpoint = self.sides[to].endpoint
         self.put(to, data, call=lambda: endpoint.datagram_received(data, local=here, remote=there, now=self.now))
 
-    def _due(self) -> float | None:
+    @property
+    def due(self) -> float | None:
         return min((due for side in self.sides if (due := side.endpoint.deadline) is not None), default=None)
 
     def _pass(self) -> None:
-        due = self._due()
+        due = self.due
         assert due is not None
         self.now = max(self.now, due)
         for number, side in enumerate(self.sides):
@@ -242,7 +243,7 @@ class Run:
         histories = [side.history for side in self.sides]
         lost, copied, now, waits = self.lost, self.copied, self.now, self.budget.waits
         if move.kind == "wait":
-            due = self._due()
+            due = self.due
             assert due is not None
             now, waits = max(now, due), waits - bool(self.bag)
             for number, side in enumerate(self.sides):

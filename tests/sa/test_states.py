@@ -11,12 +11,21 @@ import pytest
 from docs.make_states import PAGE, page
 from ikecore.errors import LocalProtocolError
 from ikecore.events import AuthorizationNeeded, IkeSaEstablished, Role
-from ikecore.outputs import SaId, SendDatagram
+from ikecore.outputs import ChildId, SaId, SendDatagram
 from ikecore.sa import TABLE, Input, State, Verdict
 from ikecore.sa.states import AUTHENTICATED, may_begin, step, verdict
 from ikecore.testing import psk_connection
-from ikecore.wire import KeyExchange, Nonce, Payload, Proposal, SecurityAssociation
-from ikecore.wire.numbers import Exchange, Notify
+from ikecore.wire import (
+    KeyExchange,
+    Nonce,
+    Notification,
+    Payload,
+    Proposal,
+    SecurityAssociation,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+)
+from ikecore.wire.numbers import Exchange, Notify, Protocol
 from tests.rig import Puppet, Rig, notifications
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -340,5 +349,83 @@ def test_our_wishes_in_every_state(state: State, role: Role) -> None:
         return
     with pytest.raises(LocalProtocolError, match=r"INFORMATIONAL: not possible|there is no SA"):
         rig.endpoint.check_liveness(placed.sa, now=rig.now)
+    assert rig.drain() == []
+    assert rig.picture() == before
+
+
+# --- the three uses of CREATE_CHILD_SA ------------------------------------------------------------------------------
+
+USES = ("create", "rekey child", "rekey ike")
+
+
+def use(placed: Placed, what: str) -> list[Payload]:
+    """The payloads of one use of the exchange, which an established SA would grant."""
+    puppet = placed.puppet
+    if what == "rekey ike":
+        offer = tuple(Proposal(each.number, each.protocol, b"another!", each.transforms) for each in puppet.proposals)
+        return [
+            SecurityAssociation(offer),
+            Nonce(bytes(32)),
+            KeyExchange(puppet.agreement.group, puppet.agreement.public),
+        ]
+    offer_sa, ts_i, ts_r = puppet.child_payloads()
+    if puppet.role == "responder":  # it initiates this exchange: its own address comes first
+        assert isinstance(ts_i, TrafficSelectorsInitiator)
+        assert isinstance(ts_r, TrafficSelectorsResponder)
+        ts_i, ts_r = TrafficSelectorsInitiator(ts_r.selectors), TrafficSelectorsResponder(ts_i.selectors)
+    named: list[Payload] = []
+    if what == "rekey child":
+        named = [Notification(Notify.REKEY_SA, b"", Protocol.ESP, puppet.spi_in)]
+    return [*named, offer_sa, Nonce(bytes(32)), ts_i, ts_r]
+
+
+@pytest.mark.requirement("IKE-132", "IKE-221", "IKE-231")
+@pytest.mark.parametrize("what", USES)
+@pytest.mark.parametrize(("state", "role"), PLACES, ids=lambda value: getattr(value, "value", value))
+def test_each_use_of_create_child_sa_in_every_state(state: State, role: Role, what: str) -> None:
+    placed = PLACES[state, role]()
+    rig, puppet = placed.rig, placed.puppet
+    before = None if placed.sa not in rig.endpoint.sas else rig.endpoint.sa(placed.sa)
+    answers = puppet.give(puppet.seal(CHILD, use(placed, what)))
+    if state not in AUTHENTICATED:
+        assert answers == []
+    else:
+        _, contents = puppet.open(answers[0])
+        later = state is not State.ESTABLISHED
+        assert notifications(contents) == ([Notify.TEMPORARY_FAILURE] if later else [])
+    if state is not State.ESTABLISHED:
+        assert before == (rig.endpoint.sa(placed.sa) if before is not None else None)
+        return
+    assert before is not None
+    after = rig.endpoint.sa(placed.sa)
+    assert len(after.children) == len(before.children) + (what != "rekey ike")
+    assert bool(after.replaced_spis) == (what == "rekey ike")
+
+
+@pytest.mark.requirement("IKE-010", "IKE-004")
+@pytest.mark.parametrize("what", USES)
+@pytest.mark.parametrize(("state", "role"), PLACES, ids=lambda value: getattr(value, "value", value))
+def test_we_begin_each_use_of_create_child_sa_only_once_established(state: State, role: Role, what: str) -> None:
+    """The current pair of SPIs counts: after a rekey that is established, whatever its old one is."""
+    placed = PLACES[state, role]()
+    rig, endpoint = placed.rig, placed.rig.endpoint
+    before = rig.picture()
+    allowed = state in (State.ESTABLISHED, State.REKEYED)
+
+    def wish() -> None:
+        if what == "create":
+            endpoint.create_child(placed.sa, now=rig.now)
+        elif what == "rekey ike":
+            endpoint.rekey(placed.sa, now=rig.now)
+        else:
+            children = endpoint.sa(placed.sa).children
+            endpoint.rekey(placed.sa, child=children[0].id if children else ChildId(1), now=rig.now)
+
+    if allowed:
+        wish()
+        assert rig.drain()
+        return
+    with pytest.raises(LocalProtocolError, match=r"CREATE_CHILD_SA: not possible|there is no SA|has no Child SA"):
+        wish()
     assert rig.drain() == []
     assert rig.picture() == before
