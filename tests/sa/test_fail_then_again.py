@@ -30,7 +30,7 @@ SPI = b"\1\2\3\4"
 def good(puppet: Puppet, what: str) -> list[Payload]:
     """What is granted: SA, Nonce, KE, and for a Child SA its selectors."""
     agreement = puppet.agreement
-    between = [Nonce(bytes(range(32))), KeyExchange(agreement.group, agreement.public)]
+    between: list[Payload] = [Nonce(bytes(range(32))), KeyExchange(agreement.group, agreement.public)]
     if what == "rekey ike":
         offer = tuple(Proposal(each.number, each.protocol, b"new spi!", each.transforms) for each in puppet.proposals)
         return [SecurityAssociation(offer), *between]
