@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ikecore import Address, Endpoint, Local
 from ikecore.esp import TakeEsp, is_esp
 
-from ._sockets import reduce, words
+from ._sockets import read_less, reduce, words
 
 
 class DatagramOwner(Protocol):
@@ -58,6 +58,7 @@ class DatagramSocket(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        read_less(transport)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         if self.local is None:

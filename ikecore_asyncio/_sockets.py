@@ -32,6 +32,20 @@ def check_exact(local: Local) -> None:
         raise LocalProtocolError(f"hosts: {host!r} is no exact address, which NAT detection needs")
 
 
+LARGEST_READ = 65_536
+"""More than a datagram holds, and less than what C libraries ask the kernel for anew each time."""
+
+
+def read_less(transport: asyncio.BaseTransport) -> None:
+    """Have *transport* read into smaller buffers, if it is one of asyncio's own.
+
+    It has one of 256 KiB made for each read, which costs a quarter as much as the exchange that came. There is no
+    public way to say so; a transport without this attribute is left alone.
+    """
+    if hasattr(transport, "max_size"):
+        transport.max_size = LARGEST_READ
+
+
 def words(error: BaseException | None) -> str:
     """Say in words what an error of the system means; asyncio puts its own text into some."""
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 from ikecore import Address, Endpoint, Local, OpenStream, StreamId
 
-from ._sockets import abort_with_reset, reduce, words
+from ._sockets import abort_with_reset, read_less, reduce, words
 
 READ = 65536
 
@@ -85,6 +85,7 @@ class Stream(asyncio.Protocol):
             self.reset()
             return
         self._transport.set_write_buffer_limits(high=0)
+        read_less(transport)
         if self._listener is not None:
             self._driver.feed(self._accepted, local=self._listener.address, remote=reduce(remote))
             return
