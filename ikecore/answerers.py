@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from .addressing import Lease
-from .events import (
+from .questions import (
     AcceptanceNeeded,
     AuthorizationNeeded,
     CertificateFetchNeeded,

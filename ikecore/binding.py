@@ -12,23 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from .addressing import Lease
 from .errors import LocalProtocolError
-from .events import (
+from .events import Event, IkeSaClosed, IkeSaEstablished, IkeSaFailed, SuccessorBegun
+from .outputs import QuestionId, SaId
+from .questions import (
     AcceptanceNeeded,
     AuthorizationNeeded,
     CertificateFetchNeeded,
-    Event,
-    IkeSaClosed,
-    IkeSaEstablished,
-    IkeSaFailed,
     LeaseNeeded,
     Question,
     QuestionClosed,
     RevocationNeeded,
     SecretNeeded,
     SignatureNeeded,
-    SuccessorBegun,
 )
-from .outputs import QuestionId, SaId
 from .sessions import Answering, SessionState
 from .transport import Local
 

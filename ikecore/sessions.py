@@ -21,13 +21,13 @@ from .events import (
     IkeSaFailed,
     IkeSaReauthenticated,
     InternalError,
-    Question,
     RequestCompleted,
     RequestFailed,
     SuccessorBegun,
     Transport,
 )
 from .outputs import ChildId, QuestionId, RequestId, SaId
+from .questions import Question
 from .record import record
 
 if TYPE_CHECKING:

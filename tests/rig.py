@@ -25,10 +25,11 @@ from ikecore.crypto import (
     signed_octets,
 )
 from ikecore.endpoint import Endpoint
-from ikecore.events import Event, Question
+from ikecore.events import Event
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
 from ikecore.outputs import Address, Output, QuestionId, SaId, SendDatagram, StreamId, WriteStream
+from ikecore.questions import Question
 from ikecore.sa.init_facts import numbered
 from ikecore.sa.keys import SaKeys
 from ikecore.sa.selectors import host_selector

@@ -8,6 +8,7 @@ from enum import IntEnum
 import pytest
 
 import ikecore.events
+import ikecore.questions
 from ikecore import outputs
 from ikecore.errors import NoProposalChosen
 from ikecore.events import (
@@ -17,7 +18,6 @@ from ikecore.events import (
     IkeKeyMaterial,
     IkeKeysDerived,
     IkeSaFailed,
-    Question,
     RequestFailed,
 )
 from ikecore.outputs import (
@@ -31,6 +31,7 @@ from ikecore.outputs import (
     WriteStream,
     plain,
 )
+from ikecore.questions import Question
 from ikecore.testing import Pair
 
 SECRET = b"\xa5secret\xa5"
@@ -135,7 +136,7 @@ def test_actions_are_closed_and_events_have_one_base() -> None:
     actions = set(Action.__args__)
     assert {getattr(outputs, name) for name in outputs.__all__ if name[0] in "SOWHCR" and hasattr(
         getattr(outputs, name), "__attrs_attrs__")} == actions  # fmt: skip
-    for name, each in vars(ikecore.events).items():
+    for name, each in (vars(ikecore.events) | vars(ikecore.questions)).items():
         if isinstance(each, type) and issubclass(each, Output) and each not in (Output, Event, Question):
             assert issubclass(each, Event), name
             assert each not in actions

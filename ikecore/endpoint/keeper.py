@@ -11,9 +11,10 @@ from typing import TypeVar, cast
 from ..addressing import AddressRange, Pool
 from ..config import Config, Connection
 from ..crypto import CipherCache
-from ..events import CookiesDemanded, PathChanged, Question, QuestionClosed, Role, SpisChanged
+from ..events import CookiesDemanded, PathChanged, Role, SpisChanged
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
+from ..questions import Question, QuestionClosed
 from ..sa import (
     Attempt,
     FragmentBudget,

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import attrs
 
 from ..errors import IkeError
-from ..events import Question
 from ..outputs import QuestionId
+from ..questions import Question
 from .ike_sa import IkeSa
 from .states import Input
 

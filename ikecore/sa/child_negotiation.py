@@ -21,6 +21,7 @@ from ..wire import (
     TrafficSelectorsResponder,
 )
 from ..wire.numbers import Notify
+from .child_ends import ends_of, wants_addresses
 from .child_facts import answer_notifications, facts_of, offer_notifications
 from .child_sa import ChildSa
 from .child_terms import Agreed, accept_answer, choose, no_host, offer, offered_selectors
@@ -48,9 +49,9 @@ class ChildOffer:
         self.replaces = replaces
         self.spi_in = sa.services.new_child_spi(sa)
         self.proposals: tuple[Proposal, ...] = offer(config, self.spi_in, with_group=with_group)
-        self.asks = replaces is None and sa.wants_addresses
+        self.asks = replaces is None and wants_addresses(sa)
         """The request asks for addresses too, and ours in the selectors are those that will be assigned."""
-        terms = None if replaces is not None else offered_selectors(config, sa.ends(asking=self.asks))
+        terms = None if replaces is not None else offered_selectors(config, ends_of(sa, asking=self.asks))
         if terms is not None:
             self.ts_i, self.ts_r, self.mode = terms
         elif replaces is not None:
@@ -95,7 +96,7 @@ class ChildOffer:
             answer.proposals,
             contents.one(TrafficSelectorsInitiator).selectors,
             contents.one(TrafficSelectorsResponder).selectors,
-            ends=self.sa.ends(),
+            ends=ends_of(self.sa),
             config=self.config,
             transport=contents.notify(Notify.USE_TRANSPORT_MODE) is not None,
             offered_mode=self.mode,
@@ -138,7 +139,7 @@ def agree(
         contents.one(SecurityAssociation).proposals,
         contents.one(TrafficSelectorsInitiator).selectors,
         contents.one(TrafficSelectorsResponder).selectors,
-        ends=sa.ends(),
+        ends=ends_of(sa),
         transport=contents.notify(Notify.USE_TRANSPORT_MODE) is not None,
         with_group=with_group,
         group=group,

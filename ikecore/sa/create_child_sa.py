@@ -30,6 +30,7 @@ from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, KeyExchange, Nonce, Notification, Payload, SecurityAssociation
 from ..wire.numbers import Exchange, Ke, Notify
+from .child_ends import ends_of
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_sa import ChildSa
 from .child_terms import no_host, offered_selectors
@@ -95,7 +96,7 @@ class CreateChild(OurExchange):
     def still_wanted(self, now: float) -> bool:
         """A rekey is for a Child SA that still is there, and that nobody has replaced; a new one needs selectors."""
         old = self.replaces
-        if old is None and offered_selectors(self.config, self.sa.ends()) is None:
+        if old is None and offered_selectors(self.config, ends_of(self.sa)) is None:
             self.failed(LocalProtocolError(no_host(self.config)), now)
             return False
         if old is None or (old.id in self.sa.children and old.heir is None):

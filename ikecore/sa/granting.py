@@ -14,8 +14,9 @@ import attrs
 from ..addressing import Lease, Pool
 from ..config import Connection
 from ..errors import FailedCpRequired, InternalAddressFailure
-from ..events import AddressesAssigned, LeaseNeeded
+from ..events import AddressesAssigned
 from ..outputs import Address
+from ..questions import LeaseNeeded
 from ..wire import Configuration, ConfigurationAttribute, Contents
 from ..wire.numbers import CfgAttribute, CfgType
 from .asking import Ask, Steps

@@ -20,7 +20,8 @@ from ..errors import (
     NoProposalChosen,
     RemoteProtocolError,
 )
-from ..events import AcceptanceNeeded, ChildSaFailed, IkeSaEstablished
+from ..events import ChildSaFailed, IkeSaEstablished
+from ..questions import AcceptanceNeeded
 from ..transport import Path
 from ..wire import (
     Configuration,
@@ -34,6 +35,7 @@ from ..wire import (
 from ..wire.numbers import Exchange, Notify
 from .asking import Steps, run
 from .auth_context import AuthContext
+from .child_ends import ends_of, wants_addresses
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_terms import cannot_offer, no_host
 from .configuration import configuration_request, read_reply, take_addresses
@@ -65,7 +67,7 @@ def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
     """Begin IKE_AUTH as the initiator, as soon as we have our proof."""
     connection = sa.connection
     child = next(iter(connection.children), None)
-    if child is not None and not context.childless and cannot_offer(child, sa.ends()):
+    if child is not None and not context.childless and cannot_offer(child, ends_of(sa)):
         sa.fail(LocalProtocolError(no_host(child)), "error", now)
         return
     identity = IdentificationInitiator(connection.local_identity.id_type, connection.local_identity.data)
@@ -112,7 +114,7 @@ class OurIkeAuth(OurExchange):
         if wanted is not None:
             payloads.append(IdentificationResponder(wanted.id_type, wanted.data))
         payloads.append(self.proof.auth)
-        if self.child is not None and cannot_offer(self.child, sa.ends()):
+        if self.child is not None and cannot_offer(self.child, ends_of(sa)):
             self.impossible, self.child = self.child, None
         if self.child is not None:
             self.offer = ChildOffer(sa, self.child)
@@ -121,7 +123,7 @@ class OurIkeAuth(OurExchange):
             payloads.append(SecurityAssociation(self.offer.proposals))
             payloads += self.offer.selectors
         else:
-            request = configuration_request(sa.connection) if sa.wants_addresses else None
+            request = configuration_request(sa.connection) if wants_addresses(sa) else None
             payloads += [] if request is None else [request]
             self.asks = request is not None
         if sa.services.first_contact(sa):

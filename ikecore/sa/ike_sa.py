@@ -29,7 +29,6 @@ from ..transport import DatagramPath, EspRoute, NatFacts, PeerFacts, esp_route, 
 from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
-from .ends import Ends
 from .exchange import OurExchange
 from .generation import Generation, Rival
 from .incoming import Incoming
@@ -175,30 +174,6 @@ class IkeSa:
     @property
     def alive(self) -> bool:
         return self.current.state is not State.CLOSED
-
-    @property
-    def wants_addresses(self) -> bool:
-        """Whether the peer is to assign us addresses, and has not done so yet.
-
-        What the application has to accept is asked for once, with IKE_AUTH.
-        """
-        if self.role != "initiator" or self.assigned is not None or not self.connection.virtual_addresses:
-            return False
-        return self.setting_up or not self.connection.ask_acceptance
-
-    def ends(self, *, asking: bool = False) -> Ends:
-        """Return the two ends of its Child SAs. While *asking* for addresses, ours may be any of their families.
-
-        The peer's is the address where it was authenticated: whoever has keys may still forge where a message comes
-        from, and must not get the traffic of somebody else by that.
-        """
-        assigned = () if self.assigned is None else self.assigned.addresses
-        if asking:
-            assigned = tuple(
-                dict.fromkeys("::" if ":" in each else "0.0.0.0" for each in self.connection.virtual_addresses)
-            )
-        granted = () if self.granted is None else self.granted.addresses
-        return Ends(self.hosts[0], self.authenticated_at or self.hosts[1], self.nat, assigned, granted)
 
     @property
     def setting_up(self) -> bool:

@@ -24,8 +24,9 @@ from ..crypto import (
     verify,
 )
 from ..errors import AuthenticationFailed, LocalProtocolError
-from ..events import OwnCertificateOutOfDate, SecretNeeded, SignatureNeeded
+from ..events import OwnCertificateOutOfDate
 from ..outputs import Address
+from ..questions import SecretNeeded, SignatureNeeded
 from ..wire import Authentication, Certificate, CertificateRequest, Notification, Payload
 from ..wire.numbers import AuthMethod, CertEncoding, HashAlgorithm, Notify, name_of
 from .asking import Ask, Steps

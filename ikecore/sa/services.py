@@ -14,9 +14,10 @@ from ..addressing import AddressRange, Pool
 from ..config import Config
 from ..crypto import CipherCache
 from ..errors import IkeError
-from ..events import Question, Transport
+from ..events import Transport
 from ..limits import Limits
 from ..outputs import Address, ChildId, Output, QuestionId
+from ..questions import Question
 from ..transport import DatagramPath, Path, Way
 from ..wire import Contents, Envelope, Payload
 from .fragments import FragmentBudget

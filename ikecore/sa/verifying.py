@@ -23,8 +23,8 @@ from ..crypto import (
     verify,
 )
 from ..errors import AuthenticationFailed
-from ..events import AuthorizationNeeded, CertificateFetchNeeded, RevocationNeeded
 from ..outputs import Address
+from ..questions import AuthorizationNeeded, CertificateFetchNeeded, RevocationNeeded
 from ..wire import Authentication, Certificate, Contents
 from ..wire.numbers import AuthMethod, CertEncoding
 from .asking import Ask, Steps

@@ -7,9 +7,10 @@ import pytest
 
 from ikecore.endpoint.questions import Open, Questions
 from ikecore.errors import LocalProtocolError
-from ikecore.events import AuthorizationNeeded, IkeSaEstablished, IkeSaFailed, QuestionClosed
+from ikecore.events import IkeSaEstablished, IkeSaFailed
 from ikecore.limits import Limits
 from ikecore.outputs import QuestionId, SaId
+from ikecore.questions import AuthorizationNeeded, QuestionClosed
 from ikecore.testing import psk_connection
 from ikecore.wire import Notification
 from ikecore.wire.numbers import Exchange, Notify

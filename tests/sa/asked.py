@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ikecore.config import Config, Connection
-from ikecore.events import IkeSaEstablished, IkeSaFailed, Question
+from ikecore.events import IkeSaEstablished, IkeSaFailed
+from ikecore.questions import Question
 from ikecore.testing import Host, Insider, Pair
 from ikecore.wire import Authentication, Payload
 

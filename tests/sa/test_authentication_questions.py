@@ -20,19 +20,17 @@ from ikecore.config import (
 )
 from ikecore.crypto import Identity, Scheme, load_public_key, sign_with
 from ikecore.errors import AuthenticationFailed, LocalProtocolError, PeerUnreachable
-from ikecore.events import (
+from ikecore.events import IkeSaEstablished, IkeSaFailed, Refused
+from ikecore.limits import Limits
+from ikecore.questions import (
     AuthorizationNeeded,
     CertificateFetchNeeded,
-    IkeSaEstablished,
-    IkeSaFailed,
     Question,
     QuestionClosed,
-    Refused,
     RevocationNeeded,
     SecretNeeded,
     SignatureNeeded,
 )
-from ikecore.limits import Limits
 from ikecore.sa.init_facts import hash_notification
 from ikecore.testing import NOON, psk_connection
 from ikecore.testing.pki import CertificateAuthority, Kind, Leaf, new_key

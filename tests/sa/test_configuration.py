@@ -13,18 +13,10 @@ from hypothesis import strategies as st
 from ikecore.addressing import Lease, Pool
 from ikecore.config import ChildConfig, Connection
 from ikecore.errors import ChildSaNotFound, FailedCpRequired, InternalAddressFailure, LocalProtocolError, TsUnacceptable
-from ikecore.events import (
-    AcceptanceNeeded,
-    AddressesAssigned,
-    AuthorizationNeeded,
-    ChildSaEstablished,
-    ChildSaFailed,
-    IkeSaEstablished,
-    LeaseNeeded,
-    QuestionClosed,
-)
+from ikecore.events import AddressesAssigned, ChildSaEstablished, ChildSaFailed, IkeSaEstablished
 from ikecore.limits import Limits
 from ikecore.outputs import SaId
+from ikecore.questions import AcceptanceNeeded, AuthorizationNeeded, LeaseNeeded, QuestionClosed
 from ikecore.sa.selectors import parse_selector
 from ikecore.testing import Pair, psk_connection
 from ikecore.wire import (

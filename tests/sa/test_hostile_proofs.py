@@ -23,8 +23,9 @@ from ikecore.config import Connection, PinnedKeys, TrustedCertificates
 from ikecore.crypto import SUPPORTED_HASHES, Identity, PrivateKey, sign, signed_octets
 from ikecore.crypto.signature_algorithms import BY_DER
 from ikecore.errors import AuthenticationFailed, InvalidSyntax
-from ikecore.events import ChildSaEstablished, IkeSaEstablished, IkeSaFailed, Question
+from ikecore.events import ChildSaEstablished, IkeSaEstablished, IkeSaFailed
 from ikecore.outputs import OpenStream
+from ikecore.questions import Question
 from ikecore.testing import NOON, psk_connection
 from ikecore.testing.pki import DAY, CertificateAuthority, Kind, Leaf
 from ikecore.wire import (

@@ -24,17 +24,10 @@ from ikecore.errors import (
     TsUnacceptable,
     UnsupportedCriticalPayload,
 )
-from ikecore.events import (
-    AuthorizationNeeded,
-    ChildSaEstablished,
-    ChildSaFailed,
-    IkeSaClosed,
-    IkeSaEstablished,
-    IkeSaFailed,
-    QuestionClosed,
-)
+from ikecore.events import ChildSaEstablished, ChildSaFailed, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ikecore.limits import Limits
 from ikecore.outputs import SendDatagram
+from ikecore.questions import AuthorizationNeeded, QuestionClosed
 from ikecore.sa import parse_selector
 from ikecore.testing import psk_connection
 from ikecore.wire import (

@@ -10,8 +10,9 @@ import pytest
 
 from docs.make_states import PAGE, page
 from ikecore.errors import LocalProtocolError
-from ikecore.events import AuthorizationNeeded, IkeSaEstablished, Role
+from ikecore.events import IkeSaEstablished, Role
 from ikecore.outputs import ChildId, SaId, SendDatagram
+from ikecore.questions import AuthorizationNeeded
 from ikecore.sa import TABLE, Input, State, Verdict
 from ikecore.sa.states import AUTHENTICATED, may_begin, step, verdict
 from ikecore.testing import psk_connection

@@ -12,7 +12,6 @@ from ikecore.events import (
     ChildSaEstablished,
     IkeSaClosed,
     IkeSaReauthenticated,
-    LeaseNeeded,
     RequestCompleted,
     RequestFailed,
     Role,
@@ -21,6 +20,7 @@ from ikecore.events import (
 from ikecore.lifetimes import Lifetimes
 from ikecore.limits import Limits
 from ikecore.outputs import SaId
+from ikecore.questions import LeaseNeeded
 from ikecore.sa.selectors import host_selector, intersect, parse_selector
 from ikecore.testing import Insider, Pair, psk_connection
 from ikecore.wire import (

@@ -17,7 +17,6 @@ from ikecore.crypto import Identity
 from ikecore.endpoint import Endpoint
 from ikecore.errors import PeerUnreachable
 from ikecore.events import (
-    AuthorizationNeeded,
     IkeSaEstablished,
     IkeSaFailed,
     MessageReceived,
@@ -28,6 +27,7 @@ from ikecore.events import (
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
 from ikecore.outputs import SendDatagram, WriteStream
+from ikecore.questions import AuthorizationNeeded
 from ikecore.testing import NOON, Mangler, Network, Packet, Pair, Tcp, Udp, psk_connection
 from ikecore.testing.pki import CertificateAuthority
 from ikecore.transport import BySize, Fallback, Local, Policy, Race, Step, UdpOnly, Way, WholeMission
