@@ -24,6 +24,7 @@ from .key_table import key_logger
 from .ladder import Lost
 from .problems import FAILED, OK, UsageProblem
 from .relay import LOSSES, Loss, Relay, SilentPort
+from .stopping import run_until_interrupted
 
 __all__ = ["Demonstration", "Outcome", "run_demo"]
 
@@ -77,7 +78,7 @@ def run_demo(
     for number, scenario in enumerate(scenarios, 1):
         demonstration = Demonstration(scenario, peers, keys, printer.event, rekey=rekey)
         printer.begin(number, len(scenarios), scenario, auth)
-        outcome = trio.run(demonstration.run, strict_exception_groups=True)
+        outcome = run_until_interrupted(demonstration.run)
         printer.end(
             outcome.events,
             outcome.established,
