@@ -159,9 +159,8 @@ def test_an_sa_between_two_processes(
     (their_child,) = (each for each in theirs if each["type"] == "ChildSaEstablished")
     assert (child["spi_in"], child["remote_ts"]) == (their_child["spi_out"], ["10.2.0.0/16"])
     # Which end of the connection sees its end first is left to the kernel.
-    ends = [[each for each in types(side) if each != "StreamChanged"][-1] for side in (ours, theirs)]
-    assert ends == ["IkeSaClosed", "IkeSaClosed"]
-    assert (ours[-1]["by"], theirs[-1]["by"]) == ("us", "peer")
+    ends = [[each for each in side if each["type"] != "StreamChanged"][-1] for side in (ours, theirs)]
+    assert [(each["type"], each["by"]) for each in ends] == [("IkeSaClosed", "us"), ("IkeSaClosed", "peer")]
     assert not any("keys" in each for each in ours + theirs)
 
 
