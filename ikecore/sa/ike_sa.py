@@ -421,10 +421,7 @@ class IkeSa:
         if self.postponed:
             self.timers.set(Timer.POSTPONED, min(when for when, _ in self.postponed))
         for exchange in due:
-            try:
-                self.begin(exchange, now)
-            except LocalProtocolError as error:
-                exchange.failed(error, now)
+            self.begin_if_possible(exchange, now)
 
     # --- its life-time ----------------------------------------------------------------------------------------------
 

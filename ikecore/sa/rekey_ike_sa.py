@@ -52,6 +52,8 @@ class RekeyIke(OurExchange):
         self.group = first_group(sa.connection.proposals) if group is None else group
         self.rounds = rounds
         self.persistence = Persistence()
+        self.spi = b""
+        """What we offer, while it is on offer."""
 
     def still_wanted(self, now: float) -> bool:
         if self.sa.current is self.old:
@@ -176,10 +178,9 @@ class RekeyIke(OurExchange):
 
     def _forget(self) -> None:
         """Let go of the SPI that was offered."""
-        spi: bytes | None = getattr(self, "spi", None)
-        if spi is not None:
-            del self.spi
-            self.sa.services.release(spi)
+        if self.spi:
+            self.sa.services.release(self.spi)
+            self.spi = b""
 
 
 def make_generation(
