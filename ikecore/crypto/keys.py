@@ -71,7 +71,7 @@ def rekey_ike_keys(
 
     The old PRF mixes the secrets, the new one expands them. *ni*, *nr* and the SPIs are those of the rekey.
     """
-    return _expand(suite, prf(old_prf, sk_d_old, shared, ni, nr), ni, nr, spi_i, spi_r)
+    return _expand(suite, prf(old_prf, sk_d_old, shared + ni + nr), ni, nr, spi_i, spi_r)
 
 
 def _expand(suite: IkeSuite, skeyseed: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:

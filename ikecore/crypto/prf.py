@@ -1,7 +1,6 @@
 """prf and prf+ (RFC 7296 section 2.13), for HMAC with SHA-2 (RFC 4868).
 
-The HMAC of `cryptography` is used rather than the standard library's: copying one that is keyed already costs a third
-of a new one, and prf+ runs the same key over and over.
+prf+ is what HKDF calls Expand (RFC 5869 section 2.3), octet for octet, and `cryptography` computes that in one call.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from ..errors import LocalProtocolError
 from .suite import PRFS
@@ -20,8 +20,6 @@ __all__ = ["HASHES", "prf", "prf_length", "prf_plus"]
 HASHES: Final[Mapping[str, HashAlgorithm]] = {"sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
 """Hash algorithms by their `hashlib` name."""
 
-_COUNTERS: Final = tuple([bytes((number,)) for number in range(1, 256)])
-"""What ends the input of each block of prf+."""
 _KEYS: Final = {number: HASHES[mac.hash] for number, mac in PRFS.items()}
 
 
@@ -30,28 +28,19 @@ def prf_length(alg: int) -> int:
     return _known(alg).digest_size
 
 
-def prf(alg: int, key: bytes, *parts: bytes) -> bytes:
-    """Return prf(key, parts joined). Raises LocalProtocolError for an *alg* that is not ours."""
+def prf(alg: int, key: bytes, data: bytes) -> bytes:
+    """Return prf(key, data). Raises LocalProtocolError for an *alg* that is not ours."""
     mac = HMAC(key, _KEYS.get(alg) or _known(alg))
-    for part in parts:
-        mac.update(part)
+    mac.update(data)
     return mac.finalize()
 
 
 def prf_plus(alg: int, key: bytes, seed: bytes, length: int) -> bytes:
     """Return *length* octets of prf+(key, seed), or raise LocalProtocolError: its counter ends after 255 blocks."""
-    hash_algorithm = _known(alg)
-    blocks = -(-length // hash_algorithm.digest_size)
-    if not 0 <= blocks <= 255:
+    hash_algorithm = _KEYS.get(alg) or _known(alg)
+    if not 0 <= length <= 255 * hash_algorithm.digest_size:
         raise LocalProtocolError(f"prf+ gives at most {255 * hash_algorithm.digest_size} octets, not {length}")
-    keyed = HMAC(key, hash_algorithm)
-    last, stream = b"", b""
-    for counter in _COUNTERS[:blocks]:
-        mac = keyed.copy()
-        mac.update(last + seed + counter)
-        last = mac.finalize()
-        stream += last
-    return stream[:length]
+    return HKDFExpand(hash_algorithm, length, seed).derive(key) if length else b""
 
 
 def _known(alg: int) -> HashAlgorithm:

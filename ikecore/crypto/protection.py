@@ -14,8 +14,8 @@ the keys and cheap to make again, so a `Protection` lives in a `CipherCache` of 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -40,7 +40,7 @@ _LARGEST = 0xFFFF
 
 Aead = AESGCM | ChaCha20Poly1305
 CbcHmac = tuple[AES, HMAC]
-
+_AEADS: Final[Mapping[int, type[Aead]]] = {Encr.AES_GCM_16: AESGCM, Encr.CHACHA20_POLY1305: ChaCha20Poly1305}
 
 Directions = tuple["Protection", "Protection"]
 """What seals and what opens the messages of one SA."""
@@ -87,15 +87,7 @@ class Protection:
     *sealed* nonces of an AEAD have been used already.
     """
 
-    __slots__ = (
-        "_cipher",
-        "_icv",
-        "_iv",
-        "_random",
-        "_salt",
-        "_suite",
-        "sealed",
-    )
+    __slots__ = ("_block", "_cipher", "_icv", "_iv", "_random", "_salt", "sealed")
 
     def __init__(
         self,
@@ -112,13 +104,12 @@ class Protection:
                 f"{suite.encr_key_length} and {suite.integ_key_length}"
             )
         key_end = len(encr_key) - suite.cipher.salt
-        self._suite = suite
         self._salt = encr_key[key_end:]
         self._cipher = _cipher(suite, encr_key[:key_end], integ_key)
         self._random = random
         self.sealed = sealed
         """Nonces used so far."""
-        self._iv, self._icv = suite.iv_length, suite.icv_length
+        self._iv, self._icv, self._block = suite.iv_length, suite.icv_length, suite.block
 
     # --- sealing ----------------------------------------------------------------------------------------------------
 
@@ -187,14 +178,14 @@ class Protection:
     def _fragment_room(self, size: int) -> int:
         """Return the octets of plaintext that a fragment of *size* octets has room for."""
         encrypted = min(size, 28 + _LARGEST) - 36 - self._iv - self._icv
-        room = encrypted - encrypted % self._suite.block - 1
+        room = encrypted - encrypted % self._block - 1
         if room < 1:
             raise LocalProtocolError(f"size: fragments of {size} octets have no room for any payload")
         return room
 
     def _pad(self, plaintext: bytes) -> bytes:
         """Append the least padding and its length. Its content has no meaning; zeros say the least."""
-        padding = -(len(plaintext) + 1) % self._suite.block
+        padding = -(len(plaintext) + 1) % self._block
         return plaintext + bytes(padding) + bytes((padding,))
 
     def _protect(self, header: bytes, padded: bytes) -> bytes:
@@ -223,7 +214,7 @@ class Protection:
         itself sent an impossible padding (RFC 7296 section 3.14).
         """
         start = body + self._iv
-        if len(data) < start + self._suite.block + self._icv:
+        if len(data) < start + self._block + self._icv:
             raise IntegrityError("the Encrypted payload is too short", body)
         cipher = self._cipher
         if isinstance(cipher, tuple):
@@ -245,12 +236,12 @@ class Protection:
         mac.update(data[:end])
         if not bytes_eq(mac.finalize()[: self._icv], data[end:]):
             raise IntegrityError("the Integrity Check Value is wrong")
-        if (end - start) % self._suite.block:
+        if (end - start) % self._block:
             raise InvalidSyntax(f"{end - start} encrypted octets are no multiple of the cipher's block", start)
         return Cipher(aes, modes.CBC(data[body:start])).decryptor().update(data[start:end])
 
 
 def _cipher(suite: IkeSuite, encr_key: bytes, integ_key: bytes) -> Aead | CbcHmac:
     if suite.integ is None:
-        return (AESGCM if suite.encr == Encr.AES_GCM_16 else ChaCha20Poly1305)(encr_key)
+        return _AEADS[suite.encr](encr_key)
     return AES(encr_key), HMAC(integ_key, HASHES[INTEGRITY[suite.integ].hash])

@@ -141,6 +141,12 @@ class IkeSuite:
     """Octets of SK_d, SK_pi and SK_pr: the preferred key size of the PRF."""
     key_layout: Struct = attrs.field(init=False, eq=False, repr=False)
     """How the key schedule's octets are cut into keys, in the order of RFC 7296 section 2.14."""
+    iv_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of the IV at the start of an Encrypted payload."""
+    icv_length: int = attrs.field(init=False, eq=False, repr=False)
+    """Octets of the Integrity Check Value at its end."""
+    block: int = attrs.field(init=False, eq=False, repr=False)
+    """The plaintext with padding is a multiple of so many octets."""
 
     def __attrs_post_init__(self) -> None:
         cipher, mac = CIPHERS.get(self.encr), None if self.integ is None else INTEGRITY.get(self.integ)
@@ -160,21 +166,9 @@ class IkeSuite:
         _set(self, "prf_key_length", PRFS[self.prf].key)
         derived, integ, encr = self.prf_key_length, self.integ_key_length, self.encr_key_length
         _set(self, "key_layout", _layout(derived, integ, integ, encr, encr, derived, derived))
-
-    @property
-    def iv_length(self) -> int:
-        """Octets of the IV at the start of an Encrypted payload."""
-        return self.cipher.iv
-
-    @property
-    def icv_length(self) -> int:
-        """Octets of the Integrity Check Value at its end."""
-        return self.cipher.icv if self.integ is None else INTEGRITY[self.integ].size
-
-    @property
-    def block(self) -> int:
-        """The plaintext with padding is a multiple of so many octets."""
-        return self.cipher.block
+        _set(self, "iv_length", cipher.iv)
+        _set(self, "icv_length", cipher.icv if mac is None else mac.size)
+        _set(self, "block", cipher.block)
 
     @property
     def aead(self) -> bool:

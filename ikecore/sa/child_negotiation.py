@@ -180,7 +180,7 @@ def add_child(
     """
     suite = child_suite(agreed.proposal)
     ni, nr, shared = secrets
-    material = derive_child_keys(suite, keys.suite.prf, keys.ike.sk_d, ni, nr, shared)
+    material = derive_child_keys(suite, keys.suite.prf, keys.sk_d, ni, nr, shared)
     local_ts, remote_ts = (agreed.ts_i, agreed.ts_r) if initiator else (agreed.ts_r, agreed.ts_i)
     child = ChildSa(
         sa.services.new_child_id(),

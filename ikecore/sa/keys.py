@@ -73,14 +73,31 @@ class SaKeys:
     @property
     def ike(self) -> IkeKeys:
         """The seven keys. Raises LocalProtocolError if they were forgotten."""
+        return IkeKeys.cut(self.suite, self._remembered())
+
+    def _remembered(self) -> bytes:
         if not self._octets:
             raise LocalProtocolError("the keys have been forgotten: their SA is gone")
-        return IkeKeys.cut(self.suite, self._octets)
+        return self._octets
+
+    # A handshake asks for one key at a time, so these are cut out alone: they lie at the ends of `IkeSuite.key_layout`.
+
+    @property
+    def sk_d(self) -> bytes:
+        """What other keys are derived from. Raises LocalProtocolError as `ike` does."""
+        return self._remembered()[: self.suite.prf_key_length]
+
+    def sk_p(self, *, initiator: bool) -> bytes:
+        """Return what authenticates the original initiator, SK_pi, or the responder, SK_pr; raises as `ike` does."""
+        length = self.suite.prf_key_length
+        octets = self._remembered()
+        return octets[-2 * length : -length] if initiator else octets[-length:]
 
     def make_directions(self) -> tuple[Protection, Protection]:
         """Make what seals and what opens: the original initiator seals with SK_ei and SK_ai."""
-        keys, suite, random = self.ike, self.suite, self._random
-        from_i, from_r = (keys.sk_ei, keys.sk_ai), (keys.sk_er, keys.sk_ar)
+        suite, random = self.suite, self._random
+        _, sk_ai, sk_ar, sk_ei, sk_er, _, _ = suite.key_layout.unpack(self._remembered())
+        from_i, from_r = (sk_ei, sk_ai), (sk_er, sk_ar)
         ours, theirs = (from_i, from_r) if self.role == "initiator" else (from_r, from_i)
         sealing = Protection(suite, *ours, random=random, sealed=self._sealed)
         return sealing, Protection(suite, *theirs, random=random)

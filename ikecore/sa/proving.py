@@ -70,7 +70,7 @@ def prove(
         context.ours,
         keys.nr if initiator else keys.ni,
         keys.suite.prf,
-        keys.ike.sk_pi if initiator else keys.ike.sk_pr,
+        keys.sk_p(initiator=initiator),
         id_body,
     )
     credential = sa.connection.local

@@ -194,7 +194,7 @@ def make_generation(
 ) -> Generation:
     """Derive a new pair of SPIs from the keys of the *old* one (RFC 7296 section 2.18), established from the start."""
     services, suite = sa.services, ike_suite(chosen)
-    keys = rekey_ike_keys(old.suite.prf, old.ike.sk_d, suite, shared, *nonces, *spis)
+    keys = rekey_ike_keys(old.suite.prf, old.sk_d, suite, shared, *nonces, *spis)
     made = Generation(role, State.ESTABLISHED)
     made.spi_i, made.spi_r = spis
     made.keys = SaKeys.make(role, spis, suite, nonces, keys, services.ciphers, services.random)

@@ -75,7 +75,7 @@ def verify_peer(
         context.theirs,
         keys.nr if peer_initiated else keys.ni,
         keys.suite.prf,
-        keys.ike.sk_pi if peer_initiated else keys.ike.sk_pr,
+        keys.sk_p(initiator=peer_initiated),
         id_body,
     )
     auth, trusted = contents.one(Authentication), sa.connection.remote

@@ -153,7 +153,7 @@ def test_the_keys_of_the_rekeyed_ike_sa(name: str) -> None:
         assert ike_suite(accepted) == suite
         ni, nr = find(request, Nonce).data, find(response, Nonce).data
         shared, sk_d = bytes.fromhex(new["dh"]), bytes.fromhex(old["sk_d"])
-        assert prf(suite.prf, sk_d, shared, ni, nr).hex() == new["skeyseed"]
+        assert prf(suite.prf, sk_d, shared + ni + nr).hex() == new["skeyseed"]
         keys = rekey_ike_keys(suite.prf, sk_d, suite, shared, ni, nr, offered[0].spi, accepted.spi)
         assert {key: getattr(keys, key).hex() for key in KEYS} == {key: new.get(key, "") for key in KEYS}
         return

@@ -34,6 +34,16 @@ def test_each_side_opens_what_the_other_seals(suite: IkeSuite) -> None:
     assert initiator.ike == responder.ike == derive_ike_keys(suite, bytes(32), initiator.ni, initiator.nr, *SPIS)
 
 
+@pytest.mark.parametrize("suite", [GCM, CBC], ids=str)
+def test_one_key_alone_is_that_of_the_seven(suite: IkeSuite) -> None:
+    keys = keys_of("responder", CipherCache(), suite)
+    assert (keys.sk_d, keys.sk_p(initiator=True), keys.sk_p(initiator=False)) == (
+        keys.ike.sk_d,
+        keys.ike.sk_pi,
+        keys.ike.sk_pr,
+    )
+
+
 @pytest.mark.requirement("IKE-289")
 def test_no_nonce_comes_twice_however_often_the_cipher_is_made_again() -> None:
     cache = CipherCache(1)
@@ -70,7 +80,13 @@ def test_keys_can_be_forgotten(suite: IkeSuite) -> None:
     theirs.forget()
     theirs.forget()
     assert len(cache) == 1
-    for use in (lambda: theirs.open(envelope), lambda: theirs.seal(37, 0, 2, 41, b"x"), lambda: theirs.ike):
+    for use in (
+        lambda: theirs.open(envelope),
+        lambda: theirs.seal(37, 0, 2, 41, b"x"),
+        lambda: theirs.ike,
+        lambda: theirs.sk_d,
+        lambda: theirs.sk_p(initiator=True),
+    ):
         with pytest.raises(LocalProtocolError, match="forgotten"):
             use()
 
