@@ -47,7 +47,8 @@ class Outflow:
         self._flowing = True
         try:
             for output in self._binding.endpoint.outputs():
-                self._observe(output)
+                if self._observer is not None:
+                    self._observe(output, self._observer)
                 carry_out = self._actions.get(type(output))
                 if carry_out is not None:
                     carry_out(output)
@@ -57,9 +58,8 @@ class Outflow:
             self._flowing = False
         return True
 
-    def _observe(self, output: Output) -> None:
+    def _observe(self, output: Output, observer: Observer) -> None:
         """Show an output to the observer. One that raises has seen its last: the endpoint ends, and in good order."""
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer(output)
-            self._observer = observer
+        self._observer = None
+        observer(output)
+        self._observer = observer

@@ -84,8 +84,9 @@ class Signal:
 
     def fire(self) -> None:
         """Wake everybody."""
-        for wake in tuple(self._wakes):
-            wake()
+        if self._wakes:  # mostly there is nobody
+            for wake in tuple(self._wakes):
+                wake()
 
 
 class EventRing:

@@ -1,15 +1,28 @@
-"""UDP: one protocol per bound socket."""
+"""UDP: told once that there is something, take what is there, and carry out after each datagram what comes of it.
+
+The loop watches the socket for us, and nothing more: its own transport reads one datagram per turn, and makes a buffer
+and a call of each. Flushing costs next to nothing where there is nothing to do, and an answer that waited for the rest
+of a burst would be late by all of the cryptography in it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from ikecore import Address, Endpoint, Local
 from ikecore.esp import TakeEsp, is_esp
 
-from ._sockets import read_less, reduce, words
+from ._sockets import reduce, watch, words
+
+DRAIN = 64
+"""Datagrams taken from one socket before the others get their turn."""
+WAITING = 256
+"""Datagrams that wait for the kernel's buffer; what comes when it is full is lost, as datagrams may be."""
+LARGEST = 65535
 
 
 class DatagramOwner(Protocol):
@@ -18,65 +31,80 @@ class DatagramOwner(Protocol):
     endpoint: Endpoint
     esp: TakeEsp | None
 
-    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None: ...
-    def take_esp(self, data: bytes, local: Address, remote: Address) -> None: ...
+    def now(self) -> float: ...
+    def flush(self) -> None: ...
+    def guarded(self, callback: Callable[[], object]) -> None: ...
 
 
-class DatagramSocket(asyncio.DatagramProtocol):
-    """One bound UDP socket."""
+class DatagramSocket:
+    """One bound UDP socket, watched by the loop in which it is made."""
 
-    def __init__(self, driver: DatagramOwner) -> None:
-        self.local: Local | None = None
+    def __init__(self, driver: DatagramOwner, sock: socket.socket, local: Local) -> None:
+        self.local = local
         self._driver = driver
-        self._transport: asyncio.DatagramTransport | None = None
-        self._full = False
-        self._sending_to: Address | None = None
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._waiting: deque[tuple[bytes, Address]] = deque()
+
+    def start(self) -> None:
+        """Feed the core until the socket is closed."""
+        watch(self._loop, self._sock, self._driver.guarded, self._read)
+        self._reading = True
 
     def send(self, data: bytes, remote: Address) -> None:
-        """Send now. While asyncio's buffer is full the datagram is lost, as datagrams may be."""
-        if self._transport is None or self._full:
-            return
-        self._sending_to = remote
-        try:
-            self._transport.sendto(data, remote)
-        finally:
-            self._sending_to = None
+        """Send now, or, while the kernel's buffer is full, as soon as it is not. Never waits."""
+        if self._waiting:
+            if len(self._waiting) < WAITING:
+                self._waiting.append((data, remote))
+        elif not self._try(data, remote):
+            self._waiting.append((data, remote))
+            self._loop.add_writer(self._sock, self._driver.guarded, self._write)
 
     def offer(self, data: bytes, remote: Address) -> bool:
-        """Send now or not at all; false means that something waits already for the kernel's buffer."""
-        if self._transport is None or self._transport.get_write_buffer_size():  # type: ignore[attr-defined]
+        """Send now or not at all; false means that the kernel's buffer is full, or was and others wait."""
+        return not self._waiting and self._try(data, remote)
+
+    def _try(self, data: bytes, remote: Address) -> bool:
+        """Hand one datagram to the kernel; false means that its buffer is full."""
+        try:
+            self._sock.sendto(data, remote)
+        except BlockingIOError:
             return False
-        self.send(data, remote)
+        except OSError as error:
+            self._driver.endpoint.datagram_failed(
+                local=self.local.address, remote=remote, error=words(error), now=self._driver.now()
+            )
         return True
 
+    def _write(self) -> None:
+        """Send what waits, as much as the kernel takes."""
+        while self._waiting and self._try(*self._waiting[0]):
+            self._waiting.popleft()
+            self._driver.flush()
+        if not self._waiting:
+            self._loop.remove_writer(self._sock)
+
+    def _read(self) -> None:
+        """Feed the core with what is there."""
+        endpoint, local, take_esp = self._driver.endpoint, self.local.address, self._driver.esp
+        for _ in range(DRAIN):
+            try:
+                data, remote = self._sock.recvfrom(LARGEST)
+            except OSError:  # nothing more, or an error of something sent earlier: no datagram's here
+                break
+            if take_esp is not None and is_esp(data, self.local):
+                take_esp(data, local, reduce(remote))
+                continue
+            endpoint.datagram_received(data, local=local, remote=reduce(remote), now=self._driver.now())
+            self._driver.flush()
+
     def close(self) -> None:
-        """Close now, dropping what is queued."""
-        if self._transport is not None:
-            self._transport.abort()
-
-    # Called by asyncio.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        read_less(transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
-        if self.local is None:
-            return
-        driver, local, remote = self._driver, self.local.address, reduce(addr)
-        if driver.esp is not None and is_esp(data, self.local):
-            driver.take_esp(data, local, remote)
-        else:
-            driver.feed(driver.endpoint.datagram_received, data, local=local, remote=remote)
-
-    def error_received(self, exc: Exception) -> None:
-        """Hear of an error, which belongs to the datagram being sent if there is one, and to none we know otherwise."""
-        if self.local is not None and self._sending_to is not None:
-            endpoint, local = self._driver.endpoint, self.local.address
-            self._driver.feed(endpoint.datagram_failed, local=local, remote=self._sending_to, error=words(exc))
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
+        """Close the socket, dropping what waits. One that is closed already stays so."""
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._sock)
+        if self._waiting:
+            self._waiting.clear()
+            self._loop.remove_writer(self._sock)
+        self._sock.close()

@@ -33,7 +33,7 @@ from ikecore.outflow import Observer, Outflow
 from ikecore.sessions import Signal
 
 from ._datagrams import DatagramSocket
-from ._sockets import check_exact, reduce, words
+from ._sockets import bind_datagram, check_exact, reduce, words
 from ._streams import Stream, open_stream
 
 StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStream
@@ -91,16 +91,18 @@ class Driver:
             check_exact(local)
             host, port = local.address
             try:
-                await (self._bind_datagram if local.kind == "udp" else self._bind_listener)(local)
+                if local.kind == "udp":
+                    self._bind_datagram(local)
+                else:
+                    await self._bind_listener(local)
             except OSError as error:
                 text = f"cannot bind {local.kind} {host} port {port}: {words(error)}"
                 raise OSError(error.errno, text) from error
 
-    async def _bind_datagram(self, local: Local) -> None:
-        datagrams = DatagramSocket(self)
-        transport, _ = await self._loop.create_datagram_endpoint(lambda: datagrams, local_addr=local.address)
-        local = datagrams.local = attrs.evolve(local, address=reduce(transport.get_extra_info("sockname")))
-        self._datagrams[local.address] = datagrams
+    def _bind_datagram(self, local: Local) -> None:
+        sock = bind_datagram(local)
+        local = attrs.evolve(local, address=reduce(sock.getsockname()))
+        self._datagrams[local.address] = DatagramSocket(self, sock, local)
         self._bound(local)
 
     async def _bind_listener(self, local: Local) -> None:
@@ -138,6 +140,8 @@ class Driver:
                 self._group = group
                 watch = group.create_task(self._watch())
                 try:
+                    for datagrams in self._datagrams.values():
+                        datagrams.start()
                     self.flush()
                     yield
                 except BaseException as error:
@@ -165,6 +169,13 @@ class Driver:
         if self._error is not None:
             raise self._error
 
+    def guarded(self, callback: Callable[[], object]) -> None:
+        """Call *callback*, which the loop has nobody to tell of where it fails."""
+        try:
+            callback()
+        except Exception as error:
+            self._fail(error)
+
     def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None:
         """Change the core from a callback, and flush."""
         if self.closed:
@@ -172,14 +183,6 @@ class Driver:
         try:
             change(*args, **facts, now=self.now())
             self.flush()
-        except Exception as error:
-            self._fail(error)
-
-    def take_esp(self, data: bytes, local: Address, remote: Address) -> None:
-        """Give ESP to the application from a callback."""
-        try:
-            if self.esp is not None:
-                self.esp(data, local, remote)
         except Exception as error:
             self._fail(error)
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -32,8 +32,34 @@ def check_exact(local: Local) -> None:
         raise LocalProtocolError(f"hosts: {host!r} is no exact address, which NAT detection needs")
 
 
+def bind_datagram(local: Local) -> socket.socket:
+    """Return a UDP socket bound to the address of *local*. Raises OSError."""
+    host, port = local.address
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def watch(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[..., object], *args: object) -> None:
+    """Have *callback* called while there is something to read. Raises `LocalProtocolError` on a loop that cannot."""
+    try:
+        loop.add_reader(sock, callback, *args)
+    except NotImplementedError:
+        raise LocalProtocolError(
+            f"{type(loop).__name__} watches no sockets; run on asyncio.SelectorEventLoop or one that has add_reader"
+        ) from None
+
+
 LARGEST_READ = 65_536
-"""More than a datagram holds, and less than what C libraries ask the kernel for anew each time."""
+"""More than a message of most peers, and less than what C libraries ask the kernel for anew each time."""
 
 
 def read_less(transport: asyncio.BaseTransport) -> None:
