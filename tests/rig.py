@@ -14,7 +14,6 @@ from ikecore.config import ChildConfig, Config, Connection
 from ikecore.crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
-    CipherCache,
     Identity,
     KeyAgreement,
     choose_proposal,
@@ -301,7 +300,7 @@ class Puppet:
         self.chosen = chosen
         suite = ike_suite(chosen)
         derived = derive_ike_keys(suite, self.agreement.shared(exchange.data), *self.nonces, *self.spis)
-        self.keys = SaKeys.make(self.role, self.spis, suite, self.nonces, derived, CipherCache(), self.random.randbytes)
+        self.keys = SaKeys.make(self.role, self.spis, suite, self.nonces, derived, self.random.randbytes)
 
     def answer_init(self, request: bytes | None = None, extra: Sequence[Payload] = ()) -> list[bytes]:
         """As responder: answer the IKE_SA_INIT *request*, by default the last datagram; return what comes back."""

@@ -31,7 +31,7 @@ from .keywords import (
 from .negotiation import check_accepted, choose_proposal
 from .pem import load_certificates
 from .prf import prf, prf_length, prf_plus
-from .protection import CipherCache, Protection
+from .protection import Protection
 from .public_keys import PrivateKey, PublicKey, load_private_key, load_public_key, subject_public_key_info
 from .suite import (
     ChildSuite,
@@ -49,7 +49,6 @@ __all__ = [
     "SUPPORTED_HASHES",
     "ChildKeys",
     "ChildSuite",
-    "CipherCache",
     "Identity",
     "IkeKeys",
     "IkeSuite",

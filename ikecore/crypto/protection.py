@@ -7,15 +7,15 @@ A whole message is sealed or opened at once. With an AEAD everything before the 
 the key's salt and the IV, a counter that only goes up. With CBC and HMAC the IV is random and the HMAC runs over all
 before it.
 
-An SA keeps nothing but its raw keys and a counter. The objects that OpenSSL makes of keys are many times larger than
-the keys and cheap to make again, so a `Protection` lives in a `CipherCache` of bounded size that all SAs share.
+An SA keeps nothing but its raw keys and a counter. What OpenSSL makes of a key is 2.5 KiB that are made in less than a
+microsecond. To keep it for every SA takes more memory than the SA, and to keep it for those used last takes as long,
+where there are many, as to make it again. So a `Protection` is made for one message and let go.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
@@ -29,7 +29,7 @@ from ..wire.numbers import Encr
 from .prf import HASHES
 from .suite import INTEGRITY, IkeSuite
 
-__all__ = ["CipherCache", "Protection"]
+__all__ = ["Protection"]
 
 _SK, _SKF = 46, 53
 _HEADER_SK = struct.Struct("!8s8sBBBBIIBxH")  # IKE header and generic payload header
@@ -38,46 +38,12 @@ _VERSION = 0x20
 _LARGEST = 0xFFFF
 """Largest payload: its length field has 16 bits."""
 
+_PADDING = tuple(bytes(length) + bytes((length,)) for length in range(16))
+"""Padding and its length, by its length."""
+
 Aead = AESGCM | ChaCha20Poly1305
 CbcHmac = tuple[AES, HMAC]
-_AEADS: Final[Mapping[int, type[Aead]]] = {Encr.AES_GCM_16: AESGCM, Encr.CHACHA20_POLY1305: ChaCha20Poly1305}
-
-Directions = tuple["Protection", "Protection"]
-"""What seals and what opens the messages of one SA."""
-
-
-class KeyOwner(Protocol):
-    """Whoever has the raw keys of an SA."""
-
-    def make_directions(self) -> Directions:
-        """Make both directions, as far as the nonces have gone. Raises LocalProtocolError if the keys are forgotten."""
-
-
-class CipherCache:
-    """The protections of the SAs used last, at most those of *size* SAs."""
-
-    def __init__(self, size: int = 1024) -> None:
-        if size < 1:
-            raise LocalProtocolError(f"size: {size} is too small for a cache of ciphers; the least is 1")
-        self._size = size
-        self._made: dict[KeyOwner, Directions] = {}
-
-    def __len__(self) -> int:
-        return len(self._made)
-
-    def get(self, owner: KeyOwner) -> Directions:
-        """Return those of *owner*, making them and letting go of those unused for longest where necessary."""
-        made = self._made.pop(owner, None)
-        if made is None:
-            made = owner.make_directions()
-            if len(self._made) >= self._size:
-                del self._made[next(iter(self._made))]
-        self._made[owner] = made
-        return made
-
-    def forget(self, owner: KeyOwner) -> None:
-        """Let go of those of *owner*, if there are any."""
-        self._made.pop(owner, None)
+_AEADS: Mapping[int, type[Aead]] = {Encr.AES_GCM_16: AESGCM, Encr.CHACHA20_POLY1305: ChaCha20Poly1305}
 
 
 class Protection:
@@ -87,7 +53,13 @@ class Protection:
     *sealed* nonces of an AEAD have been used already.
     """
 
-    __slots__ = ("_block", "_cipher", "_icv", "_iv", "_random", "_salt", "sealed")
+    __slots__ = (
+        "_cipher",
+        "_random",
+        "_salt",
+        "_suite",
+        "sealed",
+    )
 
     def __init__(
         self,
@@ -103,13 +75,17 @@ class Protection:
                 f"keys of {len(encr_key)} and {len(integ_key)} octets; {suite} needs "
                 f"{suite.encr_key_length} and {suite.integ_key_length}"
             )
-        key_end = len(encr_key) - suite.cipher.salt
-        self._salt = encr_key[key_end:]
-        self._cipher = _cipher(suite, encr_key[:key_end], integ_key)
+        self._suite = suite
+        self._cipher: Aead | CbcHmac
+        if suite.integ is None:
+            key_end = len(encr_key) - suite.cipher.salt
+            self._salt = encr_key[key_end:]
+            self._cipher = _AEADS[suite.encr](encr_key[:key_end])
+        else:
+            self._cipher = AES(encr_key), HMAC(integ_key, HASHES[INTEGRITY[suite.integ].hash])
         self._random = random
         self.sealed = sealed
         """Nonces used so far."""
-        self._iv, self._icv, self._block = suite.iv_length, suite.icv_length, suite.block
 
     # --- sealing ----------------------------------------------------------------------------------------------------
 
@@ -128,8 +104,8 @@ class Protection:
         *plaintext* is the chain of inner payloads and *inner_first* the type of the first, 0 if there is none. Raises
         LocalProtocolError if that is more than one payload can hold.
         """
-        padded = self._pad(plaintext)
-        payload = 4 + self._iv + len(padded) + self._icv
+        suite, padded = self._suite, self._pad(plaintext)
+        payload = 4 + suite.iv_length + len(padded) + suite.icv_length
         if payload > _LARGEST:
             raise LocalProtocolError(f"{len(plaintext)} octets of payloads do not fit one Encrypted payload")
         header = _HEADER_SK.pack(
@@ -167,7 +143,7 @@ class Protection:
         messages, first = [], inner_first
         for number, piece in enumerate(pieces, 1):
             padded = self._pad(piece)
-            payload = 8 + self._iv + len(padded) + self._icv
+            payload = 8 + self._suite.iv_length + len(padded) + self._suite.icv_length
             header = _HEADER_SKF.pack(
                 spi_i, spi_r, _SKF, _VERSION, exchange, flags, message_id, 28 + payload, first, payload, number, total
             )
@@ -177,27 +153,27 @@ class Protection:
 
     def _fragment_room(self, size: int) -> int:
         """Return the octets of plaintext that a fragment of *size* octets has room for."""
-        encrypted = min(size, 28 + _LARGEST) - 36 - self._iv - self._icv
-        room = encrypted - encrypted % self._block - 1
+        suite = self._suite
+        encrypted = min(size, 28 + _LARGEST) - 36 - suite.iv_length - suite.icv_length
+        room = encrypted - encrypted % suite.block - 1
         if room < 1:
             raise LocalProtocolError(f"size: fragments of {size} octets have no room for any payload")
         return room
 
     def _pad(self, plaintext: bytes) -> bytes:
         """Append the least padding and its length. Its content has no meaning; zeros say the least."""
-        padding = -(len(plaintext) + 1) % self._block
-        return plaintext + bytes(padding) + bytes((padding,))
+        return plaintext + _PADDING[-(len(plaintext) + 1) % self._suite.block]
 
     def _protect(self, header: bytes, padded: bytes) -> bytes:
         cipher = self._cipher
         if isinstance(cipher, tuple):
             aes, keyed = cipher
-            iv = self._random(self._iv)
+            iv = self._random(self._suite.iv_length)
             encryptor = Cipher(aes, modes.CBC(iv)).encryptor()
             message = header + iv + encryptor.update(padded)
             mac = keyed.copy()
             mac.update(message)
-            return message + mac.finalize()[: self._icv]
+            return message + mac.finalize()[: self._suite.icv_length]
         counter = self.sealed
         if counter >> 64:
             raise LocalProtocolError("every nonce of this key has been used")
@@ -213,8 +189,9 @@ class Protection:
         Raises IntegrityError if the ICV is wrong, or missing: nobody we know sent it. InvalidSyntax means that the peer
         itself sent an impossible padding (RFC 7296 section 3.14).
         """
-        start = body + self._iv
-        if len(data) < start + self._block + self._icv:
+        suite = self._suite
+        start = body + suite.iv_length
+        if len(data) < start + suite.block + suite.icv_length:
             raise IntegrityError("the Encrypted payload is too short", body)
         cipher = self._cipher
         if isinstance(cipher, tuple):
@@ -231,17 +208,12 @@ class Protection:
 
     def _open_cbc(self, cipher: CbcHmac, data: bytes, body: int, start: int) -> bytes:
         aes, keyed = cipher
-        end = len(data) - self._icv
+        icv = self._suite.icv_length
+        end = len(data) - icv
         mac = keyed.copy()
         mac.update(data[:end])
-        if not bytes_eq(mac.finalize()[: self._icv], data[end:]):
+        if not bytes_eq(mac.finalize()[:icv], data[end:]):
             raise IntegrityError("the Integrity Check Value is wrong")
-        if (end - start) % self._block:
+        if (end - start) % self._suite.block:
             raise InvalidSyntax(f"{end - start} encrypted octets are no multiple of the cipher's block", start)
         return Cipher(aes, modes.CBC(data[body:start])).decryptor().update(data[start:end])
-
-
-def _cipher(suite: IkeSuite, encr_key: bytes, integ_key: bytes) -> Aead | CbcHmac:
-    if suite.integ is None:
-        return _AEADS[suite.encr](encr_key)
-    return AES(encr_key), HMAC(integ_key, HASHES[INTEGRITY[suite.integ].hash])

@@ -10,7 +10,6 @@ from typing import TypeVar, cast
 
 from ..addressing import AddressRange, Pool
 from ..config import Config, Connection
-from ..crypto import CipherCache
 from ..events import CookiesDemanded, PathChanged, Role, SpisChanged
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
@@ -70,7 +69,6 @@ class Keeper:
         self.utc = utc
         self.emit = emit
         self.counters = counters
-        self.ciphers = CipherCache()
         self.fragments_of_strangers = FragmentBudget(config.limits.fragments_unproved)
         self.locals: dict[tuple[str, Address], Local] = {}
         self.sas: dict[SaId, IkeSa] = {}

@@ -259,7 +259,7 @@ class InitAttempt(OurExchange):
         generation = sa.current
         generation.spi_i, generation.spi_r = self.spi_i, spi_r
         generation.keys = SaKeys.make(
-            "initiator", (self.spi_i, spi_r), suite, (self.nonce, nonce), keys, services.ciphers, services.random
+            "initiator", (self.spi_i, spi_r), suite, (self.nonce, nonce), keys, services.random
         )
         generation.ours.next_id = 1
         sa.nat = nat_facts(sa, contents, self.spi_i, spi_r, path)
@@ -368,7 +368,7 @@ def answer_init(
     sa = make_sa(connection)
     generation = sa.current
     generation.spi_i, generation.spi_r = spi_i, spi_r
-    generation.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.ciphers, services.random)
+    generation.keys = SaKeys.make("responder", (spi_i, spi_r), suite, (ni, nr), keys, services.random)
     sa.nat = nat_facts(sa, contents, spi_i, bytes(8), path)
     sa.hosts = (path.local[0], path.remote[0])
     if isinstance(path, DatagramPath):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
-from ..crypto import CipherCache, IkeKeys, IkeSuite, Protection
+from ..crypto import IkeKeys, IkeSuite, Protection
 from ..errors import LocalProtocolError
 from ..events import IkeKeyMaterial, Role
 from ..wire import Envelope
@@ -15,7 +15,7 @@ from ..wire.numbers import INITIATOR, Encr, Integ, name_of
 __all__ = ["SaKeys", "Unsealed"]
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Unsealed:
     """A protected message before its octets are made, in whatever form: its header's fields and its plaintext."""
 
@@ -42,7 +42,6 @@ class SaKeys:
     """Suite, nonces and keys of an IKE SA, and the two directions of SK protection (RFC 7296 section 3.14).
 
     The keys are kept as the octets that the key schedule made, and *sealed* is how many nonces of an AEAD are used.
-    What computes with them is in *ciphers* while the SA is among those used last.
     """
 
     role: Role
@@ -52,7 +51,6 @@ class SaKeys:
     ni: bytes = attrs.field(repr=False)
     nr: bytes = attrs.field(repr=False)
     _octets: bytes = attrs.field(repr=False)
-    _ciphers: CipherCache = attrs.field(repr=False)
     _random: Callable[[int], bytes] = attrs.field(repr=False)
     _sealed: int = attrs.field(default=0, repr=False)
 
@@ -64,11 +62,10 @@ class SaKeys:
         suite: IkeSuite,
         nonces: tuple[bytes, bytes],
         keys: IkeKeys,
-        ciphers: CipherCache,
         random: Callable[[int], bytes],
     ) -> SaKeys:
         """Put it together."""
-        return cls(role, *spis, suite, *nonces, keys.joined(), ciphers, random)
+        return cls(role, *spis, suite, *nonces, keys.joined(), random)
 
     @property
     def ike(self) -> IkeKeys:
@@ -93,20 +90,19 @@ class SaKeys:
         octets = self._remembered()
         return octets[-2 * length : -length] if initiator else octets[-length:]
 
-    def make_directions(self) -> tuple[Protection, Protection]:
-        """Make what seals and what opens: the original initiator seals with SK_ei and SK_ai."""
-        suite, random = self.suite, self._random
+    def _protection(self, sealed_by_initiator: bool) -> Protection:
+        """Make what one message needs: the original initiator seals with SK_ei and SK_ai, the responder with others."""
+        suite = self.suite
         _, sk_ai, sk_ar, sk_ei, sk_er, _, _ = suite.key_layout.unpack(self._remembered())
-        from_i, from_r = (sk_ei, sk_ai), (sk_er, sk_ar)
-        ours, theirs = (from_i, from_r) if self.role == "initiator" else (from_r, from_i)
-        sealing = Protection(suite, *ours, random=random, sealed=self._sealed)
-        return sealing, Protection(suite, *theirs, random=random)
+        encr, integ = (sk_ei, sk_ai) if sealed_by_initiator else (sk_er, sk_ar)
+        return Protection(suite, encr, integ, random=self._random, sealed=self._sealed)
 
     def seal(self, exchange: int, flags: int, message_id: int, inner_first: int, plaintext: bytes) -> bytes:
         """Return one whole protected message; the Initiator flag is added by our original role."""
-        if self.role == "initiator":
+        initiator = self.role == "initiator"
+        sealing = self._protection(initiator)
+        if initiator:
             flags |= INITIATOR
-        sealing, _ = self._ciphers.get(self)
         try:
             return sealing.seal(self.spi_i, self.spi_r, exchange, flags, message_id, inner_first, plaintext)
         finally:
@@ -116,9 +112,10 @@ class SaKeys:
         self, exchange: int, flags: int, message_id: int, inner_first: int, plaintext: bytes, size: int, at_least: int
     ) -> tuple[bytes, ...]:
         """Return the same message as *at_least* so many fragments of at most *size* octets (RFC 7383)."""
-        if self.role == "initiator":
+        initiator = self.role == "initiator"
+        sealing = self._protection(initiator)
+        if initiator:
             flags |= INITIATOR
-        sealing, _ = self._ciphers.get(self)
         spis = self.spi_i, self.spi_r
         try:
             return sealing.seal_fragments(
@@ -129,11 +126,10 @@ class SaKeys:
 
     def open(self, envelope: Envelope) -> bytes:
         """Return the plaintext payloads; IntegrityError if the ICV is wrong."""
-        return self._ciphers.get(self)[1].open(envelope.data, envelope.body)
+        return self._protection(self.role != "initiator").open(envelope.data, envelope.body)
 
     def forget(self) -> None:
         """Let go of what could open or seal a message of this SA (RFC 7296 section 2.12)."""
-        self._ciphers.forget(self)
         self._octets = b""
 
     def export(self) -> IkeKeyMaterial:

@@ -197,7 +197,7 @@ def make_generation(
     keys = rekey_ike_keys(old.suite.prf, old.sk_d, suite, shared, *nonces, *spis)
     made = Generation(role, State.ESTABLISHED)
     made.spi_i, made.spi_r = spis
-    made.keys = SaKeys.make(role, spis, suite, nonces, keys, services.ciphers, services.random)
+    made.keys = SaKeys.make(role, spis, suite, nonces, keys, services.random)
     if services.config.trace:
         services.emit(IkeKeysDerived(sa.id, made.keys.export()))
     return made

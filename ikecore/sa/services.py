@@ -12,7 +12,6 @@ from typing import Protocol, TypeVar
 
 from ..addressing import AddressRange, Pool
 from ..config import Config
-from ..crypto import CipherCache
 from ..errors import IkeError
 from ..events import Transport
 from ..limits import Limits
@@ -64,7 +63,6 @@ class Services(Protocol[S]):
 
     config: Config
     limits: Limits
-    ciphers: CipherCache
     fragments_of_strangers: FragmentBudget
     random: Callable[[int], bytes]
     utc: Callable[[], datetime]

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ikecore.crypto import CipherCache, IkeSuite, Protection, ike_proposals, ike_suite
+from ikecore.crypto import IkeSuite, Protection, ike_proposals, ike_suite
 from ikecore.errors import IntegrityError, InvalidSyntax, LocalProtocolError
 from ikecore.wire import EncryptedFragment, decode_envelope
 from tests.crypto.published import published
@@ -262,57 +262,6 @@ def test_fragments_without_room_or_number_are_refused(suite: IkeSuite) -> None:
             fragments(sealer, b"x", size)
     with pytest.raises(LocalProtocolError, match="65535"):
         fragments(sealer, bytes(65536 * (15 if suite.block == 16 else 1)), least)
-
-
-# --- the cache of ciphers ---------------------------------------------------------------------------------------------
-
-
-class Owner:
-    """Somebody with keys."""
-
-    def __init__(self, suite: IkeSuite, seed: int) -> None:
-        self.suite, self.seed = suite, seed
-        self.made = 0
-
-    def make_directions(self) -> tuple[Protection, Protection]:
-        self.made += 1
-        return pair(self.suite, self.seed)
-
-
-def test_the_cache_is_bounded_and_what_falls_out_is_made_again() -> None:
-    cache = CipherCache(3)
-    owners = [Owner(suite, seed) for seed, suite in enumerate([GCM, CBC_SUITE] * 4)]
-    for _ in range(3):
-        for each in owners:
-            sealer, opener = cache.get(each)
-            assert opener.open(seal(sealer, b"still works"), 32) == b"still works"
-            assert len(cache) <= 3
-    assert {each.made for each in owners} == {3}
-
-
-def test_the_one_unused_for_longest_falls_out() -> None:
-    cache = CipherCache(2)
-    one, two, three = (Owner(GCM, seed) for seed in range(3))
-    for each in (one, two, one, three, one):
-        cache.get(each)
-    assert (one.made, two.made, three.made) == (1, 1, 1)
-    cache.get(two)
-    assert two.made == 2
-
-
-def test_what_is_forgotten_is_made_again() -> None:
-    cache, owner = CipherCache(), Owner(GCM, 1)
-    cache.get(owner)
-    cache.forget(owner)
-    cache.forget(owner)
-    assert len(cache) == 0
-    cache.get(owner)
-    assert owner.made == 2
-
-
-def test_a_cache_without_room_is_refused() -> None:
-    with pytest.raises(LocalProtocolError, match="size"):
-        CipherCache(0)
 
 
 @every_suite

@@ -185,7 +185,7 @@ class OneFragment(Protection):
     ) -> bytes:
         spi_i, spi_r, exchange, flags, message_id = fields
         padded = self._pad(content)
-        length = 8 + self._iv + len(padded) + self._icv
+        length = 8 + self._suite.iv_length + len(padded) + self._suite.icv_length
         first = before[:1] if before else b"\x35"
         header = struct.pack(
             "!8s8sc3BII", spi_i, spi_r, first, 0x20, exchange, flags, message_id, 28 + len(before[1:]) + length

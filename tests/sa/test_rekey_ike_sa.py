@@ -82,7 +82,6 @@ def move(puppet: Puppet, ours: list[Payload], answer: list[Payload], *, we_initi
         old.suite,
         (nonces[0], nonces[1]),
         keys,
-        old._ciphers,
         puppet.random.randbytes,
     )
     puppet.next_id = 0

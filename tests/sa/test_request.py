@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikecore.crypto import CipherCache, IkeKeys, IkeSuite, Protection
+from ikecore.crypto import IkeKeys, IkeSuite, Protection
 from ikecore.outputs import StreamId
 from ikecore.sa import Message, OutgoingRequest, OutgoingResponse, payload_names
 from ikecore.sa.keys import SaKeys, Unsealed
@@ -48,7 +48,7 @@ def unsealed(plaintext: bytes) -> tuple[Unsealed, Protection]:
     """A message of an SA whose sealing direction is also returned as an opening one."""
     opening = Protection(SUITE, bytes(36), b"", random=bytes)
     spis, zeros = (b"i" * 8, b"r" * 8), IkeKeys(*map(bytes, (32, 0, 0, 36, 36, 32, 32)))
-    keys = SaKeys.make("responder", spis, SUITE, (b"", b""), zeros, CipherCache(), bytes)
+    keys = SaKeys.make("responder", spis, SUITE, (b"", b""), zeros, bytes)
     return Unsealed(keys, 37, RESPONSE, 5, 43, plaintext), opening
 
 

@@ -482,9 +482,9 @@ class OneFragment(Protection):
     def one(self, fields: tuple[bytes, bytes, int, int, int], number: int, total: int, content: bytes) -> bytes:
         spi_i, spi_r, exchange, flags, message_id = fields
         padded = self._pad(content)
-        length = 8 + self._iv + len(padded) + self._icv
+        length = 8 + self._suite.iv_length + len(padded) + self._suite.icv_length
         header = struct.pack("!8s8sBBBBII", spi_i, spi_r, 53, 0x20, exchange, flags, message_id, 28 + length)
-        self._counter = 1000 + number  # apart from the nonces that the puppet itself has used
+        self.sealed = 1000 + number  # apart from the nonces that the puppet itself has used
         return self._protect(header + struct.pack("!BBHHH", 0, 0, length, number, total), padded)
 
 
