@@ -6,27 +6,32 @@ what a path takes, so the first size is configuration, and the others are what e
 
 from __future__ import annotations
 
-from .path import DatagramPath, packed_address
+from .path import DatagramPath
 
 __all__ = ["LEAST_PACKET", "least_packet", "packet_of", "room_in", "smaller_packet"]
 
 LEAST_PACKET = 576
 """The smallest of all: what every IPv4 host has to take (RFC 791)."""
-_LEAST = {4: LEAST_PACKET, 16: 1280}
-"""By octets of an address: the packet that RFC 7383 section 2.5.1 recommends where nothing is known of a path."""
-_STEPS = (1280, LEAST_PACKET)
-_IP_HEADER = {4: 20, 16: 40}
+_LEAST_IPV6 = 1280
+"""With the one above what RFC 7383 section 2.5.1 recommends where nothing is known of a path."""
+_STEPS = (_LEAST_IPV6, LEAST_PACKET)
+_IPV4_HEADER, _IPV6_HEADER = 20, 40
 _UDP_HEADER = 8
 _MARKER = 4
 
 
+def _is_ipv6(path: DatagramPath) -> bool:
+    return ":" in path.remote[0]  # only IP literals become paths, and to parse one again costs more than all the rest
+
+
 def _overhead(path: DatagramPath) -> int:
-    return _IP_HEADER[len(packed_address(path.remote[0]))] + _UDP_HEADER + (_MARKER if path.marker else 0)
+    header = _IPV6_HEADER if _is_ipv6(path) else _IPV4_HEADER
+    return header + _UDP_HEADER + (_MARKER if path.marker else 0)
 
 
 def least_packet(path: DatagramPath) -> int:
     """Return the packet that is never made smaller on *path*."""
-    return _LEAST[len(packed_address(path.remote[0]))]
+    return _LEAST_IPV6 if _is_ipv6(path) else LEAST_PACKET
 
 
 def room_in(path: DatagramPath, packet: int) -> int:
