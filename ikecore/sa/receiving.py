@@ -31,7 +31,7 @@ __all__ = ["message_received"]
 
 Answerer = Callable[[IkeSa, Incoming, float], "list[Payload] | None"]
 """What answers an exchange of the peer: payloads of the response, or None while the application decides."""
-NOTHING = Contents("nothing", (), (), {})
+NOTHING = Contents("nothing", (), {}, {})
 
 
 def message_received(sa: IkeSa, generation: Generation, envelope: Envelope, path: Path, now: float) -> str | None:

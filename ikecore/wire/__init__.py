@@ -1,12 +1,13 @@
 """The IKEv2 codec: octets to values and back. No state, no time, no cryptography.
 
 Decoding takes ``(data, pos, end)`` and gives values, or raises a `RemoteProtocolError` with the offset at fault; values
-encode to octets. `numbers` has the registries, `payloads` the chains, `message` whole messages, `shapes` what a message
-of each exchange may carry, `notify_data` what notifications say.
+encode to octets. `numbers` has the registries, `payloads` the payloads, `chain` how they follow one another, `message`
+whole messages, `shapes` what a message of each exchange may carry, `notify_data` what notifications say.
 """
 
 from __future__ import annotations
 
+from .chain import MAX_PAYLOADS, decode_payloads, encode_payloads
 from .configuration import Configuration, ConfigurationAttribute, Eap
 from .glance import cookie_demand, is_whole, nonce_without_cookie
 from .header import HEADER, HEADER_LENGTH, Header, HeaderFields, decode_header, triage
@@ -20,7 +21,6 @@ from .identity import (
 from .message import Envelope, decode_envelope, decode_message, encode_message
 from .notify import FIRST_STATUS, Delete, Notification
 from .payloads import (
-    MAX_PAYLOADS,
     Encrypted,
     EncryptedFragment,
     KeyExchange,
@@ -28,8 +28,6 @@ from .payloads import (
     Payload,
     UnknownPayload,
     VendorId,
-    decode_payloads,
-    encode_payloads,
 )
 from .proposal import Attribute, Proposal, SecurityAssociation, Transform
 from .selectors import TrafficSelector, TrafficSelectorsInitiator, TrafficSelectorsResponder, UnknownSelector

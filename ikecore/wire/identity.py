@@ -19,6 +19,7 @@ __all__ = [
     "decode_certificate_request",
     "decode_identification_initiator",
     "decode_identification_responder",
+    "identification",
 ]
 
 _ID_TYPES = members(IdType)
@@ -143,12 +144,16 @@ def _identification(cls: type[IdPayload], data: bytes, pos: int, end: int) -> Id
     if end - pos < 4:
         raise InvalidSyntax("identification payload too short", pos)
     kind = _ID_TYPES.get(data[pos], data[pos])
-    value = data[pos + 4 : end]
-    if len(value) != _ID_LENGTHS.get(kind, len(value)):
-        raise InvalidSyntax(f"identification of type {kind} with {len(value)} octets", pos + 4)
-    if kind in _ID_TEXT and (0 in value or 10 in value or 13 in value):
-        raise InvalidSyntax("identification with a terminator in its text", pos + 4)
-    return cls(kind, value, data[pos + 1 : pos + 4])
+    return identification(cls, kind, data[pos + 1 : pos + 4], data[pos + 4 : end], pos + 4)
+
+
+def identification(cls: type[IdPayload], kind: int, reserved: bytes, data: bytes, pos: int = 0) -> IdPayload:
+    """Make an IDi or IDr payload; raises InvalidSyntax, with the offset *pos*, for data that its type cannot have."""
+    if len(data) != _ID_LENGTHS.get(kind, len(data)):
+        raise InvalidSyntax(f"identification of type {kind} with {len(data)} octets", pos)
+    if kind in _ID_TEXT and (0 in data or 10 in data or 13 in data):
+        raise InvalidSyntax("identification with a terminator in its text", pos)
+    return cls(kind, data, reserved)
 
 
 def decode_certificate(data: bytes, pos: int, end: int) -> Certificate:

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from ..errors import LocalProtocolError
 from ..record import record
+from .chain import MAX_PAYLOADS, decode_payloads, encode_chain
 from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, HeaderFields, triage
 from .numbers import RESPONSE, Exchange, members
-from .payloads import MAX_PAYLOADS, Encrypted, EncryptedFragment, Payload, decode_payloads, encode_chain
+from .payloads import Encrypted, EncryptedFragment, Payload
 
 __all__ = ["Envelope", "decode_envelope", "decode_message", "encode_message"]
 

@@ -1,4 +1,4 @@
-"""Payload chains: the generic header, handled here once, and one decode function per payload type.
+"""Payloads, with one decode function for each type. `chain` reads and writes what they are strung together to.
 
 A payload is a record with its number as `TYPE`, `encode_body()`, and a function that reads its body from
 ``(data, pos, end)``. A new payload type is such a pair in a module of its own, one line in `DECODERS` and one in
@@ -8,10 +8,10 @@ A payload is a record with its number as `TYPE`, `encode_body()`, and a function
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final, TypeAlias
 
-from ..errors import InvalidSyntax, LocalProtocolError
+from ..errors import InvalidSyntax
 from ..record import record
 from .configuration import Configuration, Eap, decode_configuration, decode_eap
 from .identity import (
@@ -40,7 +40,6 @@ __all__ = [
     "CRITICAL",
     "DECODERS",
     "GENERIC",
-    "MAX_PAYLOADS",
     "SEALED",
     "Encrypted",
     "EncryptedFragment",
@@ -54,14 +53,8 @@ __all__ = [
     "decode_key_exchange",
     "decode_nonce",
     "decode_other",
-    "decode_payloads",
     "decode_vendor_id",
-    "encode_chain",
-    "encode_payloads",
 ]
-
-MAX_PAYLOADS: Final = 256
-"""Payloads in one chain, by default. Real messages have up to a few dozen."""
 
 GENERIC: Final = struct.Struct("!BBH")
 """The generic payload header (RFC 7296 section 3.2): next payload, critical bit, length with this header."""
@@ -243,41 +236,6 @@ SEALED: Final[Mapping[int, Callable[[bytes, int, int, int], Encrypted | Encrypte
 """What reads the payloads that end the chain of a message: they take the next payload field besides."""
 
 
-def decode_payloads(
-    first: int, data: bytes, pos: int, end: int, *, most: int = MAX_PAYLOADS, outer: bool = False
-) -> list[Payload]:
-    """Read the chain of payloads that fills *pos* to *end* and begins with one of type *first*.
-
-    With *outer*, the chain of a message, an SK or SKF payload may end it; in the chain inside of one it may not
-    (RFC 7296 section 3.14). Payloads of unknown type are kept, critical or not; `shapes.match` decides about them.
-
-    Raises InvalidSyntax, with the offset in *data*, where the octets are no such chain of at most *most* payloads.
-    """
-    payloads: list[Payload] = []
-    kind = first
-    unpack, decoders = GENERIC.unpack_from, DECODERS
-    while kind:
-        try:
-            following, flags, length = unpack(data, pos)
-        except struct.error:
-            raise InvalidSyntax(f"header of payload {kind} cut off", pos) from None
-        stop = pos + length
-        if length < 4 or stop > end:
-            raise InvalidSyntax(f"payload {kind} says it is {length} octets long", pos + 2)
-        if len(payloads) >= most:
-            raise InvalidSyntax(f"more than {most} payloads", pos)
-        if kind in decoders:
-            payloads.append(decoders[kind](data, pos + 4, stop))
-        else:
-            payloads.append(decode_other(kind, following, flags, data, pos, stop, outer and stop == end))
-            if kind in SEALED:
-                return payloads
-        kind, pos = following, stop
-    if pos != end:
-        raise InvalidSyntax(f"{end - pos} octets after the last payload", pos)
-    return payloads
-
-
 def decode_other(
     kind: int, following: int, flags: int, data: bytes, pos: int, stop: int, may_seal: bool
 ) -> Encrypted | EncryptedFragment | UnknownPayload:
@@ -288,44 +246,3 @@ def decode_other(
     if not may_seal:
         raise InvalidSyntax("encrypted payload that is not the last of its message", pos)
     return decode(data, pos + 4, stop, following)
-
-
-def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, list[bytes]]:
-    """Return the type of the first payload, and the octets of the chain in parts for one join.
-
-    The critical bit is set for unknown payloads that have it, but never in a response (RFC 7296 section 2.5).
-    Raises LocalProtocolError where something does not fit its field.
-    """
-    chain = list(payloads)
-    if not chain:
-        return 0, []
-    parts: list[bytes] = []
-    append, pack = parts.append, GENERIC.pack
-    final = chain[-1]
-    following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
-    try:
-        for payload in reversed(chain):
-            body = payload.encode_body()
-            append(body)
-            append(pack(following, 0, 4 + len(body)))
-            following = payload.TYPE
-    except struct.error as error:
-        raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None
-    parts.reverse()
-    if not is_response and UnknownPayload in map(type, chain):
-        _set_critical(chain, parts)
-    return following, parts
-
-
-def _set_critical(chain: Sequence[Payload], parts: list[bytes]) -> None:
-    """Set the critical bit in the generic headers, every other one of *parts*, of the payloads that have it."""
-    for number, payload in enumerate(chain):
-        if isinstance(payload, UnknownPayload) and payload.critical:
-            following, _, length = GENERIC.unpack(parts[2 * number])
-            parts[2 * number] = GENERIC.pack(following, CRITICAL, length)
-
-
-def encode_payloads(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, bytes]:
-    """Return the type of the first payload and the octets of the chain; see `encode_chain`."""
-    first, parts = encode_chain(payloads, is_response=is_response)
-    return first, b"".join(parts)

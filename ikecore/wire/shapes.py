@@ -8,7 +8,9 @@ of payloads never matters (RFC 7296 section 2.5); payloads of unknown type are s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeVar
+from itertools import compress
+from operator import attrgetter
+from typing import Final, TypeAlias, TypeVar
 
 import attrs
 
@@ -129,45 +131,38 @@ SHAPES: Final[Mapping[tuple[int, bool], tuple[Shape, ...]]] = {
 class Contents:
     """The payloads of a message whose shape is known.
 
-    `kinds` are their types, one for each of `payloads`, and `notified` has the first notification of each type.
+    `places` has the indices in `payloads` by payload type, `told` those of notifications by notify type, in order.
     """
 
     shape: str
     payloads: Sequence[Payload]
-    kinds: tuple[int, ...]
-    notified: dict[int, Notification]
+    places: Mapping[int, Sequence[int]]
+    told: Mapping[int, Sequence[int]]
 
     def one(self, kind: type[P]) -> P:
         """Return the payload of a class that the shape guarantees; LocalProtocolError where it does not."""
-        payload = self.maybe(kind)
-        if payload is None:
+        places = self.places.get(kind.TYPE)  # type: ignore[attr-defined]
+        if places is None:
             raise LocalProtocolError(f"a message of shape {self.shape!r} need not have a {kind.__name__}")
-        return payload
+        return self.payloads[places[0]]  # type: ignore[return-value]
 
     def maybe(self, kind: type[P]) -> P | None:
         """Return the first payload of a class, None if there is none."""
-        number: int = kind.TYPE  # type: ignore[attr-defined]
-        return self.payloads[self.kinds.index(number)] if number in self.kinds else None  # type: ignore[return-value]
+        places = self.places.get(kind.TYPE)  # type: ignore[attr-defined]
+        return None if places is None else self.payloads[places[0]]  # type: ignore[return-value]
 
     def all(self, kind: type[P]) -> list[P]:
         """Return the payloads of a class in the order they came."""
-        number: int = kind.TYPE  # type: ignore[attr-defined]
-        if number not in self.kinds:
-            return []
-        return [item for item, its in zip(self.payloads, self.kinds, strict=True) if its == number]  # type: ignore[misc]
+        return [self.payloads[place] for place in self.places.get(kind.TYPE, ())]  # type: ignore[misc,attr-defined]
 
     def notify(self, notify_type: int) -> Notification | None:
         """Return the first notification of a type, None if there is none."""
-        return self.notified.get(notify_type)
+        places = self.told.get(notify_type)
+        return None if places is None else self.payloads[places[0]]  # type: ignore[return-value]
 
     def notifies(self, notify_type: int) -> list[Notification]:
         """Return the notifications of a type in the order they came."""
-        first = self.notified.get(notify_type)
-        if first is None:
-            return []
-        if self.kinds.count(_NOTIFY) == len(self.notified):  # no type comes twice
-            return [first]
-        return [item for item in self.all(Notification) if item.notify_type == notify_type]
+        return [self.payloads[place] for place in self.told.get(notify_type, ())]  # type: ignore[misc]
 
     def error(self) -> Notification | None:
         """Return the first notification in the range of errors, known or not, None if there is none."""
@@ -183,31 +178,45 @@ def match(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> Cont
     Raises UnsupportedCriticalPayload for a critical payload of unknown type, InvalidSyntax where no shape fits or the
     exchange type is unknown.
     """
-    kinds = tuple([payload.TYPE for payload in payloads])
-    notified: dict[int, Notification] = {}
-    if _NOTIFY in kinds:
-        notified = {item.notify_type: item for item in reversed(payloads) if item.TYPE == _NOTIFY}  # type: ignore[union-attr,misc]
-    key = (exchange, is_response, kinds, tuple(notified))
-    shape = _MATCHED.get(key)
-    if shape is None:
+    kinds = tuple(map(_type_of, payloads))
+    notifications = compress(payloads, map(_NOTIFY.__eq__, kinds))
+    key = exchange, is_response, kinds, tuple(map(_notify_type_of, notifications))
+    matched = _MATCHED.get(key)
+    if matched is None:
         shape = _search(exchange, is_response, payloads)
+        matched = shape, *_places(payloads)
         if len(payloads) <= _STORED_LENGTH and _PAYLOAD_TYPES.issuperset(kinds):
             if len(_MATCHED) >= _STORED:
                 _MATCHED.clear()
-            _MATCHED[key] = shape
-    return Contents(shape, payloads, kinds, notified)
+            _MATCHED[key] = matched
+    shape, places, told = matched
+    return Contents(shape, payloads, places, told)
 
 
+Places: TypeAlias = Mapping[int, Sequence[int]]
 _NOTIFY: Final = Notification.TYPE
 _PAYLOAD_TYPES: Final = frozenset(DECODERS)
+_type_of, _notify_type_of = attrgetter("TYPE"), attrgetter("notify_type")
 _STORED: Final = 512
 _STORED_LENGTH: Final = 32
-_MATCHED: dict[tuple[int, bool, tuple[int, ...], tuple[int, ...]], str] = {}
-"""Shapes found, by all that they depend on: exchange, direction, payload types and notify types.
+_MATCHED: dict[tuple[int, bool, tuple[int, ...], tuple[int, ...]], tuple[str, Places, Places]] = {}
+"""Shapes found and where in them which payload is, by all that this depends on: exchange, direction, the types of all
+payloads and of all notifications.
 
 Peers send the same few sequences over and over. Those with a payload of unknown type, which may be critical, are not in
 it.
 """
+
+
+def _places(payloads: Sequence[Payload]) -> tuple[Places, Places]:
+    """Return the indices by payload type, and those of notifications by notify type."""
+    places: dict[int, list[int]] = {}
+    told: dict[int, list[int]] = {}
+    for place, payload in enumerate(payloads):
+        places.setdefault(payload.TYPE, []).append(place)
+        if isinstance(payload, Notification):
+            told.setdefault(payload.notify_type, []).append(place)
+    return places, told
 
 
 def _search(exchange: int, is_response: bool, payloads: Sequence[Payload]) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from ..errors import InvalidSyntax, RemoteProtocolError
 from ..record import record
-from .payloads import CRITICAL, DECODERS, GENERIC, MAX_PAYLOADS, SEALED, Payload, decode_other
+from .chain import MAX_PAYLOADS
+from .payloads import CRITICAL, DECODERS, GENERIC, SEALED, Payload, decode_other
 
 __all__ = ["Step", "walk"]
 

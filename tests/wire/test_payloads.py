@@ -22,8 +22,9 @@ from ikecore.wire import (
     decode_payloads,
     encode_payloads,
 )
+from ikecore.wire.chain import MAX_PAYLOADS
 from ikecore.wire.numbers import Ke, Notify
-from ikecore.wire.payloads import DECODERS, MAX_PAYLOADS, decode_encrypted_fragment
+from ikecore.wire.payloads import DECODERS, decode_encrypted_fragment
 from tests.wire.strategies import BY_TYPE, CHAINS, SEALED_PAYLOADS, outcome
 
 GENERIC = struct.Struct("!BBH")
