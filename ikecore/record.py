@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable
 from functools import lru_cache
-from typing import TypeVar, cast, dataclass_transform
+from typing import ParamSpec, TypeVar, cast, dataclass_transform
 
 import attrs
 
-__all__ = ["interned", "record"]
+__all__ = ["record", "shared"]
 
 T = TypeVar("T")
-H = TypeVar("H", bound=Hashable)
+P = ParamSpec("P")
 MOST_SHARED = 1024
 """Values that are kept to be shared; of the others each owner has its own."""
 
@@ -27,11 +27,6 @@ def record(cls: type[T]) -> type[T]:
     return attrs.define(cls, unsafe_hash=True)
 
 
-def interned(value: H) -> H:
-    """Return a value equal to *value*, the same for whoever asks: what an SA keeps is seldom its alone."""
-    return cast(H, _same(value))
-
-
-@lru_cache(maxsize=MOST_SHARED)
-def _same(value: Hashable) -> Hashable:
-    return value
+def shared(make: Callable[P, T]) -> Callable[P, T]:
+    """Have *make* give the same value to whoever asks with equal arguments: what an SA keeps is seldom its alone."""
+    return cast(Callable[P, T], lru_cache(maxsize=MOST_SHARED)(make))

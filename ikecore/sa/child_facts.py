@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..config import ChildConfig
-from ..record import interned
+from ..record import shared
 from ..wire import Contents, Notification, Payload
 from ..wire.numbers import Notify
 from .child_sa import ChildFacts, ChildSa, Mode
@@ -33,10 +33,12 @@ def _notifications(mode: Mode, tfc_padding: bool, non_first_fragments: bool) -> 
 
 def facts_of(config: ChildConfig, agreed: Agreed, contents: Contents) -> ChildFacts:
     """Put together what both sides said. *contents* is the message of the peer, request or response."""
-    facts = ChildFacts(
+    return _facts(
         agreed.originals,
         contents.notify(Notify.ESP_TFC_PADDING_NOT_SUPPORTED) is None,
         config.non_first_fragments and contents.notify(Notify.NON_FIRST_FRAGMENTS_ALSO) is not None,
         agreed.additional or contents.notify(Notify.ADDITIONAL_TS_POSSIBLE) is not None,
     )
-    return interned(facts)
+
+
+_facts = shared(ChildFacts)

@@ -24,8 +24,7 @@ from ..events import (
     Transport,
 )
 from ..outputs import ChildId, SaId
-from ..record import interned
-from ..transport import DatagramPath, EspRoute, NatFacts, PeerFacts, esp_route, least_packet
+from ..transport import NO_NAT, DatagramPath, EspRoute, esp_route, least_packet, nothing_known
 from ..wire import Delete, Payload, encode_payloads
 from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
 from .child_sa import ChildSa
@@ -127,8 +126,8 @@ class IkeSa:
         """When anything was last sent by *path*, so that a NAT's mapping was fresh; only kept behind a NAT."""
         self.hinted_at: float | None = None
         """When somebody unauthenticated last made us look whether the peer is there."""
-        self.facts = interned(PeerFacts(connection.transports.tcp_port))
-        self.nat = interned(NatFacts())
+        self.facts = nothing_known(connection.transports.tcp_port)
+        self.nat = NO_NAT
         self.fragmentation = False
         """Both sides said in IKE_SA_INIT that they know RFC 7383."""
         self.packet: int | None = None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import attrs
 
-from ..record import MOST_SHARED, interned
+from ..record import shared
 
-__all__ = ["PeerFacts", "port_allowed"]
+__all__ = ["PeerFacts", "nothing_known", "port_allowed"]
 
 
 @attrs.frozen(cache_hash=True)
@@ -50,9 +49,15 @@ class PeerFacts:
         return "the peer announced no TCP port" if self.init_over_udp else "no TCP port is known"
 
 
-@lru_cache(maxsize=MOST_SHARED)
+@shared
+def nothing_known(configured_port: int | None) -> PeerFacts:
+    """Return what is known of a peer that has said nothing yet."""
+    return PeerFacts(configured_port)
+
+
+@shared
 def _changed(facts: PeerFacts, changed: tuple[tuple[str, Any], ...]) -> PeerFacts:
-    return interned(attrs.evolve(facts, **dict(changed)))
+    return attrs.evolve(facts, **dict(changed))
 
 
 def port_allowed(port: int, allowed: Sequence[range]) -> bool:

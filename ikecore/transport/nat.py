@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable
 
 from ..outputs import Address
-from ..record import interned, record
+from ..record import record, shared
 from .path import DatagramPath, packed_address
 
-__all__ = ["EspRoute", "NatFacts", "detect", "esp_route", "nat_digest", "source_key"]
+__all__ = ["NO_NAT", "EspRoute", "NatFacts", "detect", "esp_route", "nat_digest", "source_key"]
 
 
 @record
@@ -24,6 +24,10 @@ class NatFacts:
     def any(self) -> bool:
         """Everything of the SA goes by the ports with the marker."""
         return self.local_behind_nat or self.peer_behind_nat or self.forced
+
+
+_facts = shared(NatFacts)
+NO_NAT = _facts(False, False, False)
 
 
 @record
@@ -71,12 +75,11 @@ def detect(
     traversal, so nothing can be *forced* upon it.
     """
     sources, destinations = list(sources), list(destinations)
-    facts = NatFacts(
-        local_behind_nat=bool(destinations) and nat_digest(spi_i, spi_r, local) not in destinations,
-        peer_behind_nat=bool(sources) and nat_digest(spi_i, spi_r, remote) not in sources,
-        forced=forced and bool(sources or destinations),
+    return _facts(
+        bool(destinations) and nat_digest(spi_i, spi_r, local) not in destinations,
+        bool(sources) and nat_digest(spi_i, spi_r, remote) not in sources,
+        forced and bool(sources or destinations),
     )
-    return interned(facts)
 
 
 def source_key(host: str) -> str:
