@@ -480,16 +480,16 @@ class Keeper:
 
     def settle(self, now: float) -> None:
         """Close streams whose work is done, and arm the deadlines of all that was touched."""
-        for sa in self._touched.values():
-            self.streams.look_at_that_of(sa)
-        while self.streams.dirty:
-            _, stream = self.streams.dirty.popitem()
-            self.streams.tidy(stream, now)
-            self.schedule.arm(stream)
-        while self._touched:
-            _, sa = self._touched.popitem()
-            if sa.alive:
-                self.schedule.arm(sa)
+        touched, streams, arm = self._touched, self.streams, self.schedule.arm
+        if len(streams):
+            for sa in touched.values():
+                streams.look_at_that_of(sa)
+        while streams.dirty:
+            _, stream = streams.dirty.popitem()
+            streams.tidy(stream, now)
+            arm(stream)
+        while touched:
+            arm(touched.popitem()[1])
 
 
 def _whose(sa: IkeSa) -> str:

@@ -49,9 +49,10 @@ class Schedule:
     def arm(self, sleeper: Sleeper) -> None:
         """Take note of the deadline of *sleeper*."""
         when, armed = sleeper.deadline, sleeper.armed
-        if when is None or not sleeper.alive or (armed is not None and armed[0] <= when):
+        if when is None or (armed is not None and armed[0] <= when) or not sleeper.alive:
             return
-        self._disarm(sleeper)
+        if armed is not None:
+            del self._sleepers[armed[1]]
         sleeper.armed = entry = (when, next(self._order))
         self._sleepers[entry[1]] = sleeper
         heapq.heappush(self._heap, entry)

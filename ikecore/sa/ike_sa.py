@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Literal
+from typing import Final, Literal
 
 from ..addressing import Lease
 from ..config import Connection
@@ -43,6 +43,8 @@ from .window import NEARLY_USED_UP
 __all__ = ["By", "IkeSa"]
 
 By = Literal["us", "peer", "silence", "error"]
+CLOSED: Final = State.CLOSED
+"""Asked for so often that finding it in its enumeration would count."""
 
 
 class IkeSa:
@@ -172,7 +174,7 @@ class IkeSa:
 
     @property
     def alive(self) -> bool:
-        return self.current.state is not State.CLOSED
+        return self.current.state is not CLOSED
 
     @property
     def setting_up(self) -> bool:
