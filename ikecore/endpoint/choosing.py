@@ -34,8 +34,8 @@ class Chooser:
 
     def for_attempt(self, sa: IkeSa, host: str, tried: frozenset[Way], now: float) -> Choice:
         """Choose the transport of an IKE_SA_INIT with *host*, after *tried* came to nothing."""
-        ours = sa.hosts[0] or None
-        udp = any(self._local_address(host, marker, ours) is not None for marker in (False, True))
+        ours, local_address = sa.hosts[0] or None, self._local_address
+        udp = local_address(host, False, ours) is not None or local_address(host, True, ours) is not None
         return self._ask(sa, host, "IKE_SA_INIT", now, initial=True, udp=udp, tried=tried)
 
     def for_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> Choice:

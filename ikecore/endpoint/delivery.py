@@ -131,7 +131,7 @@ class Delivery:
     def _datagram_path(self, sa: IkeSa, request: OutgoingRequest) -> DatagramPath | None:
         """Return where datagrams of this request go; IKE_SA_INIT stays where its attempt began."""
         attempt = request.handler
-        if not isinstance(attempt, InitAttempt):
+        if attempt.host is None or not isinstance(attempt, InitAttempt):  # the second alone is dear: ABC looks deep
             return sa.path
         if isinstance(attempt.path, DatagramPath):
             return attempt.path

@@ -275,14 +275,11 @@ class Keeper:
 
     def local_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
         octets = len(packed_address(remote_host))
-        fitting = [
-            local.address
-            for (kind, _), local in self.locals.items()
-            if kind == "udp" and local.marker is marker and len(packed_address(local.address[0])) == octets
-        ]
-        if preferred is not None:
-            fitting = [address for address in fitting if address[0] == preferred]
-        return fitting[0] if fitting else None
+        for (kind, (host, _)), local in self.locals.items():
+            if kind == "udp" and local.marker is marker and len(packed_address(host)) == octets:
+                if preferred is None or preferred == host:
+                    return local.address
+        return None
 
     def listener_port(self, host: str) -> int | None:
         return next((port for kind, (each, port) in self.locals if kind == "tcp" and each == host), None)

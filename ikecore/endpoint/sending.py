@@ -107,10 +107,11 @@ class Sender:
         if ("udp", path.local) not in self._locals:
             return
         form = self.form(sa, message, path)
-        self.trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat, form=form)
+        if self._trace:
+            self.trace_sent(sa, message, path, reason, is_response=is_response, repeat=repeat, form=form)
         for octets in form:
             self._emit(SendDatagram(add_marker(octets) if path.marker else octets, path.local, path.remote))
-        if sa is not None:
+        if sa is not None and sa.nat.local_behind_nat:
             self._keepalives.sent(sa, path, now)
 
     def form(self, sa: IkeSa | None, message: Message, path: DatagramPath) -> tuple[bytes, ...]:
@@ -119,6 +120,8 @@ class Sender:
         A request goes as its policy said. A response is of the size that packets of this SA may have; that of an SA
         which is gone, in the form that was kept.
         """
+        if not message.divisible:
+            return (message.whole,)
         if isinstance(message, OutgoingRequest):
             if not message.in_fragments or sa is None:
                 return (message.whole,)

@@ -102,7 +102,7 @@ def choose(
 
     Raises NoProposalChosen, TsUnacceptable or SinglePairRequired, whichever came nearest to fitting.
     """
-    failure: RemoteProtocolError = NoProposalChosen("no child's proposals meet the offered ones")
+    failure: RemoteProtocolError | None = None
     offered = [proposal for proposal in offered if usable(proposal.spi)]
     found: tuple[ChildConfig, Agreed] | None = None
     for config in children:
@@ -122,7 +122,7 @@ def choose(
             found[1].additional = True
             break
     if found is None:
-        raise failure
+        raise failure or NoProposalChosen("no child's proposals meet the offered ones")
     return found
 
 

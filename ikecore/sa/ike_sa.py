@@ -447,7 +447,7 @@ class IkeSa:
 
     def watch_children(self) -> None:
         """Wake when the first of the Child SAs is to be rekeyed or deleted."""
-        self._wake(Timer.CHILDREN, min((child.life.next for child in self.children.values()), default=inf))
+        self._wake(Timer.CHILDREN, min([child.life.next for child in self.children.values()], default=inf))
 
     def _wake(self, timer: Timer, when: float) -> None:
         if when < inf:

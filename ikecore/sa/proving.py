@@ -27,6 +27,7 @@ from ..errors import AuthenticationFailed, LocalProtocolError
 from ..events import OwnCertificateOutOfDate
 from ..outputs import Address
 from ..questions import SecretNeeded, SignatureNeeded
+from ..record import record
 from ..wire import Authentication, Certificate, CertificateRequest, Notification, Payload
 from ..wire.numbers import AuthMethod, CertEncoding, HashAlgorithm, Notify, name_of
 from .asking import Ask, Steps
@@ -50,7 +51,7 @@ _HIGHEST = 8
 """Authorities above a chain that are looked for, as many as a chain may have."""
 
 
-@attrs.frozen
+@record
 class Proof:
     """What IKE_AUTH says of us beside our identity: CERT payloads, the leaf first, and AUTH."""
 
