@@ -30,6 +30,7 @@ from .ike_sa import IkeSa
 from .init_facts import refusal_of
 from .keys import SaKeys
 from .refusals import CHILD_REFUSALS
+from .selectors import packed
 
 __all__ = ["ChildOffer", "add_child", "agree", "answer_payloads", "child_error"]
 
@@ -188,10 +189,10 @@ def add_child(
         suite,
         spi_in,
         agreed.proposal.spi,
-        local_ts,
-        remote_ts,
+        packed(local_ts),
+        packed(remote_ts),
         agreed.mode,
-        material,
+        material.joined(),
         initiator,
         facts_of(config, agreed, contents),
     )

@@ -15,7 +15,7 @@ from ..transport import EspRoute
 from ..wire import TrafficSelector
 from ..wire.numbers import Protocol
 from .life import Life
-from .selectors import in_words, packed, unpacked
+from .selectors import unpacked, words_of
 
 __all__ = ["ChildFacts", "ChildSa", "Mode", "new_spi", "usable"]
 
@@ -35,10 +35,6 @@ class ChildFacts:
     additional_ts_possible: bool = False
 
 
-def _joined(keys: ChildKeys) -> bytes:
-    return keys.joined()
-
-
 @attrs.define
 class ChildSa:
     """One established Child SA. SPIs are 4 octets; *spi_in* is ours.
@@ -51,10 +47,12 @@ class ChildSa:
     suite: ChildSuite
     spi_in: bytes
     spi_out: bytes
-    _local_ts: bytes = attrs.field(converter=packed)
-    _remote_ts: bytes = attrs.field(converter=packed)
+    _local_ts: bytes
+    """As `packed` makes them."""
+    _remote_ts: bytes
     mode: Mode
-    _keys: bytes = attrs.field(repr=False, converter=_joined)
+    _keys: bytes = attrs.field(repr=False)
+    """As `ChildKeys.joined` makes them."""
     initiator: bool
     """We initiated the exchange that made it, so the first half of its keys protects what we send."""
     facts: ChildFacts
@@ -94,8 +92,8 @@ class ChildSa:
             self.spi_in,
             self.spi_out,
             str(self.suite),
-            tuple(in_words(selector) for selector in self.local_ts),
-            tuple(in_words(selector) for selector in self.remote_ts),
+            words_of(self._local_ts),
+            words_of(self._remote_ts),
             route.udp_encapsulation,
             route.local,
             route.remote,

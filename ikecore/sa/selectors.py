@@ -26,6 +26,7 @@ __all__ = [
     "parse_selector",
     "same_address",
     "unpacked",
+    "words_of",
 ]
 
 ANY_PORT = (0, 65535)
@@ -40,9 +41,15 @@ def packed(selectors: Sequence[TrafficSelector]) -> bytes:
 
 @lru_cache(maxsize=256)
 def unpacked(octets: bytes) -> tuple[TrafficSelector, ...]:
-    """Read the selectors of a Child SA again. The last ones are kept: when it is made it is also put into words."""
+    """Read the selectors of a Child SA again. The last ones are kept: whoever asks for one asks for several things."""
     found = decode_traffic_selectors_initiator(octets, 0, len(octets)).selectors
-    return tuple(each for each in found if isinstance(each, TrafficSelector))
+    return tuple([each for each in found if isinstance(each, TrafficSelector)])
+
+
+@lru_cache(maxsize=256)
+def words_of(octets: bytes) -> tuple[str, ...]:
+    """Write packed selectors in words, see `in_words`. The last ones are kept: many peers get the same network."""
+    return tuple([in_words(each) for each in unpacked(octets)])
 
 
 @lru_cache(maxsize=1024)

@@ -134,12 +134,13 @@ class ResponseWindow:
         self.expected += 1
         while self.expected in self._early:
             self.expected += 1
-        self._early = tuple(each for each in self._early if each > self.expected)
+        if self._early:
+            self._early = tuple([each for each in self._early if each > self.expected])
 
     @property
     def newest(self) -> int:
         """The highest Message ID begun so far; -1 before there is one."""
-        return max(self._early, default=self.expected - 1)
+        return max(self._early) if self._early else self.expected - 1
 
     def also_wanted_on(self, message_id: int, path: Path) -> bool:
         """Note one more path that waits for a request in progress. False if it is one too many."""
