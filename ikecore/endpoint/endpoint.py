@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
+from typing import TypeVarTuple
 
 from ..config import ChildConfig, Config, Connection
 from ..errors import InternalFailure, LocalProtocolError
@@ -40,13 +41,15 @@ from ..sa import (
     peer_was_silent,
     view_of,
 )
-from ..transport import DatagramPath, Local, Stream, packed_address
+from ..transport import DatagramPath, Local, Stream, Way, packed_address
 from ..wire import Delete, is_whole
 from ..wire.numbers import Protocol
 from .keeper import Keeper
 from .reception import Reception
 
 __all__ = ["Endpoint"]
+
+Ts = TypeVarTuple("Ts")
 
 
 class Endpoint:
@@ -115,7 +118,7 @@ class Endpoint:
             message = data[offset:] if offset else data
             if is_whole(message) or self._keeper.config.trace:
                 path = DatagramPath(local, remote, socket.marker)
-                self._guard(lambda: self._reception.message(message, path, None, now), now)
+                self._guard(None, now, self._reception.message, message, path, None)
             else:  # what `message` would find out as well: floods of junk end here
                 self._counters["header"] += 1
         else:
@@ -149,7 +152,7 @@ class Endpoint:
         _check_address(remote, "remote")
         self._keeper.touched(found)
         found.heard_at = now
-        self._guard(lambda: esp_came_by(found, DatagramPath(local, remote, True), now), now, found)
+        self._guard(found, now, esp_came_by, found, DatagramPath(local, remote, True))
 
     def esp_unknown(self, sa: SaId, spi: bytes, *, now: float) -> None:
         """ESP came from the peer of *sa* with an SPI (4 octets) that no Child SA has: the peer is told, now and then.
@@ -194,14 +197,14 @@ class Endpoint:
             raise LocalProtocolError(f"stream {stream} is connected already")
         _check_address(local, "local")
         found.connected(local, now)
-        self._guard(lambda: self._keeper.stream_up(found, now), now)
+        self._guard(None, now, self._keeper.stream_up, found)
 
     def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
         """Octets came by a stream, in any portion. Raises LocalProtocolError for a stream that there never was."""
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
-            self._guard(lambda: self._reception.octets(found, data, now), now)
+            self._guard(None, now, self._reception.octets, found, data)
 
     def stream_sent(self, stream: StreamId, octets: int, *, now: float) -> None:
         """The kernel took *octets* of what was to be written, in any portion.
@@ -223,7 +226,7 @@ class Endpoint:
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
-            self._guard(lambda: self._keeper.stream_eof(found, now), now)
+            self._guard(None, now, self._keeper.stream_eof, found)
 
     def stream_lost(self, stream: StreamId, error: str, *, now: float) -> None:
         """The connection is gone, or could not be made. *error* says why, in words.
@@ -235,18 +238,16 @@ class Endpoint:
         if found is None:
             return
         found.lost(error)
-        self._guard(lambda: self._keeper.stream_gone(found, now), now)
+        self._guard(None, now, self._keeper.stream_gone, found)
 
     def timer_expired(self, *, now: float) -> None:
         """Time has passed: do what is due."""
         now = self._clamp(now)
         for sleeper in self._keeper.schedule.take_due(now):
             if isinstance(sleeper, Stream):
-                stream = sleeper
-                self._guard(lambda stream=stream: self._keeper.stream_expired(stream, now), now)  # type: ignore[misc]
+                self._guard(None, now, self._keeper.stream_expired, sleeper)
             elif isinstance(sleeper, IkeSa):
-                sa = sleeper
-                self._guard(lambda sa=sa: self._expired(sa, now), now, sa)  # type: ignore[misc]
+                self._guard(sleeper, now, self._expired, sleeper)
         self._settle(now)
 
     def traffic_seen(self, sa: SaId, *, now: float) -> None:
@@ -294,7 +295,7 @@ class Endpoint:
         sa.hosts = (local or "", remotes[0])
         sa.all_remotes, sa.local_host = tuple(remotes), local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
-        self._guard(lambda: self._keeper.begin_attempt(sa, remotes[0], frozenset(), now), now, sa)
+        self._guard(sa, now, self._keeper.begin_attempt, sa, remotes[0], frozenset[Way]())
         return sa.id
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
@@ -388,7 +389,7 @@ class Endpoint:
         found = self._keeper.questions.answer(question, value)
         if found is None:
             return False
-        self._guard(lambda: self._keeper.question_closed(question, found, value, now), now)
+        self._guard(None, now, self._keeper.question_closed, question, found, value)
         return True
 
     def shutdown(self, *, now: float) -> None:
@@ -464,10 +465,10 @@ class Endpoint:
                 sa.expired(timer, now)
         self._keeper.schedule.arm(sa)
 
-    def _guard(self, work: Callable[[], object], now: float, sa: IkeSa | None = None) -> None:
+    def _guard(self, sa: IkeSa | None, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
         """Do *work* on behalf of a peer: a bug of ours ends at most the SA concerned, and all others live on."""
         try:
-            work()
+            work(*arguments, now)
         except Exception as bug:
             if self._raise_bugs:
                 raise

@@ -276,9 +276,9 @@ class Keeper:
     def local_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
         octets = len(packed_address(remote_host))
         for (kind, (host, _)), local in self.locals.items():
-            if kind == "udp" and local.marker is marker and len(packed_address(host)) == octets:
-                if preferred is None or preferred == host:
-                    return local.address
+            fits = kind == "udp" and local.marker is marker and len(packed_address(host)) == octets
+            if fits and (preferred is None or preferred == host):
+                return local.address
         return None
 
     def listener_port(self, host: str) -> int | None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 
-import attrs
-
 from ..config import Connection
 from ..credentials import CertificateCredential, PskCredential, PskTable, Secret, Signer, TrustedCertificates
 from ..crypto import (

@@ -70,7 +70,7 @@ class Message:
     @property
     def divisible(self) -> bool:
         """Whether it can go in fragments; of one that is not sealed yet, whether it may turn out that it can."""
-        return self._fragment is not None
+        return self._fragment is not None or bool(self._pieces)
 
     def datagrams(self, room: int) -> tuple[bytes, ...]:
         """The message for datagrams of at most *room* octets: whole if it fits, else in fragments if it can be.
