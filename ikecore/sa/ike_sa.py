@@ -325,10 +325,10 @@ class IkeSa:
     @property
     def in_flight(self) -> list[OutgoingRequest]:
         """Every request that is not answered, IKE_SA_INIT attempts included."""
-        if not self.attempts and not self.others:
-            return list(self.current.ours.unanswered.values())
-        opening = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
-        return [*opening, *(each for one in self.generations for each in one.ours.unanswered.values())]
+        found = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
+        for generation in self.generations:
+            found += generation.ours.unanswered.values()
+        return found
 
     def request_expired(self, request: OutgoingRequest, now: float) -> None:
         """Nobody answered *request* in any way that we know: the peer is gone (RFC 7296 section 2.4)."""

@@ -13,7 +13,7 @@ __all__ = ["Persistence", "jitter"]
 
 def jitter(octets: bytes) -> float:
     """Turn random octets into a fraction from 0 up to 1."""
-    return int.from_bytes(octets, "big") / float(1 << 8 * len(octets))
+    return int.from_bytes(octets, "big") / (1 << 8 * len(octets))
 
 
 class Persistence:

@@ -27,19 +27,21 @@ class PeerFacts:
     refused_port: int | None = None
     used_port: int | None = None
     init_over_udp: bool = False
+    tcp_port: int | None = attrs.field(init=False, eq=False, repr=False)
+    """The port to connect to, None if TCP is not known to work."""
+    reason: str = attrs.field(init=False, eq=False, repr=False)
+    """Where the knowledge comes from, in words. Many SAs share these facts, and each request wants both."""
 
     def but(self, **changed: Any) -> PeerFacts:
         """Return the same with some facts *changed*: one object for all SAs of which the same is known."""
         return _changed(self, tuple(changed.items()))
 
-    @property
-    def tcp_port(self) -> int | None:
-        """The port to connect to, None if TCP is not known to work."""
+    @tcp_port.default
+    def _port(self) -> int | None:
         return self.configured_port or self.announced_port or self.used_port
 
-    @property
-    def reason(self) -> str:
-        """Say in words where the knowledge comes from."""
+    @reason.default
+    def _reason(self) -> str:
         if self.configured_port is not None:
             return f"TCP port {self.configured_port} is configured"
         if self.announced_port is not None:
