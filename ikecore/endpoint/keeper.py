@@ -478,9 +478,7 @@ class Keeper:
     def settle(self, now: float) -> None:
         """Close streams whose work is done, and arm the deadlines of all that was touched."""
         touched, streams, arm = self._touched, self.streams, self.schedule.arm
-        if len(streams):
-            for sa in touched.values():
-                streams.look_at_that_of(sa)
+        streams.look_at_those_of(touched.values())
         while streams.dirty:
             _, stream = streams.dirty.popitem()
             streams.tidy(stream, now)

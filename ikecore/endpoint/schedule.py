@@ -69,7 +69,7 @@ class Schedule:
         while self._heap:
             when, number = self._heap[0]
             sleeper = self._sleepers.get(number)
-            if sleeper is not None and sleeper.deadline == when and sleeper.alive:
+            if sleeper is not None and sleeper.deadline == when:
                 return when
             heapq.heappop(self._heap)
             if sleeper is not None:  # this entry stood for a later deadline

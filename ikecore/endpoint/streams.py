@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 
 from ..framing import Framing, RawHeader, receiver
@@ -184,11 +184,13 @@ class Streams:
         owner = self._owner.get(stream.id)
         return stream.reserved and owner is not None and owner.alive and owner.setting_up
 
-    def look_at_that_of(self, sa: IkeSa) -> None:
-        """Something about *sa* changed: its connection may have done its work."""
-        stream = self.of_sa(sa.id)
-        if stream is not None:
-            self.touched(stream)
+    def look_at_those_of(self, sas: Iterable[IkeSa]) -> None:
+        """Something about *sas* changed: their connections may have done their work."""
+        if self._of_sa:
+            for sa in sas:
+                stream = self.of_sa(sa.id)
+                if stream is not None:
+                    self.touched(stream)
 
     def shut_down(self) -> None:
         """Take no new connection; end each accepted one as soon as nothing is owed on it."""

@@ -447,7 +447,8 @@ class IkeSa:
 
     def watch_children(self) -> None:
         """Wake when the first of the Child SAs is to be rekeyed or deleted."""
-        self._wake(Timer.CHILDREN, min([child.life.next for child in self.children.values()], default=inf))
+        moments = [child.life.next for child in self.children.values()]
+        self._wake(Timer.CHILDREN, min(moments) if moments else inf)
 
     def _wake(self, timer: Timer, when: float) -> None:
         if when < inf:

@@ -68,22 +68,11 @@ def _request_received(
 ) -> str | None:
     header, digest = envelope.header, hashlib.sha256(envelope.data).digest()
     glance = generation.theirs.glance(header.message_id, digest)
-    if glance is Glance.REPEAT:
-        return _repeat(sa, generation, header.message_id, path, now)
-    if glance in (Glance.FORGOTTEN, Glance.AHEAD):
-        return f"Message ID is {glance.value}"
-    others = glance in (Glance.PERHAPS_REPEAT, Glance.IN_PROGRESS_OTHERWISE)
-    if others and fragment is not None and fragment.number > 1:
-        return "a fragment of a request that is there already, and not the first"
-    if glance is Glance.IN_PROGRESS:
-        return _wanted_there_too(generation, header.message_id, path)
+    if glance is not Glance.NEW:
+        return _not_new(sa, generation, envelope, fragment, path, glance, now)
     plaintext = _opened(generation, envelope)
-    _note_packets(sa, envelope, fragment, path)
-    # The same request in another form: whole where it was in fragments, or the other way, or in smaller ones.
-    if glance is Glance.IN_PROGRESS_OTHERWISE:
-        return _wanted_there_too(generation, header.message_id, path)
-    if glance is Glance.PERHAPS_REPEAT:
-        return _repeat(sa, generation, header.message_id, path, now)
+    if fragment is not None:
+        _note_packets(sa, envelope, fragment, path)
     what = verdict(generation.state, generation.role, header.exchange)
     if what is Verdict.DROP:
         return f"{name_of(Exchange, header.exchange)} while {generation.state.value}"
@@ -103,13 +92,41 @@ def _request_received(
     return None
 
 
+def _not_new(
+    sa: IkeSa,
+    generation: Generation,
+    envelope: Envelope,
+    fragment: EncryptedFragment | None,
+    path: Path,
+    glance: Glance,
+    now: float,
+) -> str | None:
+    """Take a request whose Message ID has come before, or may not come yet."""
+    message_id = envelope.header.message_id
+    if glance is Glance.REPEAT:
+        return _repeat(sa, generation, message_id, path, now)
+    if glance is Glance.IN_PROGRESS:
+        return _wanted_there_too(generation, message_id, path)
+    if glance is Glance.FORGOTTEN or glance is Glance.AHEAD:
+        return f"Message ID is {glance.value}"
+    # The same request in another form: whole where it was in fragments, or the other way, or in smaller ones.
+    if fragment is not None and fragment.number > 1:
+        return "a fragment of a request that is there already, and not the first"
+    _opened(generation, envelope)
+    if fragment is not None:
+        _note_packets(sa, envelope, fragment, path)
+    if glance is Glance.IN_PROGRESS_OTHERWISE:
+        return _wanted_there_too(generation, message_id, path)
+    return _repeat(sa, generation, message_id, path, now)
+
+
 def _wanted_there_too(generation: Generation, message_id: int, path: Path) -> str | None:
     return None if generation.theirs.also_wanted_on(message_id, path) else "a request in progress, by too many paths"
 
 
-def _note_packets(sa: IkeSa, envelope: Envelope, fragment: EncryptedFragment | None, path: Path) -> None:
+def _note_packets(sa: IkeSa, envelope: Envelope, fragment: EncryptedFragment, path: Path) -> None:
     """The first of several fragments has the size that the sender found to pass: ours shall not be larger."""
-    if isinstance(path, DatagramPath) and fragment is not None and fragment.number == 1 < fragment.total:
+    if fragment.number == 1 < fragment.total and isinstance(path, DatagramPath):
         sa.smaller_packets(packet_of(path, envelope.header.length))
 
 
@@ -166,11 +183,12 @@ def _answer(
     try:
         payloads = _parse(sa, envelope, plaintext)
         _trace_received(sa, envelope, payloads, path)
-        name = name_of(Exchange, header.exchange)
         if what is Verdict.REFUSE:
+            name = name_of(Exchange, header.exchange)
             raise InvalidSyntax(f"{name} has no place while the SA is {generation.state.value}")
         asked.contents = match(header.exchange, False, payloads)
-        if what is Verdict.LATER:
+        if what is not Verdict.PROCESS:
+            name = name_of(Exchange, header.exchange)
             raise TemporaryFailure(f"{name} while the SA is {generation.state.value}")
     except RemoteProtocolError as error:
         _at_fault(sa, asked, error, now)
