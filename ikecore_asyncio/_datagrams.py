@@ -16,7 +16,7 @@ from typing import Protocol
 from ikecore import Address, Endpoint, Local
 from ikecore.esp import TakeEsp, is_esp
 
-from ._sockets import reduce, watch, words
+from ._sockets import reduce, watch
 
 DRAIN = 64
 """Datagrams taken from one socket before the others get their turn."""
@@ -73,7 +73,7 @@ class DatagramSocket:
             return False
         except OSError as error:
             self._driver.endpoint.datagram_failed(
-                local=self.local.address, remote=remote, error=words(error), now=self._driver.now()
+                local=self.local.address, remote=remote, error=error.strerror or str(error), now=self._driver.now()
             )
         return True
 

@@ -33,8 +33,8 @@ from ikecore.outflow import Observer, Outflow
 from ikecore.sessions import Signal
 
 from ._datagrams import DatagramSocket
-from ._sockets import bind_datagram, check_exact, reduce, words
-from ._streams import Stream, open_stream
+from ._sockets import bind_datagram, bind_listener, reduce
+from ._streams import Listener, Stream, open_stream
 
 StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStream
 
@@ -67,7 +67,7 @@ class Driver:
         self._error: Exception | None = None
         self._group: asyncio.TaskGroup | None = None
         self._datagrams: dict[Address, DatagramSocket] = {}
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._streams: dict[StreamId, Stream] = {}
         actions: dict[type[Output], Callable[[Any], None]] = {
             SendDatagram: self._send_datagram,
@@ -85,42 +85,23 @@ class Driver:
 
     # Sockets.
 
-    async def bind(self, wanted: Iterable[Local]) -> None:
+    def bind(self, wanted: Iterable[Local]) -> None:
         """Bind all of *wanted* and tell the core of each. Raises OSError; what was bound until then is for `close`."""
         for local in wanted:
-            check_exact(local)
-            host, port = local.address
-            try:
-                if local.kind == "udp":
-                    self._bind_datagram(local)
-                else:
-                    await self._bind_listener(local)
-            except OSError as error:
-                text = f"cannot bind {local.kind} {host} port {port}: {words(error)}"
-                raise OSError(error.errno, text) from error
+            sock = (bind_datagram if local.kind == "udp" else bind_listener)(local)
+            local = attrs.evolve(local, address=reduce(sock.getsockname()))
+            if local.kind == "udp":
+                self._datagrams[local.address] = DatagramSocket(self, sock, local)
+            else:
+                self._listeners.append(Listener(self, sock, local))
+            self.locals.append(local)
+            self.endpoint.local_added(local, now=self.now())
+            self.flush()
 
-    def _bind_datagram(self, local: Local) -> None:
-        sock = bind_datagram(local)
-        local = attrs.evolve(local, address=reduce(sock.getsockname()))
-        self._datagrams[local.address] = DatagramSocket(self, sock, local)
-        self._bound(local)
-
-    async def _bind_listener(self, local: Local) -> None:
-        """Listen in two steps: cancelled in the second, a server that we know of is closed."""
-        server = await self._loop.create_server(lambda: Stream(self, None, local), *local.address, start_serving=False)
-        self._listeners.append(server)
-        local = attrs.evolve(local, address=reduce(server.sockets[0].getsockname()))
-        await server.start_serving()
-        self._bound(local)
-
-    def _bound(self, local: Local) -> None:
-        self.locals.append(local)
-        self.endpoint.local_added(local, now=self.now())
-        self.flush()
-
-    def register(self, stream: StreamId, protocol: Stream) -> None:
-        """Own the stream."""
-        self._streams[stream] = protocol
+    def register(self, stream: Stream) -> None:
+        """Own *stream*, and run it."""
+        self._streams[stream.stream] = stream
+        stream.start()
 
     def forget(self, stream: StreamId) -> None:
         """The stream is gone; what the core still says of it, not knowing this yet, has no effect."""
@@ -140,9 +121,7 @@ class Driver:
                 self._group = group
                 watch = group.create_task(self._watch())
                 try:
-                    for datagrams in self._datagrams.values():
-                        datagrams.start()
-                    self.flush()
+                    self._start()
                     yield
                 except BaseException as error:
                     outcome = error
@@ -156,6 +135,13 @@ class Driver:
             outcome = self._error
         if outcome is not None:
             raise outcome
+
+    def _start(self) -> None:
+        for datagrams in self._datagrams.values():
+            datagrams.start()
+        for listener in self._listeners:
+            listener.start()
+        self.flush()
 
     def spawn(self, task: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run *task* beside the others, until the endpoint is closed."""
@@ -173,16 +159,6 @@ class Driver:
         """Call *callback*, which the loop has nobody to tell of where it fails."""
         try:
             callback()
-        except Exception as error:
-            self._fail(error)
-
-    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None:
-        """Change the core from a callback, and flush."""
-        if self.closed:
-            return
-        try:
-            change(*args, **facts, now=self.now())
-            self.flush()
         except Exception as error:
             self._fail(error)
 
@@ -207,11 +183,12 @@ class Driver:
             return
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(deadline, self._ring)
+        self._alarm = self._loop.call_at(deadline, self.guarded, self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
-        self.feed(self.endpoint.timer_expired)
+        self.endpoint.timer_expired(now=self.now())
+        self.flush()
 
     async def drain(self, grace: float) -> None:
         """Delete every SA, and wait for the answers, for *grace* seconds at most."""
@@ -258,11 +235,6 @@ class Driver:
                 listener.close()
             self.binding.end("the endpoint was closed")
 
-    async def aclose(self) -> None:
-        """Close, and give asyncio the one turn that it takes to close sockets."""
-        self.close()
-        await asyncio.sleep(0)
-
     # ESP.
 
     def send_esp(self, data: bytes, ends: tuple[Address, Address] | None) -> bool:
@@ -284,10 +256,10 @@ class Driver:
             datagrams.send(action.data, action.remote)
 
     def _open_stream(self, action: OpenStream) -> None:
-        stream = Stream(self, action.stream, None)
-        self.register(action.stream, stream)
-        if self._group is not None:
-            stream.task = self._group.create_task(open_stream(stream, action))
+        try:
+            self.register(open_stream(self, action))
+        except OSError as error:
+            self.endpoint.stream_lost(action.stream, error.strerror or str(error), now=self.now())
 
     def _stream(self, action: StreamAction, act: Callable[[Stream], None]) -> None:
         stream = self._streams.get(action.stream)

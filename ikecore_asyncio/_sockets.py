@@ -1,12 +1,12 @@
-"""What asyncio's transports leave to us: addresses, the way to a peer, and a reset that is one."""
+"""Sockets, non-blocking, and addresses as the core has them: an IP literal without scope, and a port."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
@@ -15,76 +15,78 @@ from ikecore import Address, Local, LocalProtocolError
 SocketAddress: TypeAlias = tuple[Any, ...]
 """What the kernel calls an address: two items for IPv4, four for IPv6."""
 
+BACKLOG = 128
+
 
 def reduce(address: SocketAddress) -> Address:
     """Return the first two items of a socket address, without the scope."""
     return str(address[0]).partition("%")[0], int(address[1])
 
 
-def check_exact(local: Local) -> None:
-    """Raise `LocalProtocolError` unless the host of *local* is one address."""
-    host = local.address[0]
-    try:
-        exact = not ip_address(host).is_unspecified
-    except ValueError:
-        raise LocalProtocolError(f"hosts: {host!r} is no IP address") from None
-    if not exact:
-        raise LocalProtocolError(f"hosts: {host!r} is no exact address, which NAT detection needs")
-
-
 def bind_datagram(local: Local) -> socket.socket:
-    """Return a UDP socket bound to the address of *local*. Raises OSError."""
+    """Return a UDP socket bound to the address of *local*. Raises OSError, with the address in words."""
+    return _bound(local, socket.SOCK_DGRAM)
+
+
+def bind_listener(local: Local) -> socket.socket:
+    """Return a TCP socket that listens on the address of *local*. Raises OSError, with the address in words."""
+    listener = _bound(local, socket.SOCK_STREAM)
+    listener.listen(BACKLOG)
+    return listener
+
+
+def _bound(local: Local, kind: socket.SocketKind) -> socket.socket:
     host, port = local.address
-    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)[0]
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        unspecified = ip_address(host).is_unspecified
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_NUMERICHOST)[0]
+    except (ValueError, socket.gaierror):
+        raise LocalProtocolError(f"hosts: {host!r} is no IP address") from None
+    if unspecified:
+        raise LocalProtocolError(f"hosts: {host!r} is no exact address, which NAT detection needs")
+    sock = socket.socket(family, kind)
     try:
         sock.setblocking(False)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot bind {local.kind} {host} port {port}: {error.strerror}") from error
+    return sock
+
+
+def begin_connect(remote: Address, local: str | None) -> socket.socket:
+    """Return a TCP socket that connects to *remote*: writable once that is decided. Raises OSError if it is at once."""
+    sock = socket.socket(socket.AF_INET6 if ":" in remote[0] else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        no_delay(sock)
+        if local is not None:
+            sock.bind((local, 0))
+        sock.connect(remote)
+    except BlockingIOError:
+        pass
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def watch(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[..., object], *args: object) -> None:
-    """Have *callback* called while there is something to read. Raises `LocalProtocolError` on a loop that cannot."""
+def no_delay(sock: socket.socket) -> None:
+    """Send each write at once: it is a whole message, and the next one may wait for its answer."""
+    with suppress(OSError):  # reset before we could, of which we shall hear
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    """Close with RST instead of FIN, dropping what the kernel has queued."""
     try:
-        loop.add_reader(sock, callback, *args)
-    except NotImplementedError:
-        raise LocalProtocolError(
-            f"{type(loop).__name__} watches no sockets; run on asyncio.SelectorEventLoop or one that has add_reader"
-        ) from None
-
-
-LARGEST_READ = 65_536
-"""More than a message of most peers, and less than what C libraries ask the kernel for anew each time."""
-
-
-def read_less(transport: asyncio.BaseTransport) -> None:
-    """Have *transport* read into smaller buffers, if it is one of asyncio's own.
-
-    It has one of 256 KiB made for each read, which costs a quarter as much as the exchange that came. There is no
-    public way to say so; a transport without this attribute is left alone.
-    """
-    if hasattr(transport, "max_size"):
-        transport.max_size = LARGEST_READ
-
-
-def words(error: BaseException | None) -> str:
-    """Say in words what an error of the system means; asyncio puts its own text into some."""
-    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-        return os.strerror(error.errno)
-    return str(error or "connection closed")
-
-
-def abort_with_reset(transport: asyncio.Transport) -> None:
-    """Close with RST instead of FIN: what `abort` promises and, left alone, does not do."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.fileno() >= 0:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+    finally:
+        sock.close()
 
 
 def source_towards(remote: SocketAddress) -> str:
@@ -106,5 +108,15 @@ def sources(remotes: Iterable[SocketAddress]) -> tuple[dict[str, str], list[str]
         try:
             found[host] = source_towards(remote)
         except OSError as error:
-            failed.append(f"{host}: {words(error)}")
+            failed.append(f"{host}: {error.strerror}")
     return found, failed
+
+
+def watch(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[..., object], *args: object) -> None:
+    """Have *callback* called while there is something to read. Raises `LocalProtocolError` on a loop that cannot."""
+    try:
+        loop.add_reader(sock, callback, *args)
+    except NotImplementedError:
+        raise LocalProtocolError(
+            f"{type(loop).__name__} watches no sockets; run on asyncio.SelectorEventLoop or one that has add_reader"
+        ) from None

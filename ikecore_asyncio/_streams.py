@@ -1,164 +1,263 @@
-"""TCP: one protocol per connection.
+"""TCP: connect, accept, read, write behind what is queued, and the three ways to end.
 
-Three of asyncio's habits are not ours. It closes when the peer half-closes, unless `eof_received` returns True; its
-`abort` is a plain close; and it does not say how much the kernel took, which we learn from what is left in its buffer.
+The loop watches the sockets and nothing more. Its own transports close when the peer half-closes, do not say how much
+the kernel took, and make a task, a future and five turns of each connection that comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Protocol, cast
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
 
 from ikecore import Address, Endpoint, Local, OpenStream, StreamId
 
-from ._sockets import abort_with_reset, read_less, reduce, words
+from ._sockets import begin_connect, close_with_reset, no_delay, reduce, watch
 
 READ = 65536
+"""Octets taken from one stream before the others get their turn."""
+ACCEPT = 64
+OUT_OF_DESCRIPTORS = 0.1
+"""Seconds until we try to accept again when the process has no descriptor left."""
 
 
 class StreamOwner(Protocol):
-    """What streams need of the driver that owns them."""
+    """What streams and listeners need of the driver that owns them."""
 
     endpoint: Endpoint
-    closed: bool
 
-    def feed(self, change: Callable[..., object], *args: object, **facts: object) -> None: ...
-    def register(self, stream: StreamId, protocol: Stream) -> None: ...
+    def now(self) -> float: ...
+    def flush(self) -> None: ...
+    def guarded(self, callback: Callable[[], object]) -> None: ...
+    def register(self, stream: Stream) -> None: ...
     def forget(self, stream: StreamId) -> None: ...
 
 
-class Stream(asyncio.Protocol):
-    """One TCP connection: accepted at *listener*, or opened as *stream*."""
+class Stream:
+    """One TCP connection, from the attempt to open it or from its acceptance to its end.
 
-    def __init__(self, driver: StreamOwner, stream: StreamId | None, listener: Local | None) -> None:
-        self.task: asyncio.Task[None] | None = None
+    Once the core has ended it, or has heard of its end, it is not registered any more, and the loop watches it no more.
+    """
+
+    def __init__(self, driver: StreamOwner, stream: StreamId, sock: socket.socket, *, connected: bool) -> None:
+        self.stream = stream
         self._driver = driver
-        self._stream = stream
-        self._listener = listener
-        self._transport: asyncio.Transport | None = None
-        self._early: list[bytes] = []
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[memoryview] = deque()
+        self._connected = connected
         self._half_close = False
-        self._unsent = 0
+        self._writing = False
+        self._broken = False
         self._at_eof = False
         self._ended = False
+        self._reader = False
+        """Whether the loop watches for something to read."""
+        self._writer = False
+        """Whether it watches for room to write."""
+
+    def start(self) -> None:
+        """Feed the core from now on, until the peer's end or ours."""
+        if self._connected:
+            self._watch_reading()
+        else:
+            self._watch_writing(self._connect)
 
     # What the core asks for. Nothing here waits.
 
     def write(self, data: bytes) -> None:
-        """Write *data* behind what is queued."""
-        if self._transport is None:
-            self._early.append(data)
-            return
-        self._unsent += len(data)
-        self._transport.write(data)
-        self._driver.feed(self._report)
+        """Write *data* behind what is queued, as much as the kernel takes now, and the rest when it takes more."""
+        self._queue.append(memoryview(data))
+        self._push()
 
     def half_close(self) -> None:
         """Send FIN behind what is queued."""
         self._half_close = True
-        if self._transport is not None:
-            with suppress(OSError):  # reset by the peer, of which we are about to hear
-                self._transport.write_eof()
+        self._push()
 
     def close(self) -> None:
         """Close now."""
-        self._ended = True
-        if self._transport is not None:
-            self._transport.abort()
-        elif self.task is not None:
-            self.task.cancel()
+        self._end()
+        self._sock.close()
 
     def reset(self) -> None:
         """Close now, with RST."""
-        if self._transport is not None:
-            abort_with_reset(self._transport)
-        self.close()
+        self._end()
+        close_with_reset(self._sock)
 
-    # Called by asyncio.
+    def _end(self) -> None:
+        self._ended = True
+        self._queue.clear()
+        self._leave_reading()
+        self._leave_writing()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        remote = transport.get_extra_info("peername")
-        if self._ended or self._driver.closed or not remote:  # no longer wanted, or gone before we could look
-            self.reset()
+    # What the network does.
+
+    def _connect(self) -> None:
+        """The attempt to connect is decided: write what has been queued meanwhile."""
+        self._leave_writing()
+        refusal = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if refusal:
+            self._lose(OSError(refusal, os.strerror(refusal)))
             return
-        self._transport.set_write_buffer_limits(high=0)
-        read_less(transport)
-        if self._listener is not None:
-            self._driver.feed(self._accepted, local=self._listener.address, remote=reduce(remote))
+        self._connected = True
+        self._watch_reading()
+        local = reduce(self._sock.getsockname())
+        self._driver.endpoint.stream_connected(self.stream, local=local, now=self._driver.now())
+        self._driver.flush()
+        self._push()
+
+    def _take(self) -> None:
+        """Read once."""
+        try:
+            data = self._sock.recv(READ)
+        except BlockingIOError:
             return
-        if self._early:  # before what the core says to the connection
-            data = b"".join(self._early)
-            self._unsent = len(data)
-            self._transport.write(data)
-        if self._half_close:
-            self.half_close()
-        local = reduce(transport.get_extra_info("sockname"))
-        self._driver.feed(self._driver.endpoint.stream_connected, self._stream, local=local)
-        self._driver.feed(self._report)
+        except OSError as error:
+            self._lose(error)
+            return
+        if data:
+            self._driver.endpoint.stream_received(self.stream, data, now=self._driver.now())
+        else:
+            self._at_eof = True
+            self._leave_reading()
+            self._driver.endpoint.stream_eof(self.stream, now=self._driver.now())
+        self._driver.flush()
 
-    def data_received(self, data: bytes) -> None:
-        if not self._ended:
-            self._driver.feed(self._driver.endpoint.stream_received, self._stream, data)
+    def _push(self) -> None:
+        """Give the kernel what it takes; the rest goes when it takes more."""
+        if not self._connected or self._writing or self._broken or self._ended:
+            return
+        self._writing = True
+        if self._write_some():
+            self._writing = False
+        else:
+            self._watch_writing(self._write)
 
-    def eof_received(self) -> bool:
-        """Hear of the peer's FIN; True keeps our direction open."""
-        self._at_eof = True
-        if not self._ended:
-            self._driver.feed(self._driver.endpoint.stream_eof, self._stream)
+    def _write(self) -> None:
+        """There is room: write what is queued."""
+        if self._write_some():
+            self._writing = False
+            self._leave_writing()
+
+    def _write_some(self) -> bool:
+        """Write until the kernel takes no more, also what is queued meanwhile; true means that nothing is left."""
+        while self._queue and not self._ended:
+            try:
+                sent = self._sock.send(self._queue[0])
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                self._lose(error)
+                return True
+            if sent == len(self._queue[0]):
+                self._queue.popleft()
+            else:
+                self._queue[0] = self._queue[0][sent:]
+            self._driver.endpoint.stream_sent(self.stream, sent, now=self._driver.now())
+            self._driver.flush()
+        if self._half_close and not self._ended:
+            self._half_close = False
+            try:
+                self._sock.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                self._lose(error)
         return True
 
-    def resume_writing(self) -> None:
-        """Everything written has been taken."""
+    def _lose(self, error: OSError) -> None:
+        """The connection is broken. What the peer sent before still counts, and is read first."""
+        self._broken = True
+        while self._connected and not (self._at_eof or self._ended):
+            try:
+                data = self._sock.recv(READ)
+            except OSError:
+                break
+            if not data:
+                break
+            self._driver.endpoint.stream_received(self.stream, data, now=self._driver.now())
+            self._driver.flush()
         if not self._ended:
-            self._driver.feed(self._report)
+            self._driver.forget(self.stream)
+            self.close()
+            text = error.strerror or str(error)
+            self._driver.endpoint.stream_lost(self.stream, text, now=self._driver.now())
+            self._driver.flush()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is broken, unless it was us. What the peer sent before still counts, and is read first."""
-        if self._ended:
-            return
-        for data in self._rest():
-            self.data_received(data)
-        self.lose(exc)
+    # What the loop watches.
 
-    # The rest.
+    def _watch_reading(self) -> None:
+        self._reader = True
+        watch(self._loop, self._sock, self._driver.guarded, self._take)
 
-    def lose(self, error: BaseException | None) -> None:
-        """Tell the core that the connection, or the attempt at one, has come to nothing."""
-        if not self._ended and self._stream is not None:
-            self._ended = True
-            self._driver.forget(self._stream)
-            self._driver.feed(self._driver.endpoint.stream_lost, self._stream, words(error))
+    def _leave_reading(self) -> None:
+        if self._reader:
+            self._reader = False
+            self._loop.remove_reader(self._sock)
 
-    def _accepted(self, *, local: Address, remote: Address, now: float) -> None:
-        self._stream = self._driver.endpoint.stream_accepted(local=local, remote=remote, now=now)
-        self._driver.register(self._stream, self)
+    def _watch_writing(self, callback: Callable[[], object]) -> None:
+        self._writer = True
+        self._loop.add_writer(self._sock, self._driver.guarded, callback)
 
-    def _report(self, *, now: float) -> None:
-        """Tell the core how much of what it wrote the kernel has taken since the last time."""
-        if self._transport is None or self._stream is None or self._ended or self._transport.is_closing():
-            return  # a broken transport has dropped what it had: an empty buffer means nothing then
-        left = self._transport.get_write_buffer_size()
-        taken, self._unsent = self._unsent - left, left
-        if taken:
-            self._driver.endpoint.stream_sent(self._stream, taken, now=now)
-
-    def _rest(self) -> Iterator[bytes]:
-        """Read what a broken connection still holds: asyncio gives it up with the first failed write."""
-        if self._transport is None or self._at_eof:
-            return
-        with suppress(OSError), self._transport.get_extra_info("socket").dup() as sock:
-            while data := sock.recv(READ):
-                yield data
+    def _leave_writing(self) -> None:
+        if self._writer:
+            self._writer = False
+            self._loop.remove_writer(self._sock)
 
 
-async def open_stream(stream: Stream, wanted: OpenStream) -> None:
-    """Connect *stream*; the outcome comes from the stream itself."""
-    host, port = wanted.remote
-    local = None if wanted.local is None else (wanted.local, 0)
-    try:
-        await asyncio.get_running_loop().create_connection(lambda: stream, host, port, local_addr=local)
-    except OSError as error:
-        stream.lose(error)
+def open_stream(driver: StreamOwner, wanted: OpenStream) -> Stream:
+    """Begin to connect; the outcome comes from `Stream.start`. Raises OSError if it is known at once."""
+    return Stream(driver, wanted.stream, begin_connect(wanted.remote, wanted.local), connected=False)
+
+
+class Listener:
+    """One listening TCP socket."""
+
+    def __init__(self, driver: StreamOwner, sock: socket.socket, local: Local) -> None:
+        self.local = local
+        self._driver = driver
+        self._sock = sock
+        self._loop = asyncio.get_running_loop()
+        self._reader = False
+        self._pause: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Accept connections until the socket is closed."""
+        watch(self._loop, self._sock, self._driver.guarded, self._accept)
+        self._reader = True
+
+    def _accept(self) -> None:
+        """Accept those that wait."""
+        try:
+            for _ in range(ACCEPT):
+                sock, address = self._sock.accept()
+                self._accepted(sock, reduce(address))
+                self._driver.flush()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                self._leave_reading()
+                self._pause = self._loop.call_later(OUT_OF_DESCRIPTORS, self._driver.guarded, self.start)
+
+    def _accepted(self, sock: socket.socket, remote: Address) -> None:
+        sock.setblocking(False)
+        no_delay(sock)
+        now = self._driver.now()
+        stream = self._driver.endpoint.stream_accepted(local=self.local.address, remote=remote, now=now)
+        self._driver.register(Stream(self._driver, stream, sock, connected=True))
+
+    def _leave_reading(self) -> None:
+        if self._reader:
+            self._reader = False
+            self._loop.remove_reader(self._sock)
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._pause is not None:
+            self._pause.cancel()
+        self._leave_reading()
+        self._sock.close()

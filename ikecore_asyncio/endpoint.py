@@ -204,12 +204,12 @@ async def open_endpoint(
     """
     driver = Driver(make(config), on_event, esp)
     try:
-        await driver.bind(listen.locals())
+        driver.bind(listen.locals())
         async with driver.running():
             yield OpenEndpoint(driver, grace)
             await driver.drain(grace)
     finally:
-        await driver.aclose()
+        driver.close()
 
 
 @asynccontextmanager
@@ -248,14 +248,14 @@ async def connect(
     driver = Driver(make(config or Config()), on_event, esp)
     try:
         try:
-            await driver.bind(Listen(hosts=ours, udp=0, udp_nat=0).locals())
+            driver.bind(Listen(hosts=ours, udp=0, udp_nat=0).locals())
         except OSError as error:
             raise PeerUnreachable(f"no socket to reach {host}", (error.strerror or str(error),)) from error
         local = driver.locals[0].address[0] if len(ours) == 1 else None
         async with driver.running(), dialled(driver, connection, list(found), local, grace, asked) as session:
             yield session
     finally:
-        await driver.aclose()
+        driver.close()
 
 
 @asynccontextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
+import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -330,6 +333,31 @@ class TestAccepted:
                 sock.recv(1)
 
         lib.run(main)
+
+    def test_without_descriptors_it_tries_again(
+        self, lib: Lib, script: type[Script], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not at once and again and again, since the connection stays where it is, and the socket readable."""
+        streams: Any = sys.modules[f"{lib.module.__name__}._streams"]
+        monkeypatch.setattr(streams, "OUT_OF_DESCRIPTORS", 0.01)
+        core = script({"stream_accepted": lambda stream, local, remote: [CloseStream(stream)]})
+        tries: list[float] = []
+        accept = socket.socket.accept
+
+        def poor(sock: socket.socket) -> Any:
+            tries.append(time.monotonic())
+            if len(tries) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return accept(sock)
+
+        def peer(address: Address) -> Any:
+            with call(address) as sock:
+                return read_all(sock)
+
+        monkeypatch.setattr(socket.socket, "accept", poor)
+        assert self.talk(lib, core, peer) == b""
+        assert len(tries) in (3, 4)  # it looks whether there is another one
+        assert tries[2] - tries[0] >= 0.02
 
     def test_ipv6(self, lib: Lib, script: type[Script]) -> None:
         core = script({"stream_eof": lambda stream: [WriteStream(stream, b"answer"), CloseStream(stream)]})
