@@ -226,7 +226,8 @@ class Keeper:
     def authenticated(self, sa: IkeSa, path: Path) -> None:
         self._settled_half_open(sa)
         sa.current.proved()
-        self._proved_stream(path)
+        if isinstance(path, StreamPath):
+            self._proved_stream(path)
 
     def _settled_half_open(self, sa: IkeSa) -> None:
         self.admission.settled(sa.id)
@@ -307,17 +308,15 @@ class Keeper:
                 self.move_path(sa, lost, "our socket is back", now)
 
     def proved(self, sa: IkeSa, path: Path) -> None:
-        self.touched(sa)
         self.chooser.worked(sa, path.remote[0], path.transport)
-        if not sa.setting_up:
+        if isinstance(path, StreamPath) and not sa.setting_up:
             self._proved_stream(path)
 
-    def _proved_stream(self, path: Path) -> None:
+    def _proved_stream(self, path: StreamPath) -> None:
         """Keys alone prove nothing, since any stranger gets some: only those of a peer that showed who it is."""
-        if isinstance(path, StreamPath):
-            stream = self.streams.get(path.stream)
-            if stream is not None:
-                stream.proved = True
+        stream = self.streams.get(path.stream)
+        if stream is not None:
+            stream.proved = True
 
     # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
 

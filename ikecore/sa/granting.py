@@ -50,8 +50,10 @@ SUPPORTED: Final = tuple(
 
 def lease_question(sa: IkeSa, contents: Contents, remote: Address) -> Ask[Lease | None] | None:
     """Return the question which addresses an authenticated peer gets, None where nobody has to be asked."""
+    if not sa.connection.ask_lease or sa.granted is not None:
+        return None
     request = read_request(contents)
-    if request is None or not request.addresses or not sa.connection.ask_lease or sa.granted is not None:
+    if request is None or not request.addresses:
         return None
     wanted = request.addresses[: sa.services.limits.addresses_per_sa]
     return Ask(

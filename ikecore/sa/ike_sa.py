@@ -214,7 +214,7 @@ class IkeSa:
     def generation(self, spi_i: bytes, spi_r: bytes) -> Generation | None:
         """Return that of a pair of SPIs, None if it has no such pair."""
         for generation in self.generations:
-            if (generation.spi_i, generation.spi_r) == (spi_i, spi_r):
+            if generation.spi_i == spi_i and generation.spi_r == spi_r:
                 return generation
         return None
 

@@ -242,6 +242,8 @@ class DeleteChild(Informational):
 def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload] | None:
     """Answer a request; unknown content gets an empty response (RFC 7296 section 1.4)."""
     contents = asked.contents
+    if not contents.payloads:
+        return []  # whether we are there: mostly nothing else is asked
     if contents.notify(Notify.AUTHENTICATION_FAILED) is not None:
         sa.respond(asked, [], now)
         sa.close("the peer could not authenticate us", "peer", now)

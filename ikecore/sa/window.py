@@ -49,9 +49,10 @@ class RequestWindow:
         """
         while self.queue and self.has_room:
             exchange = self.queue[0]
-            under_way = [each.handler for each in self.unanswered.values()]
-            if under_way and (exchange.alone or any(each.alone or exchange.overlaps(each) for each in under_way)):
-                return None
+            if self.unanswered:
+                under_way = [each.handler for each in self.unanswered.values()]
+                if exchange.alone or any(each.alone or exchange.overlaps(each) for each in under_way):
+                    return None
             self.queue = self.queue[1:]
             if exchange.still_wanted(now):
                 return exchange
@@ -83,6 +84,7 @@ class Glance(enum.Enum):
 class InProgress:
     """A request that has no answer yet, and the paths that wait for it (bounded)."""
 
+    message_id: int
     digest: bytes
     paths: list[Path]
 
@@ -96,7 +98,7 @@ class ResponseWindow:
     MOST_PATHS = 4
     """Paths remembered for one undecided request: UDP before and after a NAT rebinding, and two streams."""
 
-    __slots__ = ("_early", "_known", "expected", "size")
+    __slots__ = ("_answers", "_early", "_undecided", "expected", "size")
 
     def __init__(self, expected: int = 0) -> None:
         self.expected = expected
@@ -104,8 +106,10 @@ class ResponseWindow:
         self.size = 1
         self._early: tuple[int, ...] = ()
         """Those above *expected* that came out of order."""
-        self._known: dict[int, InProgress | OutgoingResponse] = {}
-        """Requests without an answer yet, and the last answers."""
+        self._undecided: tuple[InProgress, ...] = ()
+        """Requests without an answer yet."""
+        self._answers: dict[int, OutgoingResponse] = {}
+        """The last answers."""
 
     @property
     def touched(self) -> bool:
@@ -114,20 +118,22 @@ class ResponseWindow:
 
     def glance(self, message_id: int, digest: bytes) -> Glance:
         """Classify a request by its Message ID and the digest of its octets. Changes nothing."""
-        known = self._known.get(message_id)
-        if isinstance(known, InProgress):
-            return Glance.IN_PROGRESS if known.digest == digest else Glance.IN_PROGRESS_OTHERWISE
-        if known is not None:
-            return Glance.REPEAT if known.digest == digest else Glance.PERHAPS_REPEAT
+        answer = self._answers.get(message_id)
+        if answer is not None:
+            return Glance.REPEAT if answer.digest == digest else Glance.PERHAPS_REPEAT
+        oldest = self.expected
+        for each in self._undecided:
+            if each.message_id == message_id:
+                return Glance.IN_PROGRESS if each.digest == digest else Glance.IN_PROGRESS_OTHERWISE
+            oldest = min(oldest, each.message_id)
         if message_id < self.expected or message_id in self._early:
             return Glance.FORGOTTEN
         # What is still being decided takes up room, or a peer could have any number of requests undecided.
-        oldest = min([each for each in self._known if self._progress(each)], default=self.expected)
-        return Glance.NEW if message_id < min(oldest, self.expected) + self.size else Glance.AHEAD
+        return Glance.NEW if message_id < oldest + self.size else Glance.AHEAD
 
     def begin(self, message_id: int, digest: bytes, path: Path) -> None:
         """Note that a new, verified request is being worked on."""
-        self._known[message_id] = InProgress(digest, [path])
+        self._undecided += (InProgress(message_id, digest, [path]),)
         if message_id != self.expected:
             self._early += (message_id,)
             return
@@ -160,41 +166,41 @@ class ResponseWindow:
 
     def undecided(self) -> list[tuple[int, Path]]:
         """The requests that have no answer yet, each with a path that waits for it."""
-        found = [(message_id, each) for message_id, each in self._known.items() if isinstance(each, InProgress)]
-        return [(message_id, path) for message_id, progress in found for path in progress.paths]
+        return [(each.message_id, path) for each in self._undecided for path in each.paths]
 
     def answer(self, message_id: int, response: OutgoingResponse) -> list[Path]:
         """Store the answer, forget those outside the window, and return the paths that wait for it."""
-        progress = self._known[message_id]
-        if not isinstance(progress, InProgress):
-            raise LocalProtocolError(f"request {message_id} has been answered already")
+        progress = self._progress(message_id)
+        if progress is None:
+            raise LocalProtocolError(f"request {message_id} is not waiting for an answer")
         response.digest = progress.digest
-        self._known[message_id] = response
+        self._undecided = tuple([each for each in self._undecided if each is not progress])
         # The peer sends request X only when all up to X - size are answered, so those need no repeating.
-        highest = self.newest
-        for old in [known for known in self._known if known <= highest - self.size and self.stored(known)]:
-            del self._known[old]
+        needless = self.newest - self.size
+        for old in [each for each in self._answers if each <= needless]:
+            del self._answers[old]
+        if message_id > needless:
+            self._answers[message_id] = response
         return progress.paths
 
     def forget(self, now: float, lifetime: float) -> float:
         """Forget the answers that are *lifetime* old. Returns when the next one is, `math.inf` if there is none."""
-        ends = {number: kept.answered_at + lifetime for number in self._known if (kept := self.stored(number))}
-        self._known = {number: each for number, each in self._known.items() if ends.get(number, inf) > now}
-        return min((end for end in ends.values() if end > now), default=inf)
+        self._answers = {number: each for number, each in self._answers.items() if each.answered_at + lifetime > now}
+        return min((each.answered_at + lifetime for each in self._answers.values()), default=inf)
 
     def is_in_progress(self, message_id: int) -> bool:
         return self._progress(message_id) is not None
 
     def _progress(self, message_id: int) -> InProgress | None:
-        known = self._known.get(message_id)
-        return known if isinstance(known, InProgress) else None
+        for each in self._undecided:
+            if each.message_id == message_id:
+                return each
+        return None
 
     def stored(self, message_id: int) -> OutgoingResponse | None:
-        known = self._known.get(message_id)
-        return known if isinstance(known, OutgoingResponse) else None
+        return self._answers.get(message_id)
 
     def latest(self) -> tuple[bytes, OutgoingResponse] | None:
         """The last answer with the digest of its request: what is worth keeping when the SA itself is gone."""
-        answered = [message_id for message_id in self._known if self.stored(message_id)]
-        last = self.stored(max(answered)) if answered else None
+        last = self._answers[max(self._answers)] if self._answers else None
         return None if last is None else (last.digest, last)
