@@ -8,6 +8,7 @@ those that it sees itself in place of those that the other wrote.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import attrs
 
@@ -26,6 +27,7 @@ _WHOLE = {
 }
 
 
+@lru_cache(maxsize=1024)
 def _of_addresses(texts: tuple[str, ...]) -> tuple[TrafficSelector, ...]:
     """Select each address, or the whole family for "0.0.0.0" and "::"."""
     return tuple([_WHOLE.get(text) or host_selector(text) for text in texts])

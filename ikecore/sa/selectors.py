@@ -8,9 +8,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network, summariz
 
 from ..errors import LocalProtocolError
 from ..transport import packed_address
-from ..wire import TrafficSelector, TrafficSelectorsInitiator, UnknownSelector
+from ..wire import TrafficSelector, UnknownSelector
 from ..wire.numbers import TsType
-from ..wire.selectors import decode_traffic_selectors_initiator
+from ..wire.selectors import decode_traffic_selectors_initiator, encode_selectors
 
 __all__ = [
     "ANY_PORT",
@@ -36,7 +36,7 @@ _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58, "sctp": 132}
 
 def packed(selectors: Sequence[TrafficSelector]) -> bytes:
     """Return the octets that `unpacked` reads."""
-    return TrafficSelectorsInitiator(tuple(selectors)).encode_body()
+    return encode_selectors(tuple(selectors))
 
 
 @lru_cache(maxsize=256)
@@ -57,7 +57,8 @@ def host_selector(address: str) -> TrafficSelector:
     """Select everything to or from one address. Kept, because a Child SA asks several times for the same two."""
     octets = packed_address(address)
     kind = TsType.TS_IPV4_ADDR_RANGE if len(octets) == 4 else TsType.TS_IPV6_ADDR_RANGE
-    return TrafficSelector(kind, 0, *ANY_PORT, octets, octets)
+    alone = bytes((1, 0, 0, 0)) + TrafficSelector(kind, 0, *ANY_PORT, octets, octets).encode()
+    return unpacked(alone)[0]  # the very object that a peer's octets are read as: comparing them costs nothing
 
 
 def address_of(selectors: Sequence[TrafficSelector | UnknownSelector]) -> str | None:
@@ -185,19 +186,17 @@ def narrow(
     triggering packet, is acceptable, the result contains it. *most* bounds the result against a peer's product of
     lists.
     """
+    if len(offered) == len(allowed) == 1 and offered[0] in allowed:  # mostly
+        return tuple(allowed)
     found: list[TrafficSelector] = []
     for selector in offered:
         if isinstance(selector, UnknownSelector):
             continue
-        if len(allowed) == 1 and selector == allowed[0]:  # mostly, and quick
-            commons: Sequence[TrafficSelector] = allowed
-        else:
-            # Addresses first: a peer's list meets those of every child, and most have nothing in common.
-            near = [rule for rule in allowed if rule.start <= selector.end and selector.start <= rule.end]
-            found_in = [common for rule in near if (common := intersect(selector, rule)) is not None]
-            # What is covered whole goes first, so that *most* cannot cut off what has to be in.
-            commons = sorted(found_in, key=lambda common: common != selector)
-        for common in commons:
+        # Addresses first: a peer's list meets those of every child, and most have nothing in common.
+        near = [rule for rule in allowed if rule.start <= selector.end and selector.start <= rule.end]
+        found_in = [common for rule in near if (common := intersect(selector, rule)) is not None]
+        # What is covered whole goes first, so that *most* cannot cut off what has to be in.
+        for common in sorted(found_in, key=lambda common: common != selector):
             if any(covers(known, common) for known in found):
                 continue
             found = [known for known in found if not covers(common, known)]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from ..errors import InvalidSyntax, LocalProtocolError
@@ -85,30 +88,49 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
     The critical bit is set for unknown payloads that have it, but never in a response (RFC 7296 section 2.5).
     Raises LocalProtocolError where something does not fit its field.
     """
-    chain = list(payloads)
-    if not chain:
+    payloads = list(payloads)
+    if not payloads:
         return 0, []
-    parts: list[bytes] = []
-    append, pack = parts.append, GENERIC.pack
-    final = chain[-1]
-    following = final.inner_first if isinstance(final, (Encrypted, EncryptedFragment)) else 0
+    last = payloads[-1]
+    following = last.inner_first if isinstance(last, (Encrypted, EncryptedFragment)) else 0
+    kinds = tuple(map(_type_of, payloads))
     try:
-        for payload in reversed(chain):
-            body = payload.encode_body()
-            append(body)
-            append(pack(following, 0, 4 + len(body)))
-            following = payload.TYPE
-    except struct.error as error:
-        raise LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}") from None
-    parts.reverse()
-    if not is_response and UnknownPayload in map(type, chain):
-        _set_critical(chain, parts)
-    return following, parts
+        bodies = [payload.encode_body() for payload in payloads]
+        headers = _generic_headers(kinds, tuple(map(len, bodies)), following)
+    except struct.error:
+        raise _unfit(payloads) from None
+    parts = list(chain.from_iterable(zip(headers, bodies, strict=True)))
+    if not is_response and UnknownPayload in map(type, payloads):
+        _set_critical(payloads, parts)
+    return kinds[0], parts
 
 
-def _set_critical(chain: Sequence[Payload], parts: list[bytes]) -> None:
+_type_of = attrgetter("TYPE")
+
+
+@lru_cache(maxsize=512)
+def _generic_headers(kinds: tuple[int, ...], lengths: tuple[int, ...], following: int) -> tuple[bytes, ...]:
+    """Return the generic headers of payloads by types and lengths of bodies; the last one names *following*.
+
+    Kept, as we send much the same chains to all peers. Raises struct.error for a body that is too long.
+    """
+    pairs = zip((*kinds[1:], following), lengths, strict=True)
+    return tuple([GENERIC.pack(kind, 0, 4 + length) for kind, length in pairs])
+
+
+def _unfit(payloads: Sequence[Payload]) -> LocalProtocolError:
+    """Return the error about that one of *payloads* which has something that does not fit its field."""
+    for payload in reversed(payloads):
+        try:
+            GENERIC.pack(0, 0, 4 + len(payload.encode_body()))
+        except struct.error as error:
+            return LocalProtocolError(f"payload {payload.TYPE} cannot be encoded: {error}")
+    return LocalProtocolError("a chain names a payload type that does not fit its field")
+
+
+def _set_critical(payloads: Sequence[Payload], parts: list[bytes]) -> None:
     """Set the critical bit in the generic headers, every other one of *parts*, of the payloads that have it."""
-    for number, payload in enumerate(chain):
+    for number, payload in enumerate(payloads):
         if isinstance(payload, UnknownPayload) and payload.critical:
             following, _, length = GENERIC.unpack(parts[2 * number])
             parts[2 * number] = GENERIC.pack(following, CRITICAL, length)

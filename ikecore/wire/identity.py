@@ -32,9 +32,10 @@ _AUTHORITY: Final = 20
 
 
 def _octet(value: int, what: str) -> bytes:
-    if not 0 <= value < 256:
-        raise LocalProtocolError(f"{what} {value} does not fit one octet")
-    return bytes((value,))
+    try:
+        return bytes((value,))
+    except ValueError:
+        raise LocalProtocolError(f"{what} {value} does not fit one octet") from None
 
 
 @record

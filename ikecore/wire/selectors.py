@@ -1,9 +1,16 @@
-"""Traffic Selector payloads (RFC 7296 section 3.13)."""
+"""Traffic Selector payloads (RFC 7296 section 3.13).
+
+The same selectors come and go several times while a Child SA is set up, and stay those of a peer that comes again. So
+those read or written last are kept, by their octets and by their values; they are shared, and therefore frozen.
+"""
 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import ClassVar, Final
+
+import attrs
 
 from ..errors import InvalidSyntax, LocalProtocolError
 from ..record import record
@@ -17,15 +24,22 @@ __all__ = [
     "UnknownSelector",
     "decode_traffic_selectors_initiator",
     "decode_traffic_selectors_responder",
+    "encode_selectors",
 ]
 
-_SELECTOR = struct.Struct("!BBHHH")  # type, protocol, length, start port, end port
+_RANGES: Final[dict[int, struct.Struct]] = {  # type, protocol, length, start port, end port, start and end address
+    TsType.TS_IPV4_ADDR_RANGE: struct.Struct("!BBHHH4s4s"),
+    TsType.TS_IPV6_ADDR_RANGE: struct.Struct("!BBHHH16s16s"),
+}
 _UNKNOWN = struct.Struct("!BBH")  # type, protocol, length
-_ADDRESS_LENGTHS: Final[dict[int, int]] = {TsType.TS_IPV4_ADDR_RANGE: 4, TsType.TS_IPV6_ADDR_RANGE: 16}
 _TYPES = members(TsType)
+_KEPT: Final = 512
+_KEPT_OCTETS: Final = 256
+_KEPT_SELECTORS: Final = 16
+"""Longer lists are read and written afresh: few peers have them."""
 
 
-@record
+@attrs.frozen(cache_hash=True)
 class TrafficSelector:
     """A range of addresses, of ports and a protocol (RFC 7296 section 3.13.1), all ends inclusive.
 
@@ -42,14 +56,13 @@ class TrafficSelector:
 
     def encode(self) -> bytes:
         """Return the octets."""
-        size = _ADDRESS_LENGTHS.get(self.ts_type)
-        if len(self.start) != size or len(self.end) != size:
+        layout, start, end = _RANGES.get(self.ts_type), self.start, self.end
+        if layout is None or not len(start) == len(end) == (layout.size - 8) // 2:
             raise LocalProtocolError(f"{self}: the addresses do not have the length of the type")
-        fixed = _SELECTOR.pack(self.ts_type, self.protocol, 8 + 2 * size, self.start_port, self.end_port)
-        return fixed + self.start + self.end
+        return layout.pack(self.ts_type, self.protocol, layout.size, self.start_port, self.end_port, start, end)
 
 
-@record
+@attrs.frozen(cache_hash=True)
 class UnknownSelector:
     """A selector of a type that is not an address range. `data` is what follows its length field."""
 
@@ -65,7 +78,13 @@ class UnknownSelector:
 Selector = TrafficSelector | UnknownSelector
 
 
-def _encode_selectors(selectors: tuple[Selector, ...]) -> bytes:
+def encode_selectors(selectors: tuple[Selector, ...]) -> bytes:
+    """Return the body of a payload; raises LocalProtocolError unless there are 1 to 255 selectors."""
+    return _written(selectors) if len(selectors) <= _KEPT_SELECTORS else _written.__wrapped__(selectors)
+
+
+@lru_cache(maxsize=_KEPT)
+def _written(selectors: tuple[Selector, ...]) -> bytes:
     if not 0 < len(selectors) < 256:
         raise LocalProtocolError(f"{len(selectors)} traffic selectors: a payload has 1 to 255")
     return b"".join([bytes((len(selectors), 0, 0, 0)), *[selector.encode() for selector in selectors]])
@@ -80,7 +99,7 @@ class TrafficSelectorsInitiator:
 
     def encode_body(self) -> bytes:
         """Return the payload without its generic header."""
-        return _encode_selectors(self.selectors)
+        return encode_selectors(self.selectors)
 
 
 @record
@@ -92,7 +111,7 @@ class TrafficSelectorsResponder:
 
     def encode_body(self) -> bytes:
         """Return the payload without its generic header."""
-        return _encode_selectors(self.selectors)
+        return encode_selectors(self.selectors)
 
 
 def decode_traffic_selectors_initiator(data: bytes, pos: int, end: int) -> TrafficSelectorsInitiator:
@@ -106,6 +125,20 @@ def decode_traffic_selectors_responder(data: bytes, pos: int, end: int) -> Traff
 
 
 def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
+    if end - pos <= _KEPT_OCTETS:
+        try:
+            return _known(data[pos:end])
+        except InvalidSyntax:
+            pass  # below it gets its offset
+    return _read(data, pos, end)
+
+
+@lru_cache(maxsize=_KEPT)
+def _known(body: bytes) -> tuple[Selector, ...]:
+    return _read(body, 0, len(body))
+
+
+def _read(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
     if end - pos < 4:
         raise InvalidSyntax("traffic selector payload too short", pos)
     count = data[pos]
@@ -116,28 +149,27 @@ def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
     for _ in range(count):
         if end - pos < 4:
             raise InvalidSyntax("traffic selector cut off", pos)
-        size = _ADDRESS_LENGTHS.get(data[pos])
-        if size is None:
+        layout = _RANGES.get(data[pos])
+        if layout is None:
             kind, protocol, length = _UNKNOWN.unpack_from(data, pos)
             stop = pos + length
             if length < 4 or stop > end:
                 raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
             selectors.append(UnknownSelector(_TYPES.get(kind, kind), protocol, data[pos + 4 : stop]))
         else:
-            stop = pos + 8 + 2 * size
+            stop = pos + layout.size
             if stop > end:
                 raise InvalidSyntax("traffic selector cut off", pos)
-            selectors.append(_address_range(data, pos, stop, size))
+            selectors.append(_address_range(layout, data, pos))
         pos = stop
     if pos != end:
         raise InvalidSyntax(f"{end - pos} octets after the last traffic selector", pos)
     return tuple(selectors)
 
 
-def _address_range(data: bytes, pos: int, end: int, size: int) -> TrafficSelector:
-    kind, protocol, length, start_port, end_port = _SELECTOR.unpack_from(data, pos)
-    start, last = data[pos + 8 : end - size], data[end - size : end]
-    if length != end - pos:
+def _address_range(layout: struct.Struct, data: bytes, pos: int) -> TrafficSelector:
+    kind, protocol, length, start_port, end_port, start, last = layout.unpack_from(data, pos)
+    if length != layout.size:
         raise InvalidSyntax(f"traffic selector says it is {length} octets long", pos + 2)
     if start > last:
         raise InvalidSyntax("traffic selector whose addresses go downwards", pos + 8)
