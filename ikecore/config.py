@@ -45,6 +45,7 @@ from .wire.numbers import (
     TransformType,
     name_of,
 )
+from .wire.proposal import numbered
 
 __all__ = [
     "CertificateCredential",
@@ -74,10 +75,6 @@ _ESP_TYPES = (TransformType.ENCR, TransformType.ESN)
 
 
 def _texts(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(items)
-
-
-def _proposals(items: Iterable[Proposal]) -> tuple[Proposal, ...]:
     return tuple(items)
 
 
@@ -181,7 +178,7 @@ class ChildConfig:
     """
 
     name: str = "child"
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=_proposals)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=numbered)
     local_ts: tuple[TrafficSelector, ...] | None = None
     remote_ts: tuple[TrafficSelector, ...] | None = None
     mode: Literal["tunnel", "transport"] = "tunnel"
@@ -298,7 +295,7 @@ class Connection:
     remote: RemoteCredential
     remote_identity: Identity | None = None
     remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_texts)
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=_proposals)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=numbered)
     children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=_children)
     transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False

@@ -29,7 +29,6 @@ from ikecore.framing import MARKER
 from ikecore.limits import Limits
 from ikecore.outputs import Address, Output, QuestionId, SaId, SendDatagram, StreamId, WriteStream
 from ikecore.questions import Question
-from ikecore.sa.init_facts import numbered
 from ikecore.sa.keys import SaKeys
 from ikecore.sa.selectors import host_selector
 from ikecore.testing import NOON, psk_connection
@@ -55,6 +54,7 @@ from ikecore.wire import (
     encode_payloads,
 )
 from ikecore.wire.numbers import INITIATOR, RESPONSE, AuthMethod, Exchange, IdType, Notify, Protocol, TransformType
+from ikecore.wire.proposal import numbered
 
 __all__ = ["HERE", "NAT_HERE", "NAT_THERE", "SECRET", "THERE", "Puppet", "Rig", "notifications"]
 

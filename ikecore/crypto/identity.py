@@ -89,6 +89,8 @@ class Identity:
         """
         if self.id_type != pattern.id_type:
             return False
+        if self.data == pattern.data and not pattern.data.startswith(b"*"):
+            return True
         if self.id_type == IdType.ID_DER_ASN1_DN:
             return same_name(self.data, pattern.data) or (pattern.is_pattern and name_fits(self.data, pattern.data))
         if self.id_type not in _TEXTS:
@@ -106,7 +108,8 @@ class Identity:
 
         A long one is cut off, since a stranger may send 64 kB: it ends in the number of octets that there are.
         """
-        return _shown(self) if len(self.data) <= _KEPT else _shown.__wrapped__(self)
+        kind, data = self.id_type, self.data
+        return _shown(kind, data) if len(data) <= _KEPT else _shown.__wrapped__(kind, data)
 
     def _in_words(self) -> str:
         kind, data = self.id_type, self.data
@@ -135,10 +138,10 @@ class Identity:
 
 
 @lru_cache(maxsize=1024)
-def _shown(identity: Identity) -> str:
-    """Put it into words, as long as they may be. Kept, as an SA says several times who it is between."""
-    text = identity._in_words()
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(identity.data)} octets)"
+def _shown(kind: int, data: bytes) -> str:
+    """Put an identity into words, as long as they may be. Kept, as an SA says several times who it is between."""
+    text = Identity(kind, data)._in_words()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(data)} octets)"
 
 
 def _typed(kind: int, value: str, text: str) -> Identity:

@@ -8,7 +8,7 @@ themselves. Omitting an optional type means the same as offering NONE.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from ..errors import NoProposalChosen
@@ -48,6 +48,9 @@ _STORED_OCTETS: Final = 1024
 _CHOSEN: dict[tuple[tuple[bytes, ...], int, int, bool, int | None], tuple[int, Transforms] | None] = {}
 """What was chosen, by all that it depends on: peers offer the same over and over. An offer that is too long to be one
 of many is not kept."""
+_FITTING: set[tuple[bytes, bytes]] = set()
+"""What was offered and what was rightly accepted of it, in octets; bounded alike."""
+_octets_of = attrgetter("octets")
 
 
 def choose_proposal(
@@ -69,7 +72,7 @@ def choose_proposal(
     """
     fitting = [each for each in offered if each.protocol == protocol and len(each.spi) == spi_size]
     lists, wanted = [each.transforms for each in fitting], [own.transforms for own in ours if own.protocol == protocol]
-    octets = tuple([b"".join([each.octets for each in transforms]) for transforms in (*lists, *wanted)])
+    octets = tuple([b"".join(map(_octets_of, transforms)) for transforms in (*lists, *wanted)])
     question = octets, len(wanted), protocol, with_group, group
     if question in _CHOSEN:
         found = _CHOSEN[question]
@@ -116,9 +119,20 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
             break
     else:
         raise NoProposalChosen(f"proposal {accepted.number} for protocol {accepted.protocol} was never offered")
+    question = b"".join(map(_octets_of, proposal.transforms)), b"".join(map(_octets_of, accepted.transforms))
+    if question not in _FITTING:
+        _check_transforms(proposal.transforms, accepted.transforms)
+        if sum(map(len, question)) <= _STORED_OCTETS:
+            if len(_FITTING) >= _STORED:
+                _FITTING.clear()
+            _FITTING.add(question)
+
+
+def _check_transforms(offered: Transforms, accepted: Transforms) -> None:
+    """Check that *accepted* holds one of each type of *offered*. Raises NoProposalChosen."""
     chosen: set[int] = set()
-    choices = _choices(proposal.transforms)
-    for transform in accepted.transforms:
+    choices = _by_type(offered, True)
+    for transform in accepted:
         kind = transform.type
         if kind in chosen:
             raise NoProposalChosen(f"the accepted proposal has two transforms of type {kind}")
@@ -140,12 +154,6 @@ def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
         if with_group or transform.type != _KE:
             types.setdefault(transform.type, {})[transform.octets] = transform
     return types
-
-
-@lru_cache(maxsize=256)
-def _choices(ours: Transforms) -> Mapping[int, Mapping[bytes, Transform]]:
-    """Sort what we offer by type: that is configuration, the same for many SAs."""
-    return _by_type(ours, True)
 
 
 def _acceptable_types(protocol: int, transforms: Transforms, with_group: bool) -> ByType | None:

@@ -53,7 +53,6 @@ from .init_facts import (
     nat_notifications,
     note_fragmentation,
     note_tcp,
-    numbered,
     peer_hashes,
     refusal_of,
     tcp_notification,
@@ -133,7 +132,7 @@ class InitAttempt(OurExchange):
         if self.cookie is not None:
             payloads.append(Notification(Notify.COOKIE, self.cookie))
         payloads += [
-            SecurityAssociation(numbered(sa.connection.proposals)),
+            SecurityAssociation(sa.connection.proposals),
             KeyExchange(self.agreement.group, self.agreement.public),
             Nonce(self.nonce),
             *nat_notifications(self.spi_i, bytes(8), path, self.false_source),
@@ -235,7 +234,7 @@ class InitAttempt(OurExchange):
         answer = contents.one(SecurityAssociation).proposals
         if len(answer) != 1:
             raise InvalidSyntax(f"the response holds {len(answer)} proposals instead of one")
-        check_accepted(numbered(sa.connection.proposals), answer[0])
+        check_accepted(sa.connection.proposals, answer[0])
         suite = ike_suite(answer[0])
         exchange, nonce = contents.one(KeyExchange), contents.one(Nonce).data
         if exchange.group != self.agreement.group or suite.group != self.agreement.group:

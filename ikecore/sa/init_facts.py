@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
@@ -32,7 +33,6 @@ __all__ = [
     "nat_notifications",
     "note_fragmentation",
     "note_tcp",
-    "numbered",
     "peer_hashes",
     "refusal_of",
     "settle_facts",
@@ -43,23 +43,13 @@ __all__ = [
 
 DIGEST_OCTETS = 20
 """Of SHA-1."""
-
-
-def numbered(proposals: Sequence[Proposal]) -> tuple[Proposal, ...]:
-    """Number proposals 1, 2, 3 in order of preference (RFC 7296 section 3.3.1)."""
-    return tuple(
-        Proposal(number, proposal.protocol, b"", proposal.transforms) for number, proposal in enumerate(proposals, 1)
-    )
+_KE = TransformType.KE
+_SOURCE, _DESTINATION = Notify.NAT_DETECTION_SOURCE_IP, Notify.NAT_DETECTION_DESTINATION_IP
 
 
 def groups_of(proposals: Sequence[Proposal]) -> tuple[int, ...]:
     """Return every key exchange method that is proposed, in order of preference."""
-    return tuple(
-        transform.id
-        for proposal in proposals
-        for transform in proposal.transforms
-        if transform.type == TransformType.KE
-    )
+    return tuple(transform.id for proposal in proposals for transform in proposal.transforms if transform.type == _KE)
 
 
 def first_group(proposals: Sequence[Proposal]) -> int:
@@ -86,8 +76,8 @@ def nat_notifications(
 ) -> tuple[Notification, Notification]:
     """Hash the addresses of *path*: for TCP those of the connection (TCP-72). *source* stands in place of our own."""
     return (
-        Notification(Notify.NAT_DETECTION_SOURCE_IP, source or nat_digest(spi_i, spi_r, path.local)),
-        Notification(Notify.NAT_DETECTION_DESTINATION_IP, nat_digest(spi_i, spi_r, path.remote)),
+        Notification(_SOURCE, source or nat_digest(spi_i, spi_r, path.local)),
+        Notification(_DESTINATION, nat_digest(spi_i, spi_r, path.remote)),
     )
 
 
@@ -96,8 +86,8 @@ def nat_facts(sa: IkeSa, contents: Contents, spi_i: bytes, spi_r: bytes, path: P
     return detect(
         spi_i,
         spi_r,
-        sources=[each.data for each in contents.notifies(Notify.NAT_DETECTION_SOURCE_IP)],
-        destinations=[each.data for each in contents.notifies(Notify.NAT_DETECTION_DESTINATION_IP)],
+        sources=[each.data for each in contents.notifies(_SOURCE)],
+        destinations=[each.data for each in contents.notifies(_DESTINATION)],
         remote=path.remote,
         local=path.local,
         forced=sa.connection.transports.force_encapsulation,
@@ -159,16 +149,27 @@ def tell_facts(sa: IkeSa) -> None:
 
 def hash_notification() -> Notification:
     """Say which hash algorithms we verify signatures with (RFC 7427 section 4)."""
-    return Notification(Notify.SIGNATURE_HASH_ALGORITHMS, _HASH_ALGORITHMS)
+    return _HASHES
 
 
-_HASH_ALGORITHMS = encode_hash_algorithms(sorted(SUPPORTED_HASHES))
+_HASHES = Notification(Notify.SIGNATURE_HASH_ALGORITHMS, encode_hash_algorithms(sorted(SUPPORTED_HASHES)))
 
 
 def peer_hashes(contents: Contents) -> frozenset[int] | None:
     """Return the hash algorithms that the peer verifies signatures with, None if it does not know RFC 7427."""
-    found = contents.notify(Notify.SIGNATURE_HASH_ALGORITHMS)
-    hashes = None if found is None else decode_hash_algorithms(found.data)
+    found = contents.notify(_HASHES.notify_type)
+    if found is None:
+        return None
+    return _hashes(found.data) if len(found.data) <= _KEPT_OCTETS else _hashes.__wrapped__(found.data)
+
+
+_KEPT_OCTETS = 64
+
+
+@lru_cache(maxsize=256)
+def _hashes(data: bytes) -> frozenset[int] | None:
+    """Read SIGNATURE_HASH_ALGORITHMS, which most peers send alike."""
+    hashes = decode_hash_algorithms(data)
     return None if hashes is None else frozenset(hashes)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..outputs import Address
 from ..record import record, shared
@@ -54,8 +55,13 @@ def esp_route(nat: NatFacts, path: DatagramPath | None, hosts: tuple[str, str]) 
 
 def nat_digest(spi_i: bytes, spi_r: bytes, address: Address) -> bytes:
     """Return SHA-1(SPIi | SPIr | IP | port), the data of NAT_DETECTION_*_IP; the SPIs as in the message's header."""
-    packed = packed_address(address[0])
-    return hashlib.sha1(spi_i + spi_r + packed + address[1].to_bytes(2, "big"), usedforsecurity=False).digest()
+    return hashlib.sha1(spi_i + spi_r + _packed(address), usedforsecurity=False).digest()
+
+
+@lru_cache(maxsize=1024)
+def _packed(address: Address) -> bytes:
+    """Return IP and port in octets. Kept, because a handshake asks twice for each of the same two."""
+    return packed_address(address[0]) + address[1].to_bytes(2, "big")
 
 
 def detect(

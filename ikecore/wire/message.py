@@ -10,11 +10,13 @@ from ..record import record
 from .chain import MAX_PAYLOADS, decode_payloads, encode_chain
 from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, HeaderFields, triage
 from .numbers import RESPONSE, Exchange, members
-from .payloads import Encrypted, EncryptedFragment, Payload
+from .payloads import GENERIC, Encrypted, EncryptedFragment, Payload
 
 __all__ = ["Envelope", "decode_envelope", "decode_message", "encode_message"]
 
 _EXCHANGES = members(Exchange)
+_SEALED = HEADER_LENGTH + GENERIC.size
+"""Where the content of an SK payload begins that is the first payload."""
 
 
 @record
@@ -43,6 +45,10 @@ def decode_envelope(
     Raises InvalidSyntax where it is malformed or Length is not its length, InvalidMajorVersion for another version.
     """
     header = _header(triage(data) if fields is None else fields)
+    if header.next_payload == Encrypted.TYPE and len(data) >= _SEALED:
+        inner_first, _, length = GENERIC.unpack_from(data, HEADER_LENGTH)
+        if length == len(data) - HEADER_LENGTH:  # what nearly every message is
+            return Envelope(header, [], Encrypted(inner_first, data[_SEALED:]), _SEALED, data)
     payloads = decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most, outer=True)
     last = payloads[-1] if payloads else None
     if not isinstance(last, (Encrypted, EncryptedFragment)):

@@ -8,8 +8,9 @@ checked when it was stored. Everything else is read afresh.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
+from operator import attrgetter
 from typing import ClassVar, Final
 
 import attrs
@@ -26,6 +27,7 @@ __all__ = [
     "SecurityAssociation",
     "Transform",
     "decode_security_association",
+    "numbered",
 ]
 
 MAX_TRANSFORMS: Final = 1024
@@ -77,6 +79,10 @@ class Transform:
     """Key Length attribute in bits, None where there is none coded as TV."""
     octets: bytes = attrs.field(init=False, eq=False, repr=False)
     """The encoded substructure without its first octet, which says whether another one follows."""
+    followed: bytes = attrs.field(init=False, eq=False, repr=False)
+    """The encoded substructure before another one."""
+    last: bytes = attrs.field(init=False, eq=False, repr=False)
+    """The encoded substructure where it is the last one."""
 
     @key_length.default
     def _find_key_length(self) -> int | None:
@@ -93,6 +99,17 @@ class Transform:
         except struct.error as error:
             raise LocalProtocolError(f"transform type {self.type}, ID {self.id}: {error}") from None
 
+    @followed.default
+    def _encode_followed(self) -> bytes:
+        return bytes((_MORE_TRANSFORMS,)) + self.octets
+
+    @last.default
+    def _encode_last(self) -> bytes:
+        return bytes((_LAST,)) + self.octets
+
+
+_followed_of = attrgetter("followed")
+
 
 @record
 class Proposal:
@@ -108,18 +125,17 @@ class Proposal:
 
         Raises LocalProtocolError for a proposal without a transform.
         """
-        octets = [transform.octets for transform in self.transforms]
-        if not octets:
+        spi, transforms = self.spi, self.transforms
+        if not transforms:
             raise LocalProtocolError(f"proposal {self.number} has no transform")
-        final = octets.pop()
-        transforms = b"\3".join([b"", *octets]) + b"\0" + final
-        length = 8 + len(self.spi) + len(transforms)
+        body = b"".join([spi, *map(_followed_of, transforms[:-1]), transforms[-1].last])
         more = _LAST if last else _MORE_PROPOSALS
-        return (
-            _PROPOSAL.pack(more, length, self.number, self.protocol, len(self.spi), len(octets) + 1)
-            + self.spi
-            + transforms
-        )
+        return _PROPOSAL.pack(more, 8 + len(body), self.number, self.protocol, len(spi), len(transforms)) + body
+
+
+def numbered(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
+    """Number proposals 1, 2, 3 in order of preference (RFC 7296 section 3.3.1), without an SPI."""
+    return tuple([Proposal(number, each.protocol, b"", each.transforms) for number, each in enumerate(proposals, 1)])
 
 
 @record
@@ -131,6 +147,8 @@ class SecurityAssociation:
 
     def encode_body(self) -> bytes:
         """Return the payload without its generic header."""
+        if len(self.proposals) == 1:
+            return self.proposals[0].encode(last=True)
         final = len(self.proposals) - 1
         return b"".join([proposal.encode(last=index == final) for index, proposal in enumerate(self.proposals)])
 
