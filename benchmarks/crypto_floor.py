@@ -4,8 +4,8 @@ Each function returns what does the work of one side once: the calls into `crypt
 handshake has, without a message, a state or a check of our own. Both sides do the same but for direction.
 
 * a key exchange with x25519: a key pair made of 32 octets, its public value, the shared secret;
-* the key schedule with HMAC-SHA2-256: SKEYSEED, prf+ for the IKE SA (6 blocks) and for the Child SA (3 blocks), and
-  prf of either identity;
+* the key schedule with HMAC-SHA2-256: SKEYSEED, prf+ (which is HKDF-Expand, one call) for the IKE SA (6 blocks) and
+  for the Child SA (3 blocks), and prf of either identity;
 * AES-256-GCM: the ciphers of both directions, one message sealed and one opened;
 * authentication: four HMACs with a pre-shared key; or one signature made, one verified, and the peer's chain of leaf
   and intermediate parsed and verified, for which `cryptography` gets a policy without a rule of ours.
@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.x509.verification import ExtensionPolicy, PolicyBuilder, Store
 
 __all__ = ["certificates", "psk"]
@@ -102,11 +103,4 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 
 
 def _expand(key: bytes, blocks: int) -> bytes:
-    keyed = HMAC(key, SHA256())
-    last = stream = b""
-    for number in range(1, blocks + 1):
-        mac = keyed.copy()
-        mac.update(last + SEED + bytes((number,)))
-        last = mac.finalize()
-        stream += last
-    return stream
+    return HKDFExpand(SHA256(), 32 * blocks, SEED).derive(key)
