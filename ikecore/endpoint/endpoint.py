@@ -496,7 +496,8 @@ class Endpoint:
         self._keeper.settle(now)
 
     def _clamp(self, now: float) -> float:
-        self._now = max(self._now, now)
+        if now > self._now:
+            self._now = now
         return self._now
 
     def _wish(self) -> RequestId:

@@ -100,7 +100,7 @@ class IkeLife(Life):
 
 def drawn(seconds: float, lifetimes: Lifetimes, random: Callable[[int], bytes], now: float) -> float:
     """Return the moment *seconds* after *now*, earlier by a random part of the configured `rand_time`."""
-    spread = min(lifetimes.rand, seconds)
+    spread = lifetimes.rand  # never more than *seconds*
     return now + seconds - (spread * jitter(random(2)) if spread else 0.0)
 
 
