@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
 
+import attrs
+
 from ..outputs import Address
 from ..record import record, shared
 from .path import DatagramPath, packed_address
@@ -13,17 +15,18 @@ from .path import DatagramPath, packed_address
 __all__ = ["NO_NAT", "EspRoute", "NatFacts", "detect", "esp_route", "nat_digest", "source_key"]
 
 
-@record
+@attrs.frozen
 class NatFacts:
     """Who stands behind a NAT. *forced*: nobody has to, but we made the peer believe that we do."""
 
     local_behind_nat: bool = False
     peer_behind_nat: bool = False
     forced: bool = False
+    any: bool = attrs.field(init=False, eq=False, repr=False)
+    """Everything of the SA goes by the ports with the marker."""
 
-    @property
-    def any(self) -> bool:
-        """Everything of the SA goes by the ports with the marker."""
+    @any.default
+    def _any(self) -> bool:
         return self.local_behind_nat or self.peer_behind_nat or self.forced
 
 

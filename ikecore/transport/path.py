@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import attrs
 
@@ -46,10 +46,7 @@ class DatagramPath:
     local: Address
     remote: Address
     marker: bool
-
-    @property
-    def transport(self) -> Literal["udp"]:
-        return "udp"
+    transport: ClassVar[Literal["udp"]] = "udp"
 
 
 @record
@@ -59,10 +56,7 @@ class StreamPath:
     stream: StreamId
     local: Address
     remote: Address
-
-    @property
-    def transport(self) -> Literal["tcp"]:
-        return "tcp"
+    transport: ClassVar[Literal["tcp"]] = "tcp"
 
 
 Path: TypeAlias = DatagramPath | StreamPath
