@@ -39,7 +39,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         "crypto.auth:sign_with",
         "crypto.auth:verify",
         "crypto.certificates:TrustStore.validate",
-        "crypto.certificates:own_certificate_problem",
+        "crypto.certificates:OwnValidity.problem",
     ),
     "seal and open": ("crypto.protection:Protection.seal", "crypto.protection:Protection.open"),
 }

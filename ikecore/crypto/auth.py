@@ -26,7 +26,7 @@ from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import AuthMethod, HashAlgorithm
 from .prf import prf
 from .public_keys import PrivateKey, PublicKey, check_public_key
-from .signature_algorithms import BY_DER, PREFERRED, Algorithm
+from .signature_algorithms import BY_DER, PREFERRED
 
 __all__ = [
     "SUPPORTED_HASHES",
@@ -51,12 +51,20 @@ SUPPORTED_HASHES: Final[frozenset[int]] = frozenset(
 _Hash: TypeAlias = hazmat.SHA256 | hazmat.SHA384 | hazmat.SHA512
 
 _PAD: Final = b"Key Pad for IKEv2"
+_IDENTIFIERS: Final[Mapping[tuple[str, int], bytes]] = {
+    (algorithm.kind, algorithm.hash): bytes((len(der),)) + der for algorithm, der in PREFERRED.items()
+}
+"""What AUTH of method 14 begins with, by kind and hash: the AlgorithmIdentifier that we send, behind its length."""
 _HASH: Final[Mapping[int, _Hash]] = {
     HashAlgorithm.SHA2_256: hazmat.SHA256(),
     HashAlgorithm.SHA2_384: hazmat.SHA384(),
     HashAlgorithm.SHA2_512: hazmat.SHA512(),
 }
 _ECDSA: Final[Mapping[int, ec.ECDSA]] = {number: ec.ECDSA(chosen) for number, chosen in _HASH.items()}
+_PSS: Final[Mapping[int, padding.PSS]] = {
+    number: padding.PSS(mgf=padding.MGF1(chosen), salt_length=chosen.digest_size) for number, chosen in _HASH.items()
+}
+_PKCS1: Final = padding.PKCS1v15()
 _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
     "secp384r1": (AuthMethod.ECDSA_SHA384_P384, HashAlgorithm.SHA2_384, 48),
@@ -110,8 +118,7 @@ class Scheme:
     def payload(self, signature: bytes, public_key: PublicKey) -> bytes:
         """Return the data of the AUTH payload that carries *signature*. LocalProtocolError for DER that is none."""
         if self.method == AuthMethod.DIGITAL_SIGNATURE:
-            identifier = PREFERRED[Algorithm(self.kind, self.hash)]
-            return bytes((len(identifier),)) + identifier + signature
+            return _IDENTIFIERS[self.kind, self.hash] + signature
         if not isinstance(public_key, EllipticCurvePublicKey):
             return signature
         half = _BY_CURVE[public_key.curve.name][2]
@@ -158,8 +165,7 @@ def sign_with(key: PrivateKey, scheme: Scheme, octets: bytes) -> bytes:
     """Return the signature of *octets*, not yet as an AUTH payload carries it. Raises LocalProtocolError."""
     try:
         if isinstance(key, RSAPrivateKey):
-            chosen = _HASH[scheme.hash]
-            return key.sign(octets, _rsa_padding(scheme.kind, chosen), chosen)
+            return key.sign(octets, _rsa_padding(scheme.kind, scheme.hash), _HASH[scheme.hash])
         if isinstance(key, EllipticCurvePrivateKey):
             return key.sign(octets, _ECDSA[scheme.hash])
         return key.sign(octets)
@@ -233,8 +239,8 @@ def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozense
         raise AuthenticationFailed(f"AUTH is signed with {algorithm.kind}, the peer's key is {_kinds(key)[0]}")
     signature = data[end:]
     if isinstance(key, RSAPublicKey):
-        chosen = _HASH[algorithm.hash]
-        good = _good(lambda: key.verify(signature, octets, _rsa_padding(algorithm.kind, chosen), chosen))
+        padded = _rsa_padding(algorithm.kind, algorithm.hash)
+        good = _good(lambda: key.verify(signature, octets, padded, _HASH[algorithm.hash]))
     elif isinstance(key, EllipticCurvePublicKey):
         good = _good(lambda: key.verify(signature, octets, _ECDSA[algorithm.hash]))
     else:
@@ -246,7 +252,7 @@ def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozense
 def _verify_rsa(key: RSAPublicKey, data: bytes, octets: bytes) -> None:
     """Method 1: the signature names its hash, so whichever of ours fits decides (RFC 7296 section 3.8)."""
     for chosen in _HASH.values():
-        if _good(lambda chosen=chosen: key.verify(data, octets, padding.PKCS1v15(), chosen)):  # type: ignore[misc]
+        if _good(lambda chosen=chosen: key.verify(data, octets, _PKCS1, chosen)):  # type: ignore[misc]
             return
     raise AuthenticationFailed("the RSA signature is wrong, or uses SHA-1")
 
@@ -272,10 +278,9 @@ def _good(check: Callable[[], None]) -> bool:
     return True
 
 
-def _rsa_padding(kind: str, chosen: _Hash) -> padding.PSS | padding.PKCS1v15:
-    if kind == "rsa-pkcs1":
-        return padding.PKCS1v15()
-    return padding.PSS(mgf=padding.MGF1(chosen), salt_length=chosen.digest_size)
+def _rsa_padding(kind: str, number: int) -> padding.PSS | padding.PKCS1v15:
+    """Return the padding of a kind of RSA signature over the hash *number*; MGF1 of that hash, a salt as long as it."""
+    return _PKCS1 if kind == "rsa-pkcs1" else _PSS[number]
 
 
 _CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 from cryptography import x509
@@ -32,7 +32,7 @@ from cryptography.x509.verification import (
 
 from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import IdType
-from .chain_reasons import BAD_INPUT, OWN_WORDS, out_of_date, reason, subject_of
+from .chain_reasons import BAD_INPUT, OWN_WORDS, name_of, out_of_date, reason, subject_of
 from .identity import Identity
 from .names import elements, parse_name, same_name
 from .public_keys import PublicKey, check_public_key
@@ -40,12 +40,13 @@ from .public_keys import PublicKey, check_public_key
 __all__ = [
     "MAX_CERTIFICATES",
     "MAX_DEPTH",
+    "OwnValidity",
     "TrustStore",
     "ValidatedPeer",
     "authority_hash",
     "identity_matches",
     "issuer_name",
-    "own_certificate_problem",
+    "own_validity",
     "subject_name",
     "validate_chain",
 ]
@@ -55,7 +56,7 @@ MAX_DEPTH: Final = 8
 MAX_CERTIFICATES: Final = 64
 """Certificates, beside the leaf, that a chain is looked for in."""
 MOST_KEPT: Final = 256
-"""Chains found good that a `TrustStore` remembers, none of more than LARGEST_KEPT octets."""
+"""Chains found good that a `TrustStore` remembers, and issuers: none that came with more than LARGEST_KEPT octets."""
 LARGEST_KEPT = 16_384
 _LARGEST: Final = 32_768
 """Octets of one certificate: four times one with ML-DSA-87."""
@@ -72,6 +73,7 @@ _USABLE: Final = frozenset(
 _NAME_TAGS: Final = {0x81: IdType.ID_RFC822_ADDR, 0x82: IdType.ID_FQDN, 0xA4: IdType.ID_DER_ASN1_DN}
 _ADDRESS_TAG: Final = 0x87
 """Tags of GeneralName (RFC 5280 section 4.2.1.6) whose contents are the data of an identity."""
+V = TypeVar("V")
 _BAD_INPUT: Final = (*BAD_INPUT, VerificationError)
 
 
@@ -92,6 +94,30 @@ class ValidatedPeer:
         return _names_match(identity, self.certificate, self.names)
 
 
+@attrs.frozen
+class _Issuer:
+    """An authority that issued a peer's leaf: *chain* is its own, up to the anchor, all in date from *begin* to *end*.
+
+    *policy* has it for the anchor; None where a search might find another chain for another leaf.
+    """
+
+    chain: tuple[x509.Certificate, ...]
+    begin: datetime
+    end: datetime
+    policy: PolicyBuilder | None
+
+    def validate(self, leaf: x509.Certificate, at: datetime) -> ValidatedPeer | None:
+        """Verify a *leaf* of this issuer as the verifier does at the lower end of any chain. None where that fails."""
+        if self.policy is None:
+            return None
+        key = _key_of(leaf)
+        try:
+            verified = self.policy.time(at).build_client_verifier().verify(leaf, [])
+        except _BAD_INPUT:
+            return None
+        return ValidatedPeer(key, leaf, (leaf, *self.chain), tuple(verified.subjects or ()))
+
+
 class TrustStore:
     """The certificates that a chain may end in. Raises LocalProtocolError without any."""
 
@@ -99,14 +125,11 @@ class TrustStore:
         if not anchors:
             raise LocalProtocolError("anchors: at least one certificate has to be trusted")
         self.anchors = tuple(anchors)
-        self._policy = (
-            PolicyBuilder()
-            .store(Store(list(anchors)))
-            .max_chain_depth(MAX_DEPTH)
-            .extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
-        )
+        self._policy = _policy(anchors)
         self._good: dict[tuple[bytes, ...], tuple[ValidatedPeer, datetime, datetime]] = {}
         """What was found good, by the certificates in DER, and from when until when it stays so."""
+        self._issuers: dict[tuple[bytes, ...], _Issuer] = {}
+        """Who issued leaves of good chains, by name and the other certificates that were at hand, in DER."""
 
     @classmethod
     def load(cls, ders: Iterable[bytes]) -> TrustStore:
@@ -121,20 +144,82 @@ class TrustStore:
         """Find a chain to one of these anchors; see `validate_chain`.
 
         A peer that comes again with the same certificates is spared it while every one of its chain is in date: nothing
-        else of what is checked changes with time. Whether one was revoked is for whoever has the lists.
+        else of what is checked changes with time. A new peer with the authorities of another, which most peers have, is
+        spared what does not depend on its own certificate. Whether one was revoked is for whoever has the lists.
         """
-        key = (leaf_der, *intermediates_der)
+        others = tuple(intermediates_der)
+        key = (leaf_der, *others)
         moment = at.replace(tzinfo=UTC) if at.tzinfo is None else at
         known = self._good.get(key)
         if known is not None and known[1] <= moment <= known[2]:
             return known[0]
-        peer = validate_chain(leaf_der, key[1:], self, at=at)
+        peer = self._search(leaf_der, others, moment)
         if sum(map(len, key)) <= LARGEST_KEPT:
-            if len(self._good) >= MOST_KEPT:
-                self._good.clear()
-            begin = max(each.not_valid_before_utc for each in peer.chain)
-            self._good[key] = peer, begin, min(each.not_valid_after_utc for each in peer.chain)
+            _keep(self._good, key, (peer, *_in_date(peer.chain)))
         return peer
+
+    def _search(self, leaf_der: bytes, others: tuple[bytes, ...], at: datetime) -> ValidatedPeer:
+        """Find a chain: by the issuer if it is known, else, or where that comes to nothing, by a search."""
+        leaf = _of_peer(leaf_der)
+        key = (name_of(leaf, "issuer") or b"", *others)
+        issuer = self._issuers.get(key)
+        if issuer is not None and not issuer.begin <= at <= issuer.end:
+            del self._issuers[key]
+            issuer = None
+        if issuer is not None and leaf not in self.anchors:
+            peer = issuer.validate(leaf, at)
+            if peer is not None:
+                return peer
+        peer = validate_chain(leaf_der, others, self, at=at)
+        if issuer is None and len(peer.chain) > 2 and sum(map(len, key)) <= LARGEST_KEPT:
+            _keep(self._issuers, key, self._issuer_of(peer, others))
+        return peer
+
+    def _issuer_of(self, peer: ValidatedPeer, others: Iterable[bytes]) -> _Issuer:
+        """Return who issued a leaf, for leaves to come.
+
+        A search finds the same chain for all of them where no other certificate at hand has the issuer's name and no
+        authority of the chain constrains names: no other rule for authorities looks at the leaf, and how deep in the
+        chain they are is the same for all leaves.
+        """
+        chain = peer.chain[1:]
+        name = name_of(chain[0], "subject")
+        at_hand = [each for der in dict.fromkeys(others) if (each := _maybe(der)) is not None]
+        names = [*self._names, *(name_of(each, "subject") for each in at_hand)]
+        steady = name is not None and names.count(name) == 1 and not any(map(_constrains_names, chain))
+        return _Issuer(chain, *_in_date(chain), _policy(chain[:1]) if steady else None)
+
+    @cached_property
+    def _names(self) -> tuple[bytes | None, ...]:
+        """The anchors' names."""
+        return tuple([name_of(each, "subject") for each in self.anchors])
+
+
+def _policy(anchors: Sequence[x509.Certificate]) -> PolicyBuilder:
+    policy = PolicyBuilder().store(Store(list(anchors))).max_chain_depth(MAX_DEPTH)
+    return policy.extension_policies(ca_policy=_CA_POLICY, ee_policy=_LEAF_POLICY)
+
+
+def _in_date(chain: Sequence[x509.Certificate]) -> tuple[datetime, datetime]:
+    """Return from when until when all of *chain* is in date."""
+    return max(each.not_valid_before_utc for each in chain), min(each.not_valid_after_utc for each in chain)
+
+
+def _keep(table: dict[tuple[bytes, ...], V], key: tuple[bytes, ...], value: V) -> None:
+    if len(table) >= MOST_KEPT:
+        table.clear()
+    table[key] = value
+
+
+def _constrains_names(authority: x509.Certificate) -> bool:
+    """Tell whether it does, or may: extensions that cannot be read may say anything."""
+    try:
+        authority.extensions.get_extension_for_class(x509.NameConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    except _BAD_INPUT:
+        pass
+    return True
 
 
 def validate_chain(
@@ -216,21 +301,24 @@ def _key_identifier(certificate: x509.Certificate) -> bytes | None:
         return None
 
 
-def own_certificate_problem(der: bytes, at: datetime) -> str | None:
-    """Say what a peer will hold against our certificate at the time *at*: that it is out of date. None if nothing.
+@attrs.frozen
+class OwnValidity:
+    """When a certificate of ours is good, from *begin* to *end*."""
 
-    Raises LocalProtocolError for *der* that is no certificate.
-    """
-    subject, begin, end = _dates(der)
-    dates = out_of_date(begin, end, at)
-    return None if dates is None else f"our certificate {subject} {dates}"
+    subject: str
+    begin: datetime
+    end: datetime
+
+    def problem(self, at: datetime) -> str | None:
+        """Say what a peer will hold against it at the time *at*: that it is out of date. None if nothing."""
+        dates = out_of_date(self.begin, self.end, at)
+        return None if dates is None else f"our certificate {self.subject} {dates}"
 
 
-@lru_cache(maxsize=256)
-def _dates(der: bytes) -> tuple[str, datetime, datetime]:
-    """Read our own certificate once: it is looked at in every handshake."""
+def own_validity(der: bytes) -> OwnValidity:
+    """Read the dates of a certificate of ours. Raises LocalProtocolError for *der* that is none."""
     certificate = _own(der)
-    return subject_of(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return OwnValidity(subject_of(certificate), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def issuer_name(der: bytes) -> bytes:

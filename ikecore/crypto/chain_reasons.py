@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .names import printable
 
-__all__ = ["BAD_INPUT", "OWN_WORDS", "out_of_date", "reason", "subject_of"]
+__all__ = ["BAD_INPUT", "OWN_WORDS", "name_of", "out_of_date", "reason", "subject_of"]
 
 BAD_INPUT: Final = (
     ValueError,
@@ -85,13 +85,14 @@ def _upwards(leaf: x509.Certificate, others: Sequence[x509.Certificate]) -> Iter
     here: x509.Certificate | None = leaf
     while here is not None:
         yield here
-        wanted = _name(here, "issuer")
-        here = next((each for each in left if wanted is not None and _name(each, "subject") == wanted), None)
+        wanted = name_of(here, "issuer")
+        here = next((each for each in left if wanted is not None and name_of(each, "subject") == wanted), None)
         if here is not None:
             left.remove(here)
 
 
-def _name(certificate: x509.Certificate, which: str) -> bytes | None:
+def name_of(certificate: x509.Certificate, which: str) -> bytes | None:
+    """Return the "subject" or "issuer" in DER; None for one that cannot be read."""
     try:
         name: x509.Name = getattr(certificate, which)
         return name.public_bytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..config import Connection
 from ..credentials import CertificateCredential, PskCredential, PskTable, Secret, Signer, TrustedCertificates
@@ -32,6 +33,9 @@ from .asking import Ask, Steps
 from .auth_context import AuthContext
 from .ike_sa import IkeSa
 from .keys import SaKeys
+
+if TYPE_CHECKING:
+    from ..crypto.certificates import OwnValidity
 
 __all__ = [
     "MOST_ASKED_FOR",
@@ -200,11 +204,17 @@ def _tell_dates(sa: IkeSa, signer: Signer) -> None:
     """Tell where our own certificate is out of date: the peer only says that authentication failed."""
     if not signer.chain:
         return
-    from ..crypto import certificates
-
-    problem = certificates.own_certificate_problem(signer.chain[0], sa.services.utc())
+    problem = _validity(signer.chain[0]).problem(sa.services.utc())
     if problem is not None:
         sa.services.emit(OwnCertificateOutOfDate(sa.id, sa.connection.name, problem))
+
+
+@lru_cache(maxsize=256)
+def _validity(der: bytes) -> OwnValidity:
+    """Read our own certificate once: its dates are looked at in every handshake."""
+    from ..crypto import certificates
+
+    return certificates.own_validity(der)
 
 
 # --- certificates -----------------------------------------------------------------------------------------------------
@@ -216,11 +226,18 @@ def _certificates(connection: Connection, signer: Signer, context: AuthContext) 
     if send == "never" or (send == "asked" and context.authorities is None):
         return ()
     urls = signer.urls if context.lookup else ()
+    if not urls:
+        return _payloads(signer.chain)
     referred = [
         Certificate(CertEncoding.HASH_AND_URL_X509, reference_to(der, url))
         for der, url in zip(signer.chain, urls, strict=False)
     ]
-    return (*referred, *(Certificate(CertEncoding.X509_SIGNATURE, der) for der in signer.chain[len(urls) :]))
+    return (*referred, *_payloads(signer.chain[len(urls) :]))
+
+
+@lru_cache(maxsize=256)
+def _payloads(chain: tuple[bytes, ...]) -> tuple[Certificate, ...]:
+    return tuple([Certificate(CertEncoding.X509_SIGNATURE, der) for der in chain])
 
 
 def certificate_requests(connections: Iterable[Connection], most: int | None = None) -> list[Payload]:

@@ -22,7 +22,7 @@ from ikecore import (
 from ikecore.credentials import Revocation
 from ikecore.crypto import Identity, PrivateKey, load_private_key, load_public_key
 from ikecore.crypto import subject_public_key_info as public_octets
-from ikecore.crypto.certificates import own_certificate_problem
+from ikecore.crypto.certificates import own_validity
 from ikecore.crypto.pem import load_certificates, load_crls
 
 from .config_table import Table
@@ -153,7 +153,7 @@ def certificate_side(
                 )
             return None
     for _, chain in chains:
-        problem = own_certificate_problem(chain[0], datetime.now(UTC))
+        problem = own_validity(chain[0]).problem(datetime.now(UTC))
         if problem is not None:
             table.problem("certs", list(files), f"certificates that are valid now ({problem})")
     if identity is None:

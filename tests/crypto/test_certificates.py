@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -28,77 +28,28 @@ from ikecore.crypto.certificates import (
     authority_hash,
     identity_matches,
     issuer_name,
-    own_certificate_problem,
+    own_validity,
     subject_name,
     validate_chain,
 )
 from ikecore.crypto.chain_reasons import OWN_WORDS
 from ikecore.errors import AuthenticationFailed, LocalProtocolError
 from ikecore.wire.numbers import IdType
-
-BEGIN, AT, END = datetime(2026, 1, 1), datetime(2027, 1, 1), datetime(2030, 1, 1)
-IKE_USAGE = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.17")
-CA = (x509.BasicConstraints(ca=True, path_length=None), True)
-Extension = tuple[x509.ExtensionType, bool]
-
-
-class Issued(NamedTuple):
-    """A certificate in DER and its private key."""
-
-    name: str
-    key: Any
-    der: bytes
-
-
-def p256() -> ec.EllipticCurvePrivateKey:
-    return ec.generate_private_key(ec.SECP256R1())
-
-
-def named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=len(name) <= 64)])
-
-
-def issue(
-    name: str,
-    issuer: Issued | None = None,
-    *extensions: Extension,
-    key: Any = None,
-    begin: datetime = BEGIN,
-    end: datetime = END,
-) -> Issued:
-    """Issue a certificate, self-signed without *issuer*."""
-    key = key or p256()
-    signer = key if issuer is None else issuer.key
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(named(name))
-        .issuer_name(named(issuer.name if issuer else name))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(end)
-    )
-    for extension, critical in extensions:
-        builder = builder.add_extension(extension, critical)
-    with_hash = isinstance(signer, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
-    certificate = builder.sign(signer, hashes.SHA256() if with_hash else None)
-    return Issued(name, key, certificate.public_bytes(Encoding.DER))
-
-
-def usage(**allowed: bool) -> Extension:
-    names = (
-        "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
-        "key_cert_sign", "crl_sign", "encipher_only", "decipher_only",
-    )  # fmt: skip
-    return x509.KeyUsage(**{name: allowed.get(name, False) for name in names}), True
-
-
-def extended(*usages: x509.ObjectIdentifier) -> Extension:
-    return x509.ExtendedKeyUsage(usages), False
-
-
-def names(*general: x509.GeneralName) -> Extension:
-    return x509.SubjectAlternativeName(general), False
+from tests.crypto.issued import (
+    AT,
+    BEGIN,
+    CA,
+    END,
+    IKE_USAGE,
+    Extension,
+    Issued,
+    extended,
+    issue,
+    named,
+    names,
+    p256,
+    usage,
+)
 
 
 def check(
@@ -410,15 +361,14 @@ def test_a_certificate_without_a_key_identifier_has_no_key_id() -> None:
 
 
 def test_our_own_certificate_out_of_date_is_told() -> None:
-    assert own_certificate_problem(LEAF.der, AT) is None
-    assert own_certificate_problem(LEAF.der, datetime(2025, 6, 1)) == (
-        "our certificate CN=leaf is not valid before 2026-01-01 00:00 UTC"
-    )
-    assert own_certificate_problem(LEAF.der, datetime(2031, 1, 1, tzinfo=UTC)) == (
+    ours = own_validity(LEAF.der)
+    assert ours.problem(AT) is None
+    assert ours.problem(datetime(2025, 6, 1)) == ("our certificate CN=leaf is not valid before 2026-01-01 00:00 UTC")
+    assert ours.problem(datetime(2031, 1, 1, tzinfo=UTC)) == (
         "our certificate CN=leaf has expired on 2030-01-01 00:00 UTC"
     )
     with pytest.raises(LocalProtocolError):
-        own_certificate_problem(b"", AT)
+        own_validity(b"")
 
 
 def test_names_of_our_own_certificates() -> None:
