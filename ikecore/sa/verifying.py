@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ..crypto.certificates import TrustStore, ValidatedPeer
     from ..crypto.revocation import RevocationList
 
-__all__ = ["authorize", "can_check", "expected_auth_octets", "verify_peer"]
+__all__ = ["authorize", "can_check", "expected_auth_octets", "trust_store", "verify_peer"]
 
 MOST_CERTIFICATES = 16
 """Certificates of one message that are looked at: leaf, eight of a chain, and some to spare."""
@@ -88,7 +88,7 @@ def verify_peer(
         _check_pinned(trusted, auth, octets)
     else:
         certificates, lists = yield from _sent(sa, contents, identity, remote)
-        peer = _anchors(trusted.anchors).validate(
+        peer = trust_store(trusted.anchors).validate(
             certificates[0], (*certificates[1:], *trusted.intermediates), at=sa.services.utc()
         )
         if not peer.is_named(identity):
@@ -230,7 +230,8 @@ def _check_revocation(
 
 
 @lru_cache(maxsize=1024)
-def _anchors(ders: tuple[bytes, ...]) -> TrustStore:
+def trust_store(ders: tuple[bytes, ...]) -> TrustStore:
+    """Return the store of these anchors, one for all connections that have them."""
     from ..crypto import certificates
 
     return certificates.TrustStore.load(ders)

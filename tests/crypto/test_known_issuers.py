@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ikecore.crypto import certificates
 from ikecore.crypto.certificates import TrustStore
 from ikecore.errors import AuthenticationFailed
-from tests.crypto.issued import AT, BEGIN, CA, END, Issued, extended, issue, names, p256, usage
+from tests.crypto.issued import AT, BEGIN, CA, END, Extension, Issued, extended, issue, names, p256, usage
 
 ROOT = issue("root", None, CA)
 SUB = issue("sub", ROOT, CA)
@@ -180,19 +180,15 @@ PATHS = {
     ROOT: (),
 }
 """Authorities, and what leads from each to an anchor."""
+KINDS: tuple[tuple[Extension, ...], ...] = (
+    (),
+    (names(x509.DNSName("a.example.org")),),
+    (names(x509.DNSName("a.example.net")),),
+    (usage(key_agreement=True),),
+    ((x509.AuthorityKeyIdentifier(b"twin", None, None), False),),
+)
 LEAVES = {
-    authority: tuple(
-        issue(f"{authority.name} {number}", authority, *extensions)
-        for number, extensions in enumerate(
-            (
-                [],
-                [names(x509.DNSName("a.example.org"))],
-                [names(x509.DNSName("a.example.net"))],
-                [usage(key_agreement=True)],
-                [(x509.AuthorityKeyIdentifier(b"twin", None, None), False)],
-            )
-        )
-    )
+    authority: tuple([issue(f"{authority.name} {number}", authority, *kind) for number, kind in enumerate(KINDS)])
     for authority in PATHS
 }
 ANCHORS = ((ROOT,), (ROOT, RENEWED), (ROOT, TWIN), (ROOT, LEAVES[SUB][0]))
