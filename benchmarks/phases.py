@@ -26,10 +26,10 @@ PHASES: dict[str, tuple[str, ...]] = {
     "parse": (
         "wire.message:decode_envelope",
         "wire.header:triage",
-        "wire.payloads:decode_payloads",
+        "wire.chain:decode_payloads",
         "wire.shapes:match",
     ),
-    "build": ("wire.message:encode_message", "wire.payloads:encode_payloads", "wire.payloads:encode_chain"),
+    "build": ("wire.message:encode_message", "wire.chain:encode_payloads", "wire.chain:encode_chain"),
     "key exchange": ("crypto.kex:generate", "crypto.kex:_Curve25519.shared"),
     "key schedule": ("crypto.keys:derive_ike_keys", "crypto.keys:derive_child_keys"),
     "AUTH": (
