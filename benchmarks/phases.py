@@ -34,6 +34,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "key schedule": ("crypto.keys:derive_ike_keys", "crypto.keys:derive_child_keys"),
     "AUTH": (
         "crypto.auth:signed_octets",
+        "crypto.auth:pad_secret",
         "crypto.auth:psk_auth",
         "crypto.auth:check_psk",
         "crypto.auth:sign_with",

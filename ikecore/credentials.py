@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 import attrs
 
-from .crypto import Identity, PrivateKey, PublicKey, load_public_key, reference_to
+from .crypto import Identity, PrivateKey, PublicKey, load_public_key, pad_secret, reference_to
 from .errors import LocalProtocolError
 from .wire.numbers import IdType
 
@@ -50,10 +50,18 @@ class PskCredential:
     """A pre-shared key: octets as they are, no terminator added (RFC 7296 section 2.15)."""
 
     secret: bytes = attrs.field(repr=False)
+    _padded: dict[int, bytes] = attrs.field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         if not self.secret:
             raise LocalProtocolError("secret: a pre-shared key has at least one octet")
+
+    def padded(self, prf_alg: int) -> bytes:
+        """Return what a PRF of ours makes of the key, the same for every peer: see `pad_secret`."""
+        found = self._padded.get(prf_alg)
+        if found is None:
+            found = self._padded[prf_alg] = pad_secret(prf_alg, self.secret)
+        return found
 
 
 def _pairs(items: Mapping[Identity, bytes] | Iterable[tuple[Identity, bytes]]) -> tuple[tuple[Identity, bytes], ...]:

@@ -20,6 +20,7 @@ from ikecore.crypto import (
     derive_ike_keys,
     generate,
     ike_suite,
+    pad_secret,
     psk_auth,
     signed_octets,
 )
@@ -397,7 +398,7 @@ class Puppet:
         prf = self.keys.suite.prf
         sk_p = self.keys.ike.sk_pi if initiator else self.keys.ike.sk_pr
         octets = signed_octets(self.init_sent, self.peer_nonce, prf, sk_p, payload.body)
-        mac = psk_auth(prf, self.secret if secret is None else secret, octets)
+        mac = psk_auth(prf, pad_secret(prf, self.secret if secret is None else secret), octets)
         return [payload, Authentication(method, mac), *(self.child_payloads() if child else [])]
 
     def child_payloads(self) -> list[Payload]:

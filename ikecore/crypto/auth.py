@@ -34,6 +34,7 @@ __all__ = [
     "Scheme",
     "check_psk",
     "choose_scheme",
+    "pad_secret",
     "psk_auth",
     "sign",
     "sign_with",
@@ -88,14 +89,19 @@ def signed_octets(
 # --- pre-shared keys --------------------------------------------------------------------------------------------------
 
 
-def psk_auth(prf_alg: int, secret: bytes, octets: bytes) -> bytes:
-    """Return the AUTH data of a side that knows *secret*, over its `signed_octets`."""
-    return prf(prf_alg, prf(prf_alg, secret, _PAD), octets)
+def pad_secret(prf_alg: int, secret: bytes) -> bytes:
+    """Return the key that `psk_auth` and `check_psk` work with: it depends on nothing else, and may be kept."""
+    return prf(prf_alg, secret, _PAD)
 
 
-def check_psk(prf_alg: int, secret: bytes, octets: bytes, data: bytes) -> None:
+def psk_auth(prf_alg: int, padded: bytes, octets: bytes) -> bytes:
+    """Return the AUTH data of a side that knows the secret of *padded*, over its `signed_octets`."""
+    return prf(prf_alg, padded, octets)
+
+
+def check_psk(prf_alg: int, padded: bytes, octets: bytes, data: bytes) -> None:
     """Compare the peer's AUTH *data* in constant time. Raises AuthenticationFailed."""
-    if not hmac.compare_digest(psk_auth(prf_alg, secret, octets), data):
+    if not hmac.compare_digest(psk_auth(prf_alg, padded, octets), data):
         raise AuthenticationFailed("AUTH does not fit the pre-shared key")
 
 

@@ -15,6 +15,7 @@ from ..crypto import (
     Identity,
     Scheme,
     choose_scheme,
+    pad_secret,
     psk_auth,
     reference_to,
     sign_with,
@@ -44,7 +45,7 @@ __all__ = [
     "check_can_prove",
     "choose_signer",
     "prove",
-    "shared_secret",
+    "padded_secret",
 ]
 
 MOST_ASKED_FOR = 16
@@ -78,7 +79,7 @@ def prove(
     )
     credential = sa.connection.local
     if isinstance(credential, Secret):
-        secret = yield from shared_secret(sa, context, credential, peer, remote, claimed=False)
+        secret = yield from padded_secret(sa, keys, context, credential, peer, remote, claimed=False)
         if secret is None:
             raise LocalProtocolError(f"there is no pre-shared key for {peer or 'the peer'}")
         mac = psk_auth(keys.suite.prf, secret, octets)
@@ -92,14 +93,33 @@ def prove(
 # --- secrets ----------------------------------------------------------------------------------------------------------
 
 
-def shared_secret(
-    sa: IkeSa, context: AuthContext, credential: Secret, peer: Identity | None, remote: Address, *, claimed: bool
+def padded_secret(
+    sa: IkeSa,
+    keys: SaKeys,
+    context: AuthContext,
+    credential: Secret,
+    peer: Identity | None,
+    remote: Address,
+    *,
+    claimed: bool,
 ) -> Steps[bytes | None]:
-    """Find the pre-shared key of *peer*, None if there is none. *claimed*: the peer has proved nothing yet."""
+    """Find the pre-shared key of *peer* and pad it (`pad_secret`), None if there is none.
+
+    *claimed*: the peer has proved nothing yet.
+    """
     if isinstance(credential, PskCredential):
-        return credential.secret
+        return credential.padded(keys.suite.prf)
     if isinstance(credential, PskTable):
-        return credential.secret_for(peer)
+        secret = credential.secret_for(peer)
+    else:
+        secret = yield from _secret_asked(sa, context, peer, remote, claimed=claimed)
+    return None if secret is None else pad_secret(keys.suite.prf, secret)
+
+
+def _secret_asked(
+    sa: IkeSa, context: AuthContext, peer: Identity | None, remote: Address, *, claimed: bool
+) -> Steps[bytes | None]:
+    """Ask the application for the pre-shared key of *peer*, once in an exchange."""
     connection = sa.connection
     if context.secret is not None and context.secret[:2] == (connection.name, peer):
         return context.secret[2] or None

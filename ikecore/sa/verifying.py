@@ -31,7 +31,7 @@ from .asking import Ask, Steps
 from .auth_context import AuthContext
 from .ike_sa import IkeSa
 from .keys import SaKeys
-from .proving import shared_secret
+from .proving import padded_secret
 
 if TYPE_CHECKING:
     from ..crypto.certificates import TrustStore, ValidatedPeer
@@ -82,7 +82,7 @@ def verify_peer(
     if isinstance(trusted, Secret):
         if auth.method != AuthMethod.SHARED_KEY_MESSAGE_INTEGRITY_CODE:
             raise AuthenticationFailed(f"the peer authenticates by method {auth.method}, a secret is configured")
-        secret = yield from shared_secret(sa, context, trusted, identity, remote, claimed=True)
+        secret = yield from padded_secret(sa, keys, context, trusted, identity, remote, claimed=True)
         _check_secret(keys, secret, auth, octets, identity)
     elif isinstance(trusted, PinnedKeys):
         _check_pinned(trusted, auth, octets)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from itertools import chain
 from operator import attrgetter
 from typing import Final
 
@@ -99,7 +98,8 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
         headers = _generic_headers(kinds, tuple(map(len, bodies)), following)
     except struct.error:
         raise _unfit(payloads) from None
-    parts = list(chain.from_iterable(zip(headers, bodies, strict=True)))
+    parts = [b""] * (2 * len(bodies))
+    parts[::2], parts[1::2] = headers, bodies
     if not is_response and UnknownPayload in map(type, payloads):
         _set_critical(payloads, parts)
     return kinds[0], parts

@@ -16,6 +16,7 @@ from ikecore.crypto import (
     PrivateKey,
     check_psk,
     choose_scheme,
+    pad_secret,
     psk_auth,
     sign,
     sign_with,
@@ -321,21 +322,23 @@ def test_a_key_that_cannot_sign_what_is_wanted_is_our_own_mistake() -> None:
 
 @pytest.mark.requirement("IKE-161", "IKE-162")
 def test_a_pre_shared_key_of_any_length_and_every_octet_counts() -> None:
+    alg = Prf.HMAC_SHA2_256
     for secret in (b"\0", b"x" * 64, b"x" * 65, bytes(range(256)), b"x" * 1000):
-        mac = psk_auth(Prf.HMAC_SHA2_256, secret, OVER)
-        check_psk(Prf.HMAC_SHA2_256, secret, OVER, mac)
+        mac = psk_auth(alg, pad_secret(alg, secret), OVER)
+        check_psk(alg, pad_secret(alg, secret), OVER, mac)
         # Below a block of the hash HMAC fills keys up with zeros, so a terminator would go unseen; from there on not.
         for other in (secret + b"x", *([secret + b"\0"] if len(secret) >= 64 else [])):
             with pytest.raises(AuthenticationFailed):
-                check_psk(Prf.HMAC_SHA2_256, other, OVER, mac)
+                check_psk(alg, pad_secret(alg, other), OVER, mac)
 
 
 @pytest.mark.requirement("IKE-004")
 def test_a_bent_mac_is_refused() -> None:
-    mac = psk_auth(Prf.HMAC_SHA2_384, b"secret", OVER)
+    padded = pad_secret(Prf.HMAC_SHA2_384, b"secret")
+    mac = psk_auth(Prf.HMAC_SHA2_384, padded, OVER)
     for wrong in (b"", mac[:-1], mac + b"\0", bytes(48), bytes([mac[0] ^ 1]) + mac[1:]):
         with pytest.raises(AuthenticationFailed):
-            check_psk(Prf.HMAC_SHA2_384, b"secret", OVER, wrong)
+            check_psk(Prf.HMAC_SHA2_384, padded, OVER, wrong)
 
 
 @pytest.mark.requirement("IKE-158", "IKE-159", "IKE-164")

@@ -24,6 +24,7 @@ from ikecore.crypto import (
     derive_ike_keys,
     ike_suite,
     load_certificates,
+    pad_secret,
     prf,
     psk_auth,
     rekey_ike_keys,
@@ -229,11 +230,11 @@ def test_auth_with_a_pre_shared_key(name: str, flags: int) -> None:
     payloads, _, over = authenticated(name, flags)
     auth, alg, secret = find(payloads, Authentication), suite_of(name).prf, RUNS[name]["psk"].encode()
     assert auth.method == 2
-    assert psk_auth(alg, secret, over) == auth.data
-    check_psk(alg, secret, over, auth.data)
+    assert psk_auth(alg, pad_secret(alg, secret), over) == auth.data
+    check_psk(alg, pad_secret(alg, secret), over, auth.data)
     for wrong in (secret + b"!", secret[:-1], b""):
         with pytest.raises(AuthenticationFailed):
-            check_psk(alg, wrong, over, auth.data)
+            check_psk(alg, pad_secret(alg, wrong), over, auth.data)
 
 
 @pytest.mark.requirement("IKE-004", "IKE-275")
