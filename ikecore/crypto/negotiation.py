@@ -8,12 +8,11 @@ themselves. Omitting an optional type means the same as offering NONE.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from operator import attrgetter
 from typing import Final
 
 from ..errors import NoProposalChosen
 from ..wire.numbers import Protocol, TransformType
-from ..wire.proposal import Proposal, Transform
+from ..wire.proposal import Proposal, Transform, Transforms, octets_of
 from .suite import CIPHERS, ESP_TRANSFORMS, IKE_TRANSFORMS
 
 __all__ = ["check_accepted", "choose_proposal"]
@@ -38,8 +37,8 @@ _SUPPORTED: Final[Mapping[int, frozenset[bytes]]] = {
 """Octets instead of values: they are compared many times, and at the speed of bytes."""
 _AEADS: Final = frozenset(number for number, cipher in CIPHERS.items() if cipher.aead)
 
-Transforms = tuple[Transform, ...]
-"""Those of one proposal."""
+Offer = tuple[Transform, ...]
+"""The transforms of one proposal, as they were offered or accepted."""
 ByType = dict[int, dict[bytes, Transform]]
 """Transforms by type and then by their octets, in order."""
 
@@ -50,7 +49,6 @@ _CHOSEN: dict[tuple[tuple[bytes, ...], int, int, bool, int | None], tuple[int, T
 of many is not kept."""
 _FITTING: set[tuple[bytes, bytes]] = set()
 """What was offered and what was rightly accepted of it, in octets; bounded alike."""
-_octets_of = attrgetter("octets")
 
 
 def choose_proposal(
@@ -72,7 +70,7 @@ def choose_proposal(
     """
     fitting = [each for each in offered if each.protocol == protocol and len(each.spi) == spi_size]
     lists, wanted = [each.transforms for each in fitting], [own.transforms for own in ours if own.protocol == protocol]
-    octets = tuple([b"".join(map(_octets_of, transforms)) for transforms in (*lists, *wanted)])
+    octets = tuple(map(octets_of, (*lists, *wanted)))
     question = octets, len(wanted), protocol, with_group, group
     if question in _CHOSEN:
         found = _CHOSEN[question]
@@ -89,7 +87,7 @@ def choose_proposal(
 
 
 def _choose(
-    offered: list[Transforms], ours: list[Transforms], protocol: int, with_group: bool, group: int | None
+    offered: list[Offer], ours: list[Offer], protocol: int, with_group: bool, group: int | None
 ) -> tuple[int, Transforms] | None:
     """Return which of *offered* is accepted, and what of it."""
     candidates = [
@@ -119,7 +117,7 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
             break
     else:
         raise NoProposalChosen(f"proposal {accepted.number} for protocol {accepted.protocol} was never offered")
-    question = b"".join(map(_octets_of, proposal.transforms)), b"".join(map(_octets_of, accepted.transforms))
+    question = octets_of(proposal.transforms), octets_of(accepted.transforms)
     if question not in _FITTING:
         _check_transforms(proposal.transforms, accepted.transforms)
         if sum(map(len, question)) <= _STORED_OCTETS:
@@ -128,7 +126,7 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
             _FITTING.add(question)
 
 
-def _check_transforms(offered: Transforms, accepted: Transforms) -> None:
+def _check_transforms(offered: Offer, accepted: Offer) -> None:
     """Check that *accepted* holds one of each type of *offered*. Raises NoProposalChosen."""
     chosen: set[int] = set()
     choices = _by_type(offered, True)
@@ -156,7 +154,7 @@ def _by_type(transforms: Iterable[Transform], with_group: bool) -> ByType:
     return types
 
 
-def _acceptable_types(protocol: int, transforms: Transforms, with_group: bool) -> ByType | None:
+def _acceptable_types(protocol: int, transforms: Offer, with_group: bool) -> ByType | None:
     """Sort the transforms of a proposal that we support by type; None if it is unacceptable as a whole."""
     supported = _SUPPORTED.get(protocol)
     if supported is None:
@@ -177,7 +175,7 @@ def _acceptable_types(protocol: int, transforms: Transforms, with_group: bool) -
     return None if mixed or len(kept) < len(kinds) or not _REQUIRED[protocol] <= kinds else kept
 
 
-def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tuple[Transform, ...] | None:
+def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> Transforms | None:
     """Pick one transform of each offered type, in the order of *want*; None if there is a type without one."""
     if any(kind not in types and not any(map(_is_none, choices.values())) for kind, choices in want.items()):
         return None  # we want something that is not there at all
@@ -199,7 +197,7 @@ def _match(types: ByType, want: ByType, group: int | None, longer: bool) -> tupl
     integ = picked.get(_INTEG)
     if (picked[_ENCR].id in _AEADS) is not (integ is None or integ.id == _NONE):
         return None  # a cipher without integrity
-    return tuple(picked.values())
+    return Transforms(picked.values())
 
 
 def _longer(offered: Iterable[Transform], choices: Iterable[Transform]) -> Transform | None:

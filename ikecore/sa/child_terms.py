@@ -15,6 +15,7 @@ from ..crypto import check_accepted, choose_proposal
 from ..errors import NoProposalChosen, RemoteProtocolError, SinglePairRequired, TsUnacceptable
 from ..wire import Proposal, TrafficSelector, Transform, UnknownSelector
 from ..wire.numbers import Protocol, TransformType
+from ..wire.proposal import Transforms
 from .child_sa import ChildSa, Mode, usable
 from .ends import Ends, through_nat
 from .selectors import covers, in_words, narrow, packet_first, same_address
@@ -48,9 +49,9 @@ def offer(config: ChildConfig, spi: bytes, *, with_group: bool) -> tuple[Proposa
 
 
 @lru_cache(maxsize=256)
-def _without_group(transforms: tuple[Transform, ...]) -> tuple[Transform, ...]:
+def _without_group(transforms: tuple[Transform, ...]) -> Transforms:
     """Leave out the key exchange methods of what is configured: the same at every IKE_AUTH."""
-    return tuple([each for each in transforms if each.type != TransformType.KE])
+    return Transforms(each for each in transforms if each.type != TransformType.KE)
 
 
 def cannot_offer(config: ChildConfig, ends: Ends) -> bool:

@@ -1,8 +1,8 @@
 """The Security Association payload: proposals, each with its transforms (RFC 7296 section 3.3).
 
 Gateways see the same few transforms in every message, and mostly the same lists of them. So `Transform` is one shared,
-frozen object per substructure, and those of a proposal are one shared tuple, looked up by their octets: a hit has been
-checked when it was stored. Everything else is read afresh.
+frozen object per substructure, and `Transforms` those of a proposal, looked up by their octets: a hit has been checked
+when it was stored. Everything else is read afresh.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from operator import attrgetter
 from typing import ClassVar, Final
 
 import attrs
@@ -26,8 +25,10 @@ __all__ = [
     "Proposal",
     "SecurityAssociation",
     "Transform",
+    "Transforms",
     "decode_security_association",
     "numbered",
+    "octets_of",
 ]
 
 MAX_TRANSFORMS: Final = 1024
@@ -79,10 +80,6 @@ class Transform:
     """Key Length attribute in bits, None where there is none coded as TV."""
     octets: bytes = attrs.field(init=False, eq=False, repr=False)
     """The encoded substructure without its first octet, which says whether another one follows."""
-    followed: bytes = attrs.field(init=False, eq=False, repr=False)
-    """The encoded substructure before another one."""
-    last: bytes = attrs.field(init=False, eq=False, repr=False)
-    """The encoded substructure where it is the last one."""
 
     @key_length.default
     def _find_key_length(self) -> int | None:
@@ -99,16 +96,26 @@ class Transform:
         except struct.error as error:
             raise LocalProtocolError(f"transform type {self.type}, ID {self.id}: {error}") from None
 
-    @followed.default
-    def _encode_followed(self) -> bytes:
-        return bytes((_MORE_TRANSFORMS,)) + self.octets
 
-    @last.default
-    def _encode_last(self) -> bytes:
-        return bytes((_LAST,)) + self.octets
+class Transforms(tuple[Transform, ...]):
+    """Transforms of one proposal that many have, with their octets: what is compared, looked up and sent."""
+
+    octets: bytes
+
+    def __new__(cls, transforms: Iterable[Transform]) -> Transforms:
+        made = super().__new__(cls, transforms)
+        made.octets = _encode_transforms(made)
+        return made
 
 
-_followed_of = attrgetter("followed")
+def octets_of(transforms: tuple[Transform, ...]) -> bytes:
+    """Return the encoded substructures of all transforms of a proposal."""
+    return transforms.octets if type(transforms) is Transforms else _encode_transforms(transforms)
+
+
+def _encode_transforms(transforms: tuple[Transform, ...]) -> bytes:
+    octets = [transform.octets for transform in transforms]
+    return b"\3".join([b"", *octets[:-1]]) + b"\0" + octets[-1] if octets else b""
 
 
 @record
@@ -128,14 +135,16 @@ class Proposal:
         spi, transforms = self.spi, self.transforms
         if not transforms:
             raise LocalProtocolError(f"proposal {self.number} has no transform")
-        body = b"".join([spi, *map(_followed_of, transforms[:-1]), transforms[-1].last])
+        body = spi + octets_of(transforms)
         more = _LAST if last else _MORE_PROPOSALS
         return _PROPOSAL.pack(more, 8 + len(body), self.number, self.protocol, len(spi), len(transforms)) + body
 
 
 def numbered(proposals: Iterable[Proposal]) -> tuple[Proposal, ...]:
-    """Number proposals 1, 2, 3 in order of preference (RFC 7296 section 3.3.1), without an SPI."""
-    return tuple([Proposal(number, each.protocol, b"", each.transforms) for number, each in enumerate(proposals, 1)])
+    """Number proposals 1, 2, 3 in order of preference (RFC 7296 section 3.3.1), without an SPI: what is configured."""
+    return tuple(
+        [Proposal(number, each.protocol, b"", Transforms(each.transforms)) for number, each in enumerate(proposals, 1)]
+    )
 
 
 @record
@@ -187,12 +196,12 @@ def decode_security_association(data: bytes, pos: int, end: int) -> SecurityAsso
     return SecurityAssociation(tuple(proposals))
 
 
-def _transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Transform, ...]:
+def _transforms(data: bytes, pos: int, end: int, count: int) -> Transforms:
     """Read *count* transforms that fill *pos* to *end*, or find them by their octets, which also tell the count."""
     octets = data[pos:end]
     known = _LISTS.get(octets)
     if known is None:
-        known = _read_transforms(data, pos, end, count)
+        known = Transforms(_read_transforms(data, pos, end, count))
         if len(octets) <= _STORED_LIST_LENGTH:
             if len(_LISTS) >= _STORED:
                 _LISTS.clear()
@@ -202,7 +211,7 @@ def _transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Transform,
     return known
 
 
-def _read_transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Transform, ...]:
+def _read_transforms(data: bytes, pos: int, end: int, count: int) -> list[Transform]:
     transforms: list[Transform] = []
     table = _FOLLOWED
     while count:
@@ -219,7 +228,7 @@ def _read_transforms(data: bytes, pos: int, end: int, count: int) -> tuple[Trans
         pos += length
     if pos != end:
         raise InvalidSyntax("transforms and proposal disagree about the length", min(pos, end))
-    return tuple(transforms)
+    return transforms
 
 
 def _read_transform(data: bytes, pos: int, end: int, table: dict[bytes, Transform]) -> tuple[Transform, int]:
@@ -269,5 +278,5 @@ _FOLLOWED: dict[bytes, Transform] = {}
 _FINAL: dict[bytes, Transform] = {}
 """The same for the last one of a proposal."""
 _STORED_LIST_LENGTH: Final = 512
-_LISTS: dict[bytes, tuple[Transform, ...]] = {}
+_LISTS: dict[bytes, Transforms] = {}
 """All transforms of a proposal by their octets, as far as they are not too many."""
