@@ -220,8 +220,9 @@ class Stream:
     def finish(self, reason: str, now: float) -> None:
         """End it in order: FIN behind what is queued, then drop input until the peer's FIN or a deadline."""
         if self.state is StreamState.HALF_CLOSED_THERE:
-            self._emit(HalfCloseStream(self.id))
-            self._close_when_sent(reason, now)
+            if self.unsent:
+                self._emit(HalfCloseStream(self.id))
+            self._close_when_sent(reason, now)  # which sends FIN by itself where nothing waits before it
         elif self.state in (StreamState.OPEN, StreamState.HALF_CLOSED_HERE):
             if self.state is StreamState.OPEN:
                 self._emit(HalfCloseStream(self.id))

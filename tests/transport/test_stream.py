@@ -113,7 +113,7 @@ TABLE: dict[StreamState, dict[str, tuple[StreamState | None, list[type[Output]]]
         "finish": (S.LINGERING, [HalfCloseStream]),
     },
     S.HALF_CLOSED_HERE: {**SAME, **END, "FIN": (S.CLOSED, [CloseStream]), "finish": (S.LINGERING, [])},
-    S.HALF_CLOSED_THERE: {**SAME, **END, "finish": (S.CLOSED, [HalfCloseStream, CloseStream])},
+    S.HALF_CLOSED_THERE: {**SAME, **END, "finish": (S.CLOSED, [CloseStream])},
     S.LINGERING: {**SAME, **END, "FIN": (S.CLOSED, [CloseStream])},
     S.CLOSED: SAME,
 }
@@ -253,7 +253,7 @@ def test_lingering_drops_what_comes_until_the_other_fin() -> None:
         (lambda: heard(MESSAGE[:30]), 11.0, [ResetStream], "a message is not whole after 10 s"),
         (lambda: heard(b""), 8.0, [HalfCloseStream], "idle for 7 s"),
         (lambda: in_state(S.OPEN, opened=True), 7.0, [HalfCloseStream], "idle for 7 s"),
-        (lambda: in_state(S.HALF_CLOSED_THERE), 7.0, [HalfCloseStream, CloseStream], "idle for 7 s"),
+        (lambda: in_state(S.HALF_CLOSED_THERE), 7.0, [CloseStream], "idle for 7 s"),
         (lambda: in_state(S.LINGERING), 2.0, [CloseStream], "did not close in time"),
     ],
     ids=["connect", "first", "begun", "message", "idle", "idle opened", "idle half-closed", "linger"],
