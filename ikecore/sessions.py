@@ -158,7 +158,8 @@ class SessionState:
         """Those that another has taken over from, until they are gone."""
         self._wanted: dict[RequestId, SaId] = {}
         self._bug = ""
-        self._rings: WeakSet[EventRing] = WeakSet()
+        self._rings: WeakSet[EventRing] | None = None
+        """None where nobody ever subscribed: most sessions are only waited for, and a set like this is five objects."""
 
     @property
     def over(self) -> bool:
@@ -190,6 +191,8 @@ class SessionState:
         """Return a ring that gets every event from now on. It ends with the session or when nobody holds it."""
         self.check()
         ring = EventRing(limit)
+        if self._rings is None:
+            self._rings = WeakSet()
         self._rings.add(ring)
         return ring
 
@@ -240,10 +243,10 @@ class SessionState:
             self.outcomes[event.request] = event.child
         elif isinstance(event, RequestFailed) and event.request in self._wanted:
             self.outcomes[event.request] = as_ike_error(event.error)
-        for ring in tuple(self._rings):
+        for ring in tuple(self._rings or ()):
             ring.push(event, last=self.over)
         if self.over:
-            self._rings.clear()
+            self._rings = None
         self.signal.fire()
 
     def _taken_over(self, event: IkeSaReauthenticated) -> None:
