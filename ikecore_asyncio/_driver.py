@@ -7,6 +7,7 @@ a cancellation.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
@@ -62,7 +63,10 @@ class Driver:
         self.locals: list[Local] = []
         self.closed = False
         self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
+        """The time of the core: the loop's clock."""
         self._alarm: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
         self._failed = asyncio.Event()
         self._error: Exception | None = None
         self._group: asyncio.TaskGroup | None = None
@@ -78,10 +82,6 @@ class Driver:
             ResetStream: lambda action: self._stream(action, Stream.reset),
         }
         self._outflow = Outflow(self.binding, self.now, actions, observer)
-
-    def now(self) -> float:
-        """Return the time of the core: the loop's clock."""
-        return self._loop.time()
 
     # Sockets.
 
@@ -173,20 +173,20 @@ class Driver:
         """
         if self.closed or not self._outflow.drain():
             return
-        self._rearm()
+        deadline = self.endpoint.deadline
+        if deadline is not None and deadline < self._rings_at:
+            self._move_alarm(deadline)
         self.flushed.fire()
 
-    def _rearm(self) -> None:
-        """Move the alarm, but only to an earlier moment; a deadline that moved back is found when it rings."""
-        deadline = self.endpoint.deadline
-        if deadline is None or (self._alarm is not None and self._alarm.when() <= deadline):
-            return
+    def _move_alarm(self, moment: float) -> None:
+        """Let it ring at *moment*, which is earlier than before. A deadline that moved back is found when it rings."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(deadline, self.guarded, self._ring)
+        self._alarm = self._loop.call_at(moment, self.guarded, self._ring)
+        self._rings_at = moment
 
     def _ring(self) -> None:
-        self._alarm = None
+        self._alarm, self._rings_at = None, math.inf
         self.endpoint.timer_expired(now=self.now())
         self.flush()
 

@@ -20,7 +20,7 @@ BACKLOG = 128
 
 def reduce(address: SocketAddress) -> Address:
     """Return the first two items of a socket address, without the scope."""
-    return str(address[0]).partition("%")[0], int(address[1])
+    return (address[0], address[1]) if len(address) == 2 else (address[0].partition("%")[0], address[1])
 
 
 def bind_datagram(local: Local) -> socket.socket:

@@ -63,6 +63,8 @@ class Driver:
         self.flushed = Signal()
         self.locals: list[Local] = []
         self.closed = False
+        self.now: Callable[[], float] = trio.current_time
+        """The time of the core: Trio's clock."""
         self._alarm = trio.CancelScope()
         self._nursery: trio.Nursery | None = None
         self._datagrams: dict[Address, DatagramSocket] = {}
@@ -77,10 +79,6 @@ class Driver:
             ResetStream: lambda action: self._stream(action, Stream.reset),
         }
         self._outflow = Outflow(self.binding, self.now, actions, observer)
-
-    def now(self) -> float:
-        """Return the time of the core: Trio's clock."""
-        return trio.current_time()
 
     # Sockets.
 

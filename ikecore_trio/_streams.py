@@ -85,8 +85,9 @@ class Stream:
         if not self._connected:
             await self._connect()
         while not (self._ended or self._at_eof):
-            if await readable(self._sock):
-                self._take()
+            self._take()
+            if not (self._ended or self._at_eof):
+                await readable(self._sock)
 
     async def _connect(self) -> None:
         """Wait until the attempt to connect is decided, and write what has been queued meanwhile."""
