@@ -50,13 +50,8 @@ class ChildKeys:
     integ_r: bytes = _secret()
 
     def joined(self) -> bytes:
-        """Return the octets that `cut` takes apart."""
+        """Return the octets that `ChildSuite.key_layout` takes apart."""
         return self.encr_i + self.integ_i + self.encr_r + self.integ_r
-
-    @classmethod
-    def cut(cls, suite: ChildSuite, octets: bytes) -> ChildKeys:
-        """Take apart what the key schedule makes for a Child SA (RFC 7296 section 2.17)."""
-        return cls(*suite.key_layout.unpack(octets))
 
 
 def derive_ike_keys(suite: IkeSuite, shared: bytes, ni: bytes, nr: bytes, spi_i: bytes, spi_r: bytes) -> IkeKeys:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from ..config import ChildConfig
-from ..crypto import ChildKeys, ChildSuite
+from ..crypto import ChildSuite
 from ..events import ChildKeyMaterial, ChildSaEstablished
 from ..outputs import ChildId, SaId
 from ..transport import EspRoute
@@ -74,10 +74,10 @@ class ChildSa:
 
     def export_keys(self) -> ChildKeyMaterial:
         """Return the keys by our direction."""
-        keys = ChildKeys.cut(self.suite, self._keys)
+        encr_i, integ_i, encr_r, integ_r = self.suite.key_layout.unpack(self._keys)
         if self.initiator:
-            return ChildKeyMaterial(keys.encr_r, keys.integ_r, keys.encr_i, keys.integ_i)
-        return ChildKeyMaterial(keys.encr_i, keys.integ_i, keys.encr_r, keys.integ_r)
+            return ChildKeyMaterial(encr_r, integ_r, encr_i, integ_i)
+        return ChildKeyMaterial(encr_i, integ_i, encr_r, integ_r)
 
     def established(self, sa: SaId, route: EspRoute, replaces: ChildId | None = None) -> ChildSaEstablished:
         """Return the event that hands this Child SA out."""

@@ -90,9 +90,9 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
     payloads = list(payloads)
     if not payloads:
         return 0, []
+    kinds = tuple(map(_type_of, payloads))
     last = payloads[-1]
     following = last.inner_first if isinstance(last, (Encrypted, EncryptedFragment)) else 0
-    kinds = tuple(map(_type_of, payloads))
     try:
         bodies = [payload.encode_body() for payload in payloads]
         headers = _generic_headers(kinds, tuple(map(len, bodies)), following)

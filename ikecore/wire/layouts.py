@@ -31,6 +31,13 @@ from .identity import (
 from .notify import Notification
 from .payloads import DECODERS, KeyExchange, Nonce, Payload, VendorId
 from .proposal import Proposal, SecurityAssociation, Transform
+from .selectors import (
+    KEPT_OCTETS,
+    TrafficSelectorsInitiator,
+    TrafficSelectorsResponder,
+    known_initiator,
+    known_responder,
+)
 
 __all__ = ["LAYOUTS", "Layout", "note_layout"]
 
@@ -127,6 +134,10 @@ def _taken_apart(payload: Payload, length: int) -> tuple[int, int, Maker]:
             return 4, 0, partial(identification, IdentificationInitiator, kind, reserved)
         case IdentificationResponder(kind, _, reserved):
             return 4, 0, partial(identification, IdentificationResponder, kind, reserved)
+        case TrafficSelectorsInitiator() if length <= KEPT_OCTETS:
+            return 0, 0, known_initiator
+        case TrafficSelectorsResponder() if length <= KEPT_OCTETS:
+            return 0, 0, known_responder
         case Authentication(method):
             return 4, 0, partial(Authentication, method)
         case Certificate(encoding) | CertificateRequest(encoding):

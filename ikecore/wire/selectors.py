@@ -17,6 +17,7 @@ from ..record import record
 from .numbers import TsType, members
 
 __all__ = [
+    "KEPT_OCTETS",
     "Selector",
     "TrafficSelector",
     "TrafficSelectorsInitiator",
@@ -25,6 +26,8 @@ __all__ = [
     "decode_traffic_selectors_initiator",
     "decode_traffic_selectors_responder",
     "encode_selectors",
+    "known_initiator",
+    "known_responder",
 ]
 
 _RANGES: Final[dict[int, struct.Struct]] = {  # type, protocol, length, start port, end port, start and end address
@@ -34,7 +37,7 @@ _RANGES: Final[dict[int, struct.Struct]] = {  # type, protocol, length, start po
 _UNKNOWN = struct.Struct("!BBH")  # type, protocol, length
 _TYPES = members(TsType)
 _KEPT: Final = 512
-_KEPT_OCTETS: Final = 256
+KEPT_OCTETS: Final = 256
 _KEPT_SELECTORS: Final = 16
 """Longer lists are read and written afresh: few peers have them."""
 
@@ -125,7 +128,7 @@ def decode_traffic_selectors_responder(data: bytes, pos: int, end: int) -> Traff
 
 
 def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
-    if end - pos <= _KEPT_OCTETS:
+    if end - pos <= KEPT_OCTETS:
         try:
             return _known(data[pos:end])
         except InvalidSyntax:
@@ -136,6 +139,18 @@ def _selectors(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:
 @lru_cache(maxsize=_KEPT)
 def _known(body: bytes) -> tuple[Selector, ...]:
     return _read(body, 0, len(body))
+
+
+@lru_cache(maxsize=_KEPT)
+def known_initiator(body: bytes) -> TrafficSelectorsInitiator:
+    """Read a TSi payload body of at most KEPT_OCTETS; raises InvalidSyntax, with the offset in *body*."""
+    return TrafficSelectorsInitiator(_known(body))
+
+
+@lru_cache(maxsize=_KEPT)
+def known_responder(body: bytes) -> TrafficSelectorsResponder:
+    """Read a TSr payload body of at most KEPT_OCTETS; raises InvalidSyntax, with the offset in *body*."""
+    return TrafficSelectorsResponder(_known(body))
 
 
 def _read(data: bytes, pos: int, end: int) -> tuple[Selector, ...]:

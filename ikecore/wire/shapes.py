@@ -141,15 +141,15 @@ class Contents:
 
     def one(self, kind: type[P]) -> P:
         """Return the payload of a class that the shape guarantees; LocalProtocolError where it does not."""
-        places = self.places.get(kind.TYPE)  # type: ignore[attr-defined]
-        if places is None:
-            raise LocalProtocolError(f"a message of shape {self.shape!r} need not have a {kind.__name__}")
-        return self.payloads[places[0]]  # type: ignore[return-value]
+        try:
+            return self.payloads[self.places[kind.TYPE][0]]  # type: ignore[return-value,attr-defined]
+        except KeyError:
+            raise LocalProtocolError(f"a message of shape {self.shape!r} need not have a {kind.__name__}") from None
 
     def maybe(self, kind: type[P]) -> P | None:
         """Return the first payload of a class, None if there is none."""
-        places = self.places.get(kind.TYPE)  # type: ignore[attr-defined]
-        return None if places is None else self.payloads[places[0]]  # type: ignore[return-value]
+        number: int = kind.TYPE  # type: ignore[attr-defined]
+        return self.payloads[self.places[number][0]] if number in self.places else None  # type: ignore[return-value]
 
     def all(self, kind: type[P]) -> list[P]:
         """Return the payloads of a class in the order they came."""
@@ -157,8 +157,9 @@ class Contents:
 
     def notify(self, notify_type: int) -> Notification | None:
         """Return the first notification of a type, None if there is none."""
-        places = self.told.get(notify_type)
-        return None if places is None else self.payloads[places[0]]  # type: ignore[return-value]
+        if notify_type not in self.told:
+            return None
+        return self.payloads[self.told[notify_type][0]]  # type: ignore[return-value]
 
     def notifies(self, notify_type: int) -> list[Notification]:
         """Return the notifications of a type in the order they came."""
