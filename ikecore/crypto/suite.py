@@ -175,6 +175,11 @@ class IkeSuite:
         """Encryption and integrity are one algorithm (RFC 5282)."""
         return self.cipher.aead
 
+    def sealed_length(self, octets: int) -> int:
+        """Return the octets of a whole message with *octets* octets of payloads in its Encrypted payload."""
+        padding = -(octets + 1) % self.block
+        return 28 + 4 + self.iv_length + octets + padding + 1 + self.icv_length
+
     @_words.default
     def _find_words(self) -> str:
         names = [_encr_text(self.encr, self.key_bits)]

@@ -294,6 +294,7 @@ class IkeSa:
             unsealed.whole,
             names,
             fragment=unsealed.fragments if self.may_fragment else None,
+            length=unsealed.length,
             handler=exchange,
             expected=exchange.expected_octets(),
             started=now,
@@ -350,7 +351,13 @@ class IkeSa:
         unsealed = Unsealed(keys, exchange, RESPONSE, message_id, *encode_payloads(payloads, is_response=True))
         fragment = unsealed.fragments if self.may_fragment else None
         response = OutgoingResponse(
-            exchange, message_id, unsealed.whole, names, fragment=fragment, spi=generation.spi_local
+            exchange,
+            message_id,
+            unsealed.whole,
+            names,
+            fragment=fragment,
+            length=unsealed.length,
+            spi=generation.spi_local,
         )
         response.answered_at = now
         paths = generation.theirs.answer(message_id, response)

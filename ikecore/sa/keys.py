@@ -9,10 +9,14 @@ import attrs
 from ..crypto import IkeKeys, IkeSuite, Protection
 from ..errors import LocalProtocolError
 from ..events import IkeKeyMaterial, Role
+from ..transport import LEAST_PACKET
 from ..wire import Envelope
 from ..wire.numbers import INITIATOR, Encr, Integ, name_of
 
-__all__ = ["SaKeys", "Unsealed"]
+__all__ = ["SMALL", "SaKeys", "Unsealed"]
+
+SMALL = LEAST_PACKET - 32
+"""Octets of a message that fits every packet, and is never sent in fragments."""
 
 
 @attrs.define(eq=False)
@@ -25,6 +29,12 @@ class Unsealed:
     message_id: int
     inner_first: int
     plaintext: bytes = attrs.field(repr=False)
+
+    @property
+    def length(self) -> int:
+        """Octets of the whole message; 0 where it is so short that it fits every packet."""
+        octets = len(self.plaintext)
+        return self.keys.suite.sealed_length(octets) if octets > SMALL else 0
 
     def whole(self) -> bytes:
         """Seal it in one piece."""

@@ -14,27 +14,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from ..events import Transport
-from ..transport import LEAST_PACKET, Path, Way
+from ..transport import Path, Way
 from ..wire import Notification, Payload, UnknownPayload
 from ..wire.numbers import Exchange, Notify, PayloadType, name_of
 from .exchange import OurExchange
+from .keys import SMALL
 
 __all__ = ["Fragmenter", "Message", "OutgoingRequest", "OutgoingResponse", "payload_names"]
 
 Fragmenter = Callable[[int, int], tuple[bytes, ...]]
 """Seals a message in fragments: the most octets of each, and how many there have to be at least."""
-SMALL = LEAST_PACKET - 32
-"""Octets of a message that fits every packet, and is never sent in fragments."""
+LARGEST = 28 + 0xFFFF
+"""Octets of the largest message of one payload."""
 
 
 class Message:
     """What we send, once. `whole` gives its octets as one IKE message, `datagrams` as messages that fit a packet.
 
     *seal* makes the whole message, *fragment* its fragments; without that it cannot be sent in any. They hold the
-    plaintext, and are let go of when they cannot be wanted any more.
+    plaintext, and are let go of when they cannot be wanted any more. *length* is that of the whole where it is known
+    before: what goes in fragments need not be sealed whole besides.
     """
 
-    __slots__ = ("_fragment", "_pieces", "_seal", "_whole", "exchange", "message_id", "names")
+    __slots__ = ("_fragment", "_length", "_pieces", "_seal", "_whole", "exchange", "message_id", "names")
 
     def __init__(
         self,
@@ -44,18 +46,21 @@ class Message:
         names: tuple[str, ...],
         *,
         fragment: Fragmenter | None = None,
+        length: int = 0,
     ) -> None:
         self.exchange = exchange
         self.message_id = message_id
         self.names = names
         self._seal: Callable[[], bytes] | None = seal
         self._fragment = fragment
+        self._length = length
         self._whole = b""
         self._pieces: tuple[bytes, ...] = ()
 
     def seal(self) -> None:
-        """Make the octets now. Raises LocalProtocolError where one payload cannot hold them."""
-        _ = self.whole
+        """Make the octets, unless they may go in fragments. LocalProtocolError where one payload cannot hold them."""
+        if self._fragment is None or not 0 < self._length <= LARGEST:
+            _ = self.whole
 
     @property
     def whole(self) -> bytes:
@@ -78,19 +83,18 @@ class Message:
         Fragments stay as they are until smaller ones are wanted. Then there are more of them, even if as many would do:
         by that the receiver knows the new set from the old (RFC 7383 section 2.5.2).
         """
-        whole = self.whole
-        if len(whole) <= room:
-            return (whole,)
+        if (self._length or len(self.whole)) <= room:
+            return (self.whole,)
         if self._fragment is not None and (not self._pieces or len(self._pieces[0]) > room):
             self._pieces = self._fragment(room, len(self._pieces) + 1)
-        return self._pieces or (whole,)
+        return self._pieces or (self.whole,)
 
     def settle(self, room: int | None) -> None:
         """The keys are about to go: seal what may still be wanted, and let go of the plaintext.
 
         *room* is what a datagram to the peer may hold, None where fragments are not wanted.
         """
-        self.seal()
+        _ = self.whole
         if room is not None:
             _ = self.datagrams(room)
         self._fragment = None
@@ -138,10 +142,11 @@ class OutgoingRequest(Message):
         expected: int,
         started: float,
         fragment: Fragmenter | None = None,
+        length: int = 0,
         last: bool = False,
         size: int = 0,
     ) -> None:
-        super().__init__(exchange, message_id, seal, names, fragment=fragment)
+        super().__init__(exchange, message_id, seal, names, fragment=fragment, length=length)
         self.handler = handler
         self.expected = expected
         self.started = started
@@ -168,7 +173,7 @@ class OutgoingRequest(Message):
     @property
     def size(self) -> int:
         """Octets of the whole message; an estimate for an IKE_SA_INIT that has no path yet."""
-        return self._size or len(self.whole)
+        return self._size or self._length or len(self.whole)
 
     @property
     def way(self) -> Way | None:
@@ -219,9 +224,10 @@ class OutgoingResponse(Message):
         names: tuple[str, ...],
         *,
         fragment: Fragmenter | None = None,
+        length: int = 0,
         spi: bytes = b"",
     ) -> None:
-        super().__init__(exchange, message_id, seal, names, fragment=fragment)
+        super().__init__(exchange, message_id, seal, names, fragment=fragment, length=length)
         self.spi = spi
         self.digest = b""
         self.answered_at = 0.0

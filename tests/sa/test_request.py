@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ikecore.crypto import IkeKeys, IkeSuite, Protection
+from ikecore.errors import LocalProtocolError
 from ikecore.outputs import StreamId
 from ikecore.sa import Message, OutgoingRequest, OutgoingResponse, payload_names
 from ikecore.sa.keys import SaKeys, Unsealed
@@ -61,7 +63,7 @@ def unsealed(plaintext: bytes) -> tuple[Unsealed, Protection]:
 def test_every_form_is_sealed_once_and_smaller_fragments_are_more(octets: int, rooms: list[int], whole_at: int) -> None:
     plaintext = bytes(number % 251 for number in range(octets))
     made, opening = unsealed(plaintext)
-    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    message = Message(37, 5, made.whole, (), fragment=made.fragments, length=made.length)
     seen: dict[bytes, bytes] = {}
     forms: list[tuple[bytes, ...]] = []
     for turn, room in enumerate(rooms):
@@ -71,8 +73,9 @@ def test_every_form_is_sealed_once_and_smaller_fragments_are_more(octets: int, r
         assert message.datagrams(room) == form
         if forms and len(forms[-1]) > 1 and form != forms[-1] and len(form) > 1:
             assert len(form) > len(forms[-1])
-        if len(message.whole) <= room:
+        if made.keys.suite.sealed_length(octets) <= room:
             assert form == (message.whole,)
+            assert len(message.whole) == made.keys.suite.sealed_length(octets)
             continue
         forms.append(form)
         assert max(map(len, form)) <= min(rooms[: turn + 1])
@@ -86,15 +89,36 @@ def test_every_form_is_sealed_once_and_smaller_fragments_are_more(octets: int, r
 @pytest.mark.requirement("FRAG-33")
 def test_a_smaller_size_makes_more_fragments_even_if_as_many_would_do() -> None:
     made, _ = unsealed(bytes(1300))
-    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    message = Message(37, 5, made.whole, (), fragment=made.fragments, length=made.length)
     assert [len(data) for data in message.datagrams(1252)] == [1252, 36 + 8 + 16 + 1 + 1300 - 1191]
     assert len(message.datagrams(1000)) == 3
+
+
+def test_what_goes_in_fragments_is_not_sealed_whole_besides() -> None:
+    made, opening = unsealed(bytes(2000))
+    request = OutgoingRequest(
+        35, 5, made.whole, (), fragment=made.fragments, length=made.length, handler=NOBODY, expected=0, started=0.0
+    )
+    request.seal()
+    assert request.size == made.length
+    ivs = [data[36:44] for data in request.datagrams(1252)]
+    assert [int.from_bytes(iv, "big") for iv in ivs] == [0, 1]
+    assert len(request.whole) == request.size, "a stream takes it whole"
+    assert opening.open(request.whole, 32) == bytes(2000)
+
+
+def test_what_one_payload_cannot_hold_is_refused_at_once() -> None:
+    for octets, good in ((65_000, True), (65_536, False)):
+        made, _ = unsealed(bytes(octets))
+        message = Message(37, 5, made.whole, (), fragment=made.fragments, length=made.length)
+        with nullcontext() if good else pytest.raises(LocalProtocolError, match="do not fit"):
+            message.seal()
 
 
 def test_once_settled_a_message_needs_no_keys() -> None:
     made, _ = unsealed(bytes(5000))
     _, opening = unsealed(b"")
-    message = OutgoingResponse(37, 5, made.whole, (), fragment=made.fragments)
+    message = OutgoingResponse(37, 5, made.whole, (), fragment=made.fragments, length=made.length)
     message.settle(1252)
     made.keys.forget()
     pieces = message.datagrams(1252)
@@ -110,7 +134,7 @@ def test_once_settled_a_message_needs_no_keys() -> None:
 def test_what_fits_every_packet_keeps_no_plaintext() -> None:
     made, _ = unsealed(bytes(300))
     gone = weakref.ref(made)
-    message = Message(37, 5, made.whole, (), fragment=made.fragments)
+    message = Message(37, 5, made.whole, (), fragment=made.fragments, length=made.length)
     assert message.datagrams(548) == (message.whole,)
     del made
     assert gone() is None
