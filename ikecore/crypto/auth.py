@@ -9,23 +9,20 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes as hazmat
 from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey, MLDSA65PublicKey, MLDSA87PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import AuthMethod, HashAlgorithm
 from .prf import prf
-from .public_keys import PrivateKey, PublicKey, check_public_key
+from .public_keys import PrivateKey, PublicKey, check_public_key, kinds_of
 from .signature_algorithms import BY_DER, PREFERRED
 
 __all__ = [
@@ -62,9 +59,6 @@ _HASH: Final[Mapping[int, _Hash]] = {
     HashAlgorithm.SHA2_512: hazmat.SHA512(),
 }
 _ECDSA: Final[Mapping[int, ec.ECDSA]] = {number: ec.ECDSA(chosen) for number, chosen in _HASH.items()}
-_PSS: Final[Mapping[int, padding.PSS]] = {
-    number: padding.PSS(mgf=padding.MGF1(chosen), salt_length=chosen.digest_size) for number, chosen in _HASH.items()
-}
 _PKCS1: Final = padding.PKCS1v15()
 _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp256r1": (AuthMethod.ECDSA_SHA256_P256, HashAlgorithm.SHA2_256, 32),
@@ -72,6 +66,21 @@ _BY_CURVE: Final[Mapping[str, tuple[int, int, int]]] = {
     "secp521r1": (AuthMethod.ECDSA_SHA512_P521, HashAlgorithm.SHA2_512, 66),
 }
 """Method of RFC 4754, hash of the curve's strength, octets of each half of a signature."""
+
+
+def _parameters(kind: str, number: int) -> tuple[Any, ...]:
+    if kind == "rsa-pss":
+        chosen = _HASH[number]
+        return padding.PSS(mgf=padding.MGF1(chosen), salt_length=chosen.digest_size), chosen
+    if kind == "rsa-pkcs1":
+        return _PKCS1, _HASH[number]
+    return (_ECDSA[number],) if kind == "ecdsa" else ()
+
+
+_PARAMETERS: Final[Mapping[tuple[str, int], tuple[Any, ...]]] = {
+    (each.kind, each.hash): _parameters(each.kind, each.hash) for each in PREFERRED
+}
+"""What `cryptography` wants to know besides octets and signature, by kind of signature and hash."""
 
 
 def signed_octets(
@@ -150,8 +159,8 @@ def choose_scheme(
     Raises AuthenticationFailed if the peer can verify no signature of this key.
     """
     if peer_hashes is not None:
-        kind = _kinds(public_key)[0]
-        curve = public_key.curve.name if isinstance(public_key, EllipticCurvePublicKey) else ""
+        kind = kinds_of(public_key)[0]
+        curve = cast(EllipticCurvePublicKey, public_key).curve.name if kind == "ecdsa" else ""
         scheme = _digital(kind, curve, peer_hashes & SUPPORTED_HASHES, rsa_padding)
         if scheme is None:
             raise AuthenticationFailed(
@@ -169,14 +178,12 @@ def choose_scheme(
 
 def sign_with(key: PrivateKey, scheme: Scheme, octets: bytes) -> bytes:
     """Return the signature of *octets*, not yet as an AUTH payload carries it. Raises LocalProtocolError."""
+    signing: Any = key
     try:
-        if isinstance(key, RSAPrivateKey):
-            return key.sign(octets, _rsa_padding(scheme.kind, scheme.hash), _HASH[scheme.hash])
-        if isinstance(key, EllipticCurvePrivateKey):
-            return key.sign(octets, _ECDSA[scheme.hash])
-        return key.sign(octets)
+        signature: bytes = signing.sign(octets, *_PARAMETERS[scheme.kind, scheme.hash])
     except (ValueError, UnsupportedAlgorithm) as error:
         raise LocalProtocolError(f"our key cannot sign: {error}") from None
+    return signature
 
 
 def sign(
@@ -231,7 +238,7 @@ def verify(
     elif method in _CLASSIC_ECDSA and isinstance(key, EllipticCurvePublicKey):
         _verify_ecdsa(key, method, data, octets)
     else:
-        raise AuthenticationFailed(f"authentication method {int(method)} does not go with a {_kinds(key)[0]} key")
+        raise AuthenticationFailed(f"authentication method {int(method)} does not go with a {kinds_of(key)[0]} key")
 
 
 def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozenset[int]) -> None:
@@ -241,17 +248,10 @@ def _verify_digital(key: PublicKey, data: bytes, octets: bytes, hashes: frozense
         raise AuthenticationFailed("AUTH names no signature algorithm that we know")
     if algorithm.hash not in hashes:
         raise AuthenticationFailed(f"AUTH is signed with hash {int(algorithm.hash)}, which we did not announce")
-    if algorithm.kind not in _kinds(key):
-        raise AuthenticationFailed(f"AUTH is signed with {algorithm.kind}, the peer's key is {_kinds(key)[0]}")
-    signature = data[end:]
-    if isinstance(key, RSAPublicKey):
-        padded = _rsa_padding(algorithm.kind, algorithm.hash)
-        good = _good(lambda: key.verify(signature, octets, padded, _HASH[algorithm.hash]))
-    elif isinstance(key, EllipticCurvePublicKey):
-        good = _good(lambda: key.verify(signature, octets, _ECDSA[algorithm.hash]))
-    else:
-        good = _good(lambda: key.verify(signature, octets))
-    if not good:
+    if algorithm.kind not in kinds_of(key):
+        raise AuthenticationFailed(f"AUTH is signed with {algorithm.kind}, the peer's key is {kinds_of(key)[0]}")
+    verifying: Any = key
+    if not _good(lambda: verifying.verify(data[end:], octets, *_PARAMETERS[algorithm.kind, algorithm.hash])):
         raise AuthenticationFailed(f"the {algorithm.kind} signature is wrong")
 
 
@@ -284,30 +284,4 @@ def _good(check: Callable[[], None]) -> bool:
     return True
 
 
-def _rsa_padding(kind: str, number: int) -> padding.PSS | padding.PKCS1v15:
-    """Return the padding of a kind of RSA signature over the hash *number*; MGF1 of that hash, a salt as long as it."""
-    return _PKCS1 if kind == "rsa-pkcs1" else _PSS[number]
-
-
 _CLASSIC_ECDSA: Final = frozenset(method for method, _, _ in _BY_CURVE.values())
-
-
-def _kinds(key: PublicKey) -> tuple[str, ...]:
-    """Return the kinds of `Algorithm` that go with *key*."""
-    return _kinds_of(type(key))
-
-
-@lru_cache(maxsize=32)
-def _kinds_of(cls: type) -> tuple[str, ...]:
-    return next(kinds for known, kinds in _KINDS if issubclass(cls, known))
-
-
-_KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
-    (RSAPublicKey, ("rsa-pss", "rsa-pkcs1")),
-    (EllipticCurvePublicKey, ("ecdsa",)),
-    (Ed25519PublicKey, ("ed25519",)),
-    (Ed448PublicKey, ("ed448",)),
-    (MLDSA44PublicKey, ("ml-dsa-44",)),
-    (MLDSA65PublicKey, ("ml-dsa-65",)),
-    (MLDSA87PublicKey, ("ml-dsa-87",)),
-)

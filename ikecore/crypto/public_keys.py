@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Final, TypeAlias, cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -32,6 +33,7 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "check_public_key",
+    "kinds_of",
     "load_private_key",
     "load_public_key",
     "subject_public_key_info",
@@ -61,17 +63,42 @@ _RSA_BITS = range(2048, 8193)
 """Below 2048 bits is refused (RFC 8247 section 4.1.1); above 8192 a verification costs the verifier too much."""
 
 
+_KINDS: Final[tuple[tuple[type, tuple[str, ...]], ...]] = (
+    (RSAPublicKey, ("rsa-pss", "rsa-pkcs1")),
+    (EllipticCurvePublicKey, ("ecdsa",)),
+    (Ed25519PublicKey, ("ed25519",)),
+    (Ed448PublicKey, ("ed448",)),
+    (MLDSA44PublicKey, ("ml-dsa-44",)),
+    (MLDSA65PublicKey, ("ml-dsa-65",)),
+    (MLDSA87PublicKey, ("ml-dsa-87",)),
+)
+
+
+def kinds_of(key: object) -> tuple[str, ...]:
+    """Return the kinds of `Algorithm` that go with a public key, the preferred one first; none for anything else."""
+    return _kinds_of(type(key))  # type: ignore[arg-type]  # mypy holds that a type may not be hashable
+
+
+@lru_cache(maxsize=32)
+def _kinds_of(cls: type) -> tuple[str, ...]:
+    """By class, as it takes long to ask whether a key is of one of the abstract classes of `cryptography`."""
+    return next((kinds for known, kinds in _KINDS if issubclass(cls, known)), ())
+
+
 def check_public_key(key: object) -> PublicKey:
     """Return *key* if signatures are verified with its kind, else raise AuthenticationFailed with the reason."""
-    if isinstance(key, RSAPublicKey):
-        if key.key_size not in _RSA_BITS:
-            raise AuthenticationFailed(f"an RSA key of {key.key_size} bits; allowed are 2048 to 8192")
-    elif isinstance(key, EllipticCurvePublicKey):
-        if key.curve.name not in _CURVES:
-            raise AuthenticationFailed(f"an ECDSA key on {key.curve.name}; allowed are P-256, P-384 and P-521")
-    elif not isinstance(key, PublicKey):
+    kinds = kinds_of(key)
+    if not kinds:
         raise AuthenticationFailed(f"a key of the kind {type(key).__name__} verifies nothing here")
-    return key
+    if "rsa-pss" in kinds:
+        bits = cast(RSAPublicKey, key).key_size
+        if bits not in _RSA_BITS:
+            raise AuthenticationFailed(f"an RSA key of {bits} bits; allowed are 2048 to 8192")
+    elif "ecdsa" in kinds:
+        curve = cast(EllipticCurvePublicKey, key).curve.name
+        if curve not in _CURVES:
+            raise AuthenticationFailed(f"an ECDSA key on {curve}; allowed are P-256, P-384 and P-521")
+    return cast(PublicKey, key)
 
 
 def load_public_key(data: bytes) -> PublicKey:
