@@ -30,7 +30,7 @@ ALLOWED = {
     "ikecore_trio": BINDING_PURE | {"ikecore", "ikecore_trio", "attrs", "trio", "outcome"},
     "ikecore_trio.cli": BINDING_PURE
     | {"ikecore", "ikecore_trio", "attrs", "click", "cryptography", "dpkt", "rich", "trio"}
-    | {"csv", "io", "pathlib", "random", "shutil", "signal", "stat", "tempfile", "tomllib"},
+    | {"csv", "gc", "io", "pathlib", "random", "shutil", "signal", "stat", "tempfile", "tomllib"},
     "ikecore_asyncio": BINDING_PURE | {"ikecore", "ikecore_asyncio", "attrs", "asyncio"},
 }
 """What may be imported in a package; the longest prefix of a module's name counts.
