@@ -183,6 +183,14 @@ def test_listen_names_the_sockets_of_each_host() -> None:
     assert list(Listen(udp=None, udp_nat=None, tcp=None).locals()) == []
 
 
+@pytest.mark.requirement("IKE-250")
+def test_proposals_are_numbered_in_order_of_preference() -> None:
+    odd = Proposal(5, IKE.protocol, b"12345678", IKE.transforms)
+    made = connection(proposals=[odd, odd], children=[ChildConfig(proposals=[ESP, ESP])])
+    for proposals in (made.proposals, made.children[0].proposals):
+        assert [(each.number, each.spi) for each in proposals] == [(1, b""), (2, b"")]
+
+
 def test_patterns_and_identities_are_taken_as_they_are() -> None:
     made = connection(remote_identity=Identity.parse("*.example"))
     assert made.remote_identity is not None

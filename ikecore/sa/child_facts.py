@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import compress
+
 from ..config import ChildConfig
 from ..record import shared
 from ..wire import Contents, Notification, Payload
@@ -23,12 +25,11 @@ def answer_notifications(child: ChildSa) -> list[Payload]:
 
 
 def _notifications(mode: Mode, tfc_padding: bool, non_first_fragments: bool) -> list[Payload]:
-    kinds = (
-        (mode == "transport", Notify.USE_TRANSPORT_MODE),
-        (not tfc_padding, Notify.ESP_TFC_PADDING_NOT_SUPPORTED),
-        (non_first_fragments, Notify.NON_FIRST_FRAGMENTS_ALSO),
-    )
-    return [Notification(kind) for wanted, kind in kinds if wanted]
+    wanted = mode == "transport", not tfc_padding, non_first_fragments
+    return [Notification(kind) for kind in compress(_KINDS, wanted)]
+
+
+_KINDS = Notify.USE_TRANSPORT_MODE, Notify.ESP_TFC_PADDING_NOT_SUPPORTED, Notify.NON_FIRST_FRAGMENTS_ALSO
 
 
 def facts_of(config: ChildConfig, agreed: Agreed, contents: Contents) -> ChildFacts:

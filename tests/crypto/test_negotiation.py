@@ -18,6 +18,7 @@ from ikecore.crypto import (
     esp_proposals,
     ike_proposals,
     ike_suite,
+    negotiation,
 )
 from ikecore.errors import NoProposalChosen
 from ikecore.wire import Attribute, Proposal, Transform
@@ -338,5 +339,20 @@ def test_none_may_be_said_or_left_out_in_an_answer() -> None:
     ],
 )
 def test_an_answer_that_differs_from_the_offer_is_refused(bad: Proposal) -> None:
-    with pytest.raises(NoProposalChosen):
-        check_accepted(OFFERED, bad)
+    for _ in range(2):
+        check_accepted(OFFERED, ACCEPTED)
+        with pytest.raises(NoProposalChosen):
+            check_accepted(OFFERED, bad)
+
+
+def test_answers_that_fit_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(negotiation, "_STORED", 8)
+    negotiation._FITTING.clear()
+    for number in range(1000, 1100):
+        private = Transform(PRF, number)
+        check_accepted([ike(GCM, private, X25519)], ike(GCM, private, X25519))
+        assert 0 < len(negotiation._FITTING) <= 8
+    negotiation._FITTING.clear()
+    many = [Transform(PRF, number) for number in range(200)]
+    check_accepted([ike(GCM, *many, X25519)], ike(GCM, many[0], X25519))
+    assert not negotiation._FITTING

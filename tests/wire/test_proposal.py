@@ -10,7 +10,7 @@ from hypothesis import given
 from ikecore.errors import InvalidSyntax, LocalProtocolError
 from ikecore.wire import Attribute, Proposal, SecurityAssociation, Transform
 from ikecore.wire.numbers import Encr, Esn, Ke, Prf, Protocol, TransformType
-from ikecore.wire.proposal import MAX_TRANSFORMS, decode_security_association
+from ikecore.wire.proposal import MAX_TRANSFORMS, Transforms, decode_security_association, numbered, octets_of
 from tests.wire.strategies import transforms as any_transforms
 
 AES = Transform(TransformType.ENCR, Encr.AES_CBC, (Attribute(14, 256),))
@@ -44,6 +44,22 @@ def test_golden_sa() -> None:
     assert read(octets) == payload
     assert read(octets).proposals[0].transforms[0].key_length == 256
     assert read(octets).proposals[0].transforms[1].key_length is None
+
+
+@given(any_transforms())
+def test_transforms_with_their_octets_are_the_same_transforms(one: Transform) -> None:
+    for transforms in ([one], [one, AES], [AES, PRF, one]):
+        plain, shared = tuple(transforms), Transforms(transforms)
+        assert shared == plain
+        assert shared.octets == octets_of(plain) == octets_of(shared)
+        assert Proposal(1, 1, b"", shared).encode(last=True) == Proposal(1, 1, b"", plain).encode(last=True)
+        assert Proposal(1, 1, b"", shared).encode(last=True)[8:] == shared.octets
+
+
+@pytest.mark.requirement("IKE-250")
+def test_proposals_are_numbered_in_their_order() -> None:
+    given = Proposal(7, Protocol.IKE, b"12345678", (AES,)), Proposal(7, Protocol.IKE, b"", (PRF,))
+    assert numbered(given) == (Proposal(1, Protocol.IKE, b"", (AES,)), Proposal(2, Protocol.IKE, b"", (PRF,)))
 
 
 @pytest.mark.requirement("IKE-250")
