@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import attrs
@@ -43,12 +44,19 @@ StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStr
 async def wait_until(condition: Callable[[], bool], signal: Signal) -> None:
     """Wait until *condition* holds; it is looked at whenever *signal* fires."""
     while not condition():
-        event = asyncio.Event()
-        signal.add(event.set)
+        fired = asyncio.get_running_loop().create_future()
+        wake = partial(_settle, fired)
+        signal.add(wake)
         try:
-            await event.wait()
+            await fired
         finally:
-            signal.discard(event.set)
+            signal.discard(wake)
+
+
+def _settle(fired: asyncio.Future[None]) -> None:
+    """Let go who waits, if nobody did yet. (An Event would be five times as large, and every session has one.)"""
+    if not fired.done():
+        fired.set_result(None)
 
 
 class Driver:

@@ -42,7 +42,8 @@ StreamAction: TypeAlias = WriteStream | HalfCloseStream | CloseStream | ResetStr
 
 async def wait_until(condition: Callable[[], bool], signal: Signal) -> None:
     """Wait until *condition* holds; it is looked at whenever *signal* fires. Always a checkpoint."""
-    await trio.lowlevel.checkpoint()
+    if condition():
+        await trio.lowlevel.checkpoint()
     while not condition():
         event = trio.Event()
         signal.add(event.set)
