@@ -7,8 +7,9 @@ handshake has, without a message, a state or a check of our own. Both sides do t
 * the key schedule with HMAC-SHA2-256: SKEYSEED, prf+ (which is HKDF-Expand, one call) for the IKE SA (6 blocks) and
   for the Child SA (3 blocks), and prf of either identity;
 * AES-256-GCM: the ciphers of both directions, one message sealed and one opened;
-* authentication: two HMACs with a pre-shared key that was padded when it was configured; or one signature made, one verified, and the peer's chain of leaf
-  and intermediate parsed and verified, for which `cryptography` gets a policy without a rule of ours.
+* authentication: two HMACs with a pre-shared key that was padded when it was configured; or one signature made, one
+  verified, and the peer's chain of leaf and intermediate parsed and verified, for which `cryptography` gets a policy
+  without a rule of ours.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         "wire.chain:decode_payloads",
         "wire.shapes:match",
     ),
-    "build": ("wire.message:encode_message", "wire.chain:encode_payloads", "wire.chain:encode_chain"),
+    "build": ("wire.message:encode_message", "wire.chain:encode_payloads"),
     "key exchange": ("crypto.kex:generate", "crypto.kex:_Curve25519.shared"),
     "key schedule": ("crypto.keys:derive_ike_keys", "crypto.keys:derive_child_keys"),
     "AUTH": (

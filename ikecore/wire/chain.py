@@ -22,7 +22,7 @@ from .payloads import (
     decode_other,
 )
 
-__all__ = ["MAX_PAYLOADS", "decode_payloads", "encode_chain", "encode_payloads"]
+__all__ = ["MAX_PAYLOADS", "decode_payloads", "encode_payloads"]
 
 MAX_PAYLOADS: Final = 256
 """Payloads in one chain, by default. Real messages have up to a few dozen."""
@@ -81,15 +81,15 @@ def _read_each(first: int, data: bytes, pos: int, end: int, most: int, outer: bo
     return payloads
 
 
-def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, list[bytes]]:
-    """Return the type of the first payload, and the octets of the chain in parts for one join.
+def encode_payloads(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, bytes]:
+    """Return the type of the first payload and the octets of the chain; 0 and nothing for an empty one.
 
     The critical bit is set for unknown payloads that have it, but never in a response (RFC 7296 section 2.5).
     Raises LocalProtocolError where something does not fit its field.
     """
     payloads = list(payloads)
     if not payloads:
-        return 0, []
+        return 0, b""
     kinds = tuple(map(_type_of, payloads))
     last = payloads[-1]
     following = last.inner_first if isinstance(last, (Encrypted, EncryptedFragment)) else 0
@@ -98,11 +98,11 @@ def encode_chain(payloads: Iterable[Payload], *, is_response: bool = False) -> t
         headers = _generic_headers(kinds, tuple(map(len, bodies)), following)
     except struct.error:
         raise _unfit(payloads) from None
+    if not is_response and UnknownPayload in map(type, payloads):
+        headers = _with_critical(payloads, headers)
     parts = [b""] * (2 * len(bodies))
     parts[::2], parts[1::2] = headers, bodies
-    if not is_response and UnknownPayload in map(type, payloads):
-        _set_critical(payloads, parts)
-    return kinds[0], parts
+    return kinds[0], b"".join(parts)
 
 
 _type_of = attrgetter("TYPE")
@@ -128,15 +128,11 @@ def _unfit(payloads: Sequence[Payload]) -> LocalProtocolError:
     return LocalProtocolError("a chain names a payload type that does not fit its field")
 
 
-def _set_critical(payloads: Sequence[Payload], parts: list[bytes]) -> None:
-    """Set the critical bit in the generic headers, every other one of *parts*, of the payloads that have it."""
+def _with_critical(payloads: Sequence[Payload], headers: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Set the critical bit in the generic headers of the payloads that have it."""
+    changed = list(headers)
     for number, payload in enumerate(payloads):
         if isinstance(payload, UnknownPayload) and payload.critical:
-            following, _, length = GENERIC.unpack(parts[2 * number])
-            parts[2 * number] = GENERIC.pack(following, CRITICAL, length)
-
-
-def encode_payloads(payloads: Iterable[Payload], *, is_response: bool = False) -> tuple[int, bytes]:
-    """Return the type of the first payload and the octets of the chain; see `encode_chain`."""
-    first, parts = encode_chain(payloads, is_response=is_response)
-    return first, b"".join(parts)
+            following, _, length = GENERIC.unpack(headers[number])
+            changed[number] = GENERIC.pack(following, CRITICAL, length)
+    return tuple(changed)

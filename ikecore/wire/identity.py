@@ -50,14 +50,14 @@ class IdentificationInitiator:
     data: bytes
     reserved: bytes = b"\0\0\0"
 
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _octet(self.id_type, "identification type") + self.reserved + self.data
+
     @property
     def body(self) -> bytes:
         """The payload without its generic header, as AUTH signs it (RFC 7296 section 2.15)."""
-        return _octet(self.id_type, "identification type") + self.reserved + self.data
-
-    def encode_body(self) -> bytes:
-        """Return the payload without its generic header."""
-        return self.body
+        return self.encode_body()
 
 
 @record
@@ -69,14 +69,14 @@ class IdentificationResponder:
     data: bytes
     reserved: bytes = b"\0\0\0"
 
+    def encode_body(self) -> bytes:
+        """Return the payload without its generic header."""
+        return _octet(self.id_type, "identification type") + self.reserved + self.data
+
     @property
     def body(self) -> bytes:
         """The payload without its generic header, as AUTH signs it (RFC 7296 section 2.15)."""
-        return _octet(self.id_type, "identification type") + self.reserved + self.data
-
-    def encode_body(self) -> bytes:
-        """Return the payload without its generic header."""
-        return self.body
+        return self.encode_body()
 
 
 @record

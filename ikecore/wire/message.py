@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..errors import LocalProtocolError
 from ..record import record
-from .chain import MAX_PAYLOADS, decode_payloads, encode_chain
+from .chain import MAX_PAYLOADS, decode_payloads, encode_payloads
 from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, HeaderFields, triage
 from .numbers import RESPONSE, Exchange, members
 from .payloads import GENERIC, Encrypted, EncryptedFragment, Payload
@@ -75,12 +75,12 @@ def encode_message(
 
     Raises LocalProtocolError where something does not fit its field.
     """
-    first, parts = encode_chain(payloads, is_response=bool(flags & RESPONSE))
-    length = HEADER_LENGTH + sum(map(len, parts))
+    first, chain = encode_payloads(payloads, is_response=bool(flags & RESPONSE))
+    length = HEADER_LENGTH + len(chain)
     if len(spi_i) != 8 or len(spi_r) != 8:
         raise LocalProtocolError("an IKE SPI has 8 octets")
     try:
         header = HEADER.pack(spi_i, spi_r, first, MAJOR_VERSION, exchange, flags, message_id, length)
     except struct.error as error:
         raise LocalProtocolError(f"header: {error}") from None
-    return b"".join((header, *parts))
+    return header + chain
