@@ -54,6 +54,7 @@ NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BATCH = 20
 HOSTS: tuple[Address, Address] = ("10.0.0.1", 500), ("10.0.0.2", 500)
 NAMES = "initiator.example", "responder.example"
+COLD = "the same between handshakes"
 
 
 Met = Literal["nobody", "authority", "peer"]
@@ -165,9 +166,9 @@ def batch(sides: tuple[Side, Side], now: float) -> tuple[float, float]:
     sent = initiator.initiate(now)
     while sent:
         sent = initiator.take(responder.take(sent, now), now)
-    if (initiator.established, responder.established) != (BATCH, BATCH):
-        raise RuntimeError(f"{initiator.established} and {responder.established} handshakes of {BATCH}")
-    spent = initiator.spent / BATCH, responder.spent / BATCH
+    if (initiator.established, responder.established) != (initiator.batch, responder.batch):
+        raise RuntimeError(f"{initiator.established} and {responder.established} handshakes of {initiator.batch}")
+    spent = initiator.spent / initiator.batch, responder.spent / responder.batch
     initiator.end(now)
     responder.end(now)
     return spent
@@ -178,6 +179,20 @@ def bare(floor: Callable[[], None]) -> float:
     for _ in range(BATCH):
         floor()
     return (time.process_time() - start) / BATCH
+
+
+def scattered(floor: Callable[[], None], others: tuple[Side, Side], now: float) -> float:
+    """Return the seconds of the bare cryptography where a handshake of *others* lies between any two: caches are cold.
+
+    Nothing is measured by it. It tells how much of what a handshake costs beside the bare cryptography is no work.
+    """
+    spent = 0.0
+    for _ in range(BATCH):
+        batch(others, now)
+        start = time.process_time()
+        floor()
+        spent += time.process_time() - start
+    return spent / BATCH
 
 
 class Forgetful(dict[Any, Any]):
@@ -206,14 +221,19 @@ def undisturbed(scene: Scene) -> Iterator[None]:
 def measure(scene: Scene, rounds: int) -> Table:
     """Return the seconds per handshake of each round: the bare cryptography of a side, and each side of ours."""
     sides = Side(scene, 0), Side(scene, 1)
-    timings: dict[str, list[float]] = {"bare cryptography": [], "initiator": [], "responder": []}
+    plain = psk_scene()
+    others = Side(plain, 0), Side(plain, 1)
+    for side in others:
+        side.batch = 1
+    timings: dict[str, list[float]] = {"bare cryptography": [], COLD: [], "initiator": [], "responder": []}
     bare(scene.floor)
     with undisturbed(scene):
         batch(sides, 0.0)
         for number in range(rounds):
+            timings[COLD].append(scattered(scene.floor, others, 1.0 + number))
             timings["bare cryptography"].append(bare(scene.floor))
-            for side, spent in zip(("initiator", "responder"), batch(sides, 1.0 + number), strict=True):
-                timings[side].append(spent)
+            for role, spent in zip(("initiator", "responder"), batch(sides, 1.0 + number), strict=True):
+                timings[role].append(spent)
     targets = [Target(side, scene.limit) for side in ("initiator", "responder")]
     return Table(f"a handshake with {scene.title}, per side", timings, tuple(targets))
 
