@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import lru_cache
 
 import attrs
@@ -71,8 +71,8 @@ def detect(
     spi_i: bytes,
     spi_r: bytes,
     *,
-    sources: Iterable[bytes],
-    destinations: Iterable[bytes],
+    sources: Collection[bytes],
+    destinations: Collection[bytes],
     remote: Address,
     local: Address,
     forced: bool = False,
@@ -83,7 +83,6 @@ def detect(
     that sends no notification of a kind tells nothing, which counts as no NAT; one that sends none at all knows no NAT
     traversal, so nothing can be *forced* upon it.
     """
-    sources, destinations = list(sources), list(destinations)
     return _facts(
         bool(destinations) and nat_digest(spi_i, spi_r, local) not in destinations,
         bool(sources) and nat_digest(spi_i, spi_r, remote) not in sources,
