@@ -1,6 +1,6 @@
-"""What is measured from outside, as a process of its own: a responder on either adapter, or a bare echo.
+"""What is measured from outside, as a process of its own: a responder on either adapter or without one, or an echo.
 
-    python -m benchmarks._server responder|lean|drained asyncio|trio
+    python -m benchmarks._server responder|bare-lean|bare-drained|lean|drained asyncio|trio
 
 Prints the ports that it serves on loopback, as JSON, and serves until it is killed. *lean* answers one datagram per
 turn of the loop, the least that a framework can do; *drained* reads until nothing is left, which a busy server has to.
@@ -15,10 +15,12 @@ import gc
 import json
 import socket
 import sys
+from functools import partial
 from typing import Any
 
+from benchmarks._bare import Bare
 from benchmarks._peering import responder_config
-from ikecore import Listen
+from ikecore import Listen, StreamId
 
 HOST = "127.0.0.1"
 LISTEN = Listen(hosts=(HOST,), udp=None, udp_nat=0, tcp=0)
@@ -31,6 +33,12 @@ def tell(**ports: int) -> None:
 def datagrams() -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((HOST, 0))
+    sock.setblocking(False)
+    return sock
+
+
+def listening() -> socket.socket:
+    sock = socket.create_server((HOST, 0), backlog=1000)
     sock.setblocking(False)
     return sock
 
@@ -62,6 +70,21 @@ async def asyncio_responder() -> None:
     async with ikecore_asyncio.open_endpoint(responder_config(), LISTEN) as endpoint:
         tell(**{local.kind: local.address[1] for local in endpoint.locals})
         await endpoint.serve(handle)
+
+
+async def asyncio_bare(*, drained: bool) -> None:
+    loop = asyncio.get_running_loop()
+    bare = Bare(datagrams(), listening(), loop.time, drained)
+    bare.closing = loop.remove_reader
+
+    def accept() -> None:
+        sock, stream = bare.accept()
+        loop.add_reader(sock, bare.take, sock, stream)
+
+    loop.add_reader(bare.datagrams, bare.read)
+    loop.add_reader(bare.listener, accept)
+    tell(udp=bare.datagrams.getsockname()[1], tcp=bare.listener.getsockname()[1])
+    await loop.create_future()
 
 
 class Echo(asyncio.Protocol):
@@ -97,12 +120,35 @@ async def trio_responder() -> None:
         await endpoint.serve(handle)
 
 
+async def trio_bare(*, drained: bool) -> None:
+    import trio
+
+    bare = Bare(datagrams(), listening(), trio.current_time, drained)
+
+    async def serve_datagrams() -> None:
+        while True:
+            await trio.lowlevel.wait_readable(bare.datagrams)
+            bare.read()
+
+    async def serve_stream(sock: socket.socket, stream: StreamId) -> None:
+        more = True
+        while more:
+            await trio.lowlevel.wait_readable(sock)
+            more = bare.take(sock, stream)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_datagrams)
+        tell(udp=bare.datagrams.getsockname()[1], tcp=bare.listener.getsockname()[1])
+        while True:
+            await trio.lowlevel.wait_readable(bare.listener)
+            nursery.start_soon(serve_stream, *bare.accept())
+
+
 async def trio_echo(kind: str) -> None:
     import trio
 
     sock = datagrams()
-    listener = socket.create_server((HOST, 0), backlog=1000)
-    listener.setblocking(False)
+    listener = listening()
 
     async def serve_datagrams() -> None:
         answer = answer_one if kind == "lean" else answer_all
@@ -131,12 +177,18 @@ async def trio_echo(kind: str) -> None:
 
 def main(kind: str, framework: str) -> None:
     gc.set_threshold(10_000)
+    what, _, how = kind.partition("-")
     if framework == "asyncio":
-        asyncio.run(asyncio_responder() if kind == "responder" else asyncio_echo(kind))
+        if what == "bare":
+            asyncio.run(asyncio_bare(drained=how == "drained"))
+        else:
+            asyncio.run(asyncio_responder() if kind == "responder" else asyncio_echo(kind))
     else:
         import trio
 
-        if kind == "responder":
+        if what == "bare":
+            trio.run(partial(trio_bare, drained=how == "drained"))
+        elif kind == "responder":
             trio.run(trio_responder)
         else:
             trio.run(trio_echo, kind)

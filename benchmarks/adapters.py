@@ -9,6 +9,10 @@ where there are many. The core alone, without sockets, does the same exchanges i
 sockets *add* is the difference, and stands beside the echo, which is nothing but sockets and framework. With one peer
 the echo is the leanest (one datagram per turn of the loop), with 100 one that reads until nothing is left.
 
+What is *added without an adapter* is that of a third process, a host that is nothing but system calls around the core
+(`benchmarks._bare`): what the framework, the kernel and cold caches cost whoever serves IKE with this core, and so the
+least that an adapter could add.
+
 The peers look again and again whether an answer is there, and never sleep, since the kernel would have the server pay
 for waking them.
 
@@ -92,20 +96,33 @@ def tables(rounds: int = ROUNDS, exchanges: int = EXCHANGES, scenes: tuple[Scene
 def measure(scene: Scene, framework: str, rounds: int, exchanges: int) -> Table:
     """Return the seconds of CPU time that an exchange takes."""
     turns = max(1, exchanges // scene.peers // scene.row)
-    timings: dict[str, list[float]] = {"echo": [], "ikecore": [], "core alone": [], "added": []}
+    timings: dict[str, list[float]] = {
+        "echo": [],
+        "ikecore": [],
+        "core alone": [],
+        "added": [],
+        "added without an adapter": [],
+    }
     with ExitStack() as stack:
         ours = stack.enter_context(Server("responder", framework))
         echo = stack.enter_context(Server(scene.echo, framework))
-        load = Load(scene, ours.ports)
+        bare = stack.enter_context(Server(f"bare-{scene.echo}", framework))
+        load, bare_load = Load(scene, ours.ports), Load(scene, bare.ports)
         stack.callback(load.close)
+        stack.callback(bare_load.close)
         memory = Memory(scene)
         echoes = (Echoes if scene.transport == "udp" else Streams)(scene, echo.ports)
         stack.callback(echoes.close)
         for number in range(rounds + 1):
-            spent = _spent(ours, load.turn, turns), _spent(echo, echoes.turn, turns), memory.spent(turns)
+            spent = (
+                _spent(ours, load.turn, turns),
+                _spent(echo, echoes.turn, turns),
+                _spent(bare, bare_load.turn, turns),
+                memory.spent(turns),
+            )
             if number:  # the first one warms up
-                total, floor, alone = (each / turns / scene.peers / scene.row for each in spent)
-                for case, seconds in zip(timings, (floor, total, alone, total - alone), strict=True):
+                total, floor, least, alone = (each / turns / scene.peers / scene.row for each in spent)
+                for case, seconds in zip(timings, (floor, total, alone, total - alone, least - alone), strict=True):
                     timings[case].append(seconds)
     rate = 1 / Table("", timings).median("ikecore")
     note = f"{rate:,.0f} exchanges per CPU second ({scene.title}, {framework})."
