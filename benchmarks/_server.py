@@ -75,11 +75,11 @@ async def asyncio_responder() -> None:
 async def asyncio_bare(*, drained: bool) -> None:
     loop = asyncio.get_running_loop()
     bare = Bare(datagrams(), listening(), loop.time, drained)
-    bare.closing = loop.remove_reader
+    bare.closing = lambda sock: loop.remove_reader(sock.fileno())
 
     def accept() -> None:
         sock, stream = bare.accept()
-        loop.add_reader(sock, bare.take, sock, stream)
+        loop.add_reader(sock.fileno(), bare.take, sock, stream)
 
     loop.add_reader(bare.datagrams, bare.read)
     loop.add_reader(bare.listener, accept)

@@ -43,13 +43,14 @@ class DatagramSocket:
         self.local = local
         self._driver = driver
         self._sock = sock
+        self._descriptor = sock.fileno()
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._waiting: deque[tuple[bytes, Address]] = deque()
 
     def start(self) -> None:
         """Feed the core until the socket is closed."""
-        watch(self._loop, self._sock, self._driver.guarded, self._read)
+        watch(self._loop, self._descriptor, self._driver.guarded, self._read)
         self._reading = True
 
     def send(self, data: bytes, remote: Address) -> None:
@@ -59,7 +60,7 @@ class DatagramSocket:
                 self._waiting.append((data, remote))
         elif not self._try(data, remote):
             self._waiting.append((data, remote))
-            self._loop.add_writer(self._sock, self._driver.guarded, self._write)
+            self._loop.add_writer(self._descriptor, self._driver.guarded, self._write)
 
     def offer(self, data: bytes, remote: Address) -> bool:
         """Send now or not at all; false means that the kernel's buffer is full, or was and others wait."""
@@ -83,7 +84,7 @@ class DatagramSocket:
             self._waiting.popleft()
             self._driver.flush()
         if not self._waiting:
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._descriptor)
 
     def _read(self) -> None:
         """Feed the core with what is there."""
@@ -103,8 +104,8 @@ class DatagramSocket:
         """Close the socket, dropping what waits. One that is closed already stays so."""
         if self._reading:
             self._reading = False
-            self._loop.remove_reader(self._sock)
+            self._loop.remove_reader(self._descriptor)
         if self._waiting:
             self._waiting.clear()
-            self._loop.remove_writer(self._sock)
+            self._loop.remove_writer(self._descriptor)
         self._sock.close()

@@ -70,8 +70,8 @@ class Driver:
         self.flushed = Signal()
         self.locals: list[Local] = []
         self.closed = False
-        self._loop = asyncio.get_running_loop()
-        self.now: Callable[[], float] = self._loop.time
+        self.loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self.loop.time
         """The time of the core: the loop's clock."""
         self._alarm: asyncio.TimerHandle | None = None
         self._rings_at = math.inf
@@ -190,7 +190,7 @@ class Driver:
         """Let it ring at *moment*, which is earlier than before. A deadline that moved back is found when it rings."""
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = self._loop.call_at(moment, self.guarded, self._ring)
+        self._alarm = self.loop.call_at(moment, self.guarded, self._ring)
         self._rings_at = moment
 
     def _ring(self) -> None:

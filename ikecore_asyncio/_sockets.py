@@ -112,10 +112,13 @@ def sources(remotes: Iterable[SocketAddress]) -> tuple[dict[str, str], list[str]
     return found, failed
 
 
-def watch(loop: asyncio.AbstractEventLoop, sock: socket.socket, callback: Callable[..., object], *args: object) -> None:
-    """Have *callback* called while there is something to read. Raises `LocalProtocolError` on a loop that cannot."""
+def watch(loop: asyncio.AbstractEventLoop, descriptor: int, callback: Callable[..., object], *args: object) -> None:
+    """Have *callback* called while there is something to read. Raises `LocalProtocolError` on a loop that cannot.
+
+    By its number, since `selectors` puts a socket that it does not know yet into words, twice, which asks the kernel.
+    """
     try:
-        loop.add_reader(sock, callback, *args)
+        loop.add_reader(descriptor, callback, *args)
     except NotImplementedError:
         raise LocalProtocolError(
             f"{type(loop).__name__} watches no sockets; run on asyncio.SelectorEventLoop or one that has add_reader"

@@ -29,6 +29,7 @@ class StreamOwner(Protocol):
     """What streams and listeners need of the driver that owns them."""
 
     endpoint: Endpoint
+    loop: asyncio.AbstractEventLoop
 
     def now(self) -> float: ...
     def flush(self) -> None: ...
@@ -47,7 +48,7 @@ class Stream:
         self.stream = stream
         self._driver = driver
         self._sock = sock
-        self._loop = asyncio.get_running_loop()
+        self._descriptor = sock.fileno()
         self._queue: deque[memoryview] = deque()
         self._connected = connected
         self._half_close = False
@@ -191,21 +192,21 @@ class Stream:
 
     def _watch_reading(self) -> None:
         self._reader = True
-        watch(self._loop, self._sock, self._driver.guarded, self._take)
+        watch(self._driver.loop, self._descriptor, self._driver.guarded, self._take)
 
     def _leave_reading(self) -> None:
         if self._reader:
             self._reader = False
-            self._loop.remove_reader(self._sock)
+            self._driver.loop.remove_reader(self._descriptor)
 
     def _watch_writing(self, callback: Callable[[], object]) -> None:
         self._writer = True
-        self._loop.add_writer(self._sock, self._driver.guarded, callback)
+        self._driver.loop.add_writer(self._descriptor, self._driver.guarded, callback)
 
     def _leave_writing(self) -> None:
         if self._writer:
             self._writer = False
-            self._loop.remove_writer(self._sock)
+            self._driver.loop.remove_writer(self._descriptor)
 
 
 def open_stream(driver: StreamOwner, wanted: OpenStream) -> Stream:
@@ -220,13 +221,12 @@ class Listener:
         self.local = local
         self._driver = driver
         self._sock = sock
-        self._loop = asyncio.get_running_loop()
         self._reader = False
         self._pause: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Accept connections until the socket is closed."""
-        watch(self._loop, self._sock, self._driver.guarded, self._accept)
+        watch(self._driver.loop, self._sock.fileno(), self._driver.guarded, self._accept)
         self._reader = True
 
     def _accept(self) -> None:
@@ -241,7 +241,7 @@ class Listener:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self._leave_reading()
-                self._pause = self._loop.call_later(OUT_OF_DESCRIPTORS, self._driver.guarded, self.start)
+                self._pause = self._driver.loop.call_later(OUT_OF_DESCRIPTORS, self._driver.guarded, self.start)
 
     def _accepted(self, sock: socket.socket, remote: Address) -> None:
         sock.setblocking(False)
@@ -253,7 +253,7 @@ class Listener:
     def _leave_reading(self) -> None:
         if self._reader:
             self._reader = False
-            self._loop.remove_reader(self._sock)
+            self._driver.loop.remove_reader(self._sock.fileno())
 
     def close(self) -> None:
         """Close the socket."""
