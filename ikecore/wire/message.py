@@ -10,7 +10,7 @@ from ..record import record
 from .chain import MAX_PAYLOADS, decode_payloads, encode_payloads
 from .header import HEADER, HEADER_LENGTH, MAJOR_VERSION, Header, HeaderFields, triage
 from .numbers import RESPONSE, Exchange, members
-from .payloads import GENERIC, Encrypted, EncryptedFragment, Payload
+from .payloads import GENERIC, SEALED, Encrypted, EncryptedFragment, Payload, decode_encrypted_fragment
 
 __all__ = ["Envelope", "decode_envelope", "decode_message", "encode_message"]
 
@@ -45,10 +45,13 @@ def decode_envelope(
     Raises InvalidSyntax where it is malformed or Length is not its length, InvalidMajorVersion for another version.
     """
     header = _header(triage(data) if fields is None else fields)
-    if header.next_payload == Encrypted.TYPE and len(data) >= _SEALED:
+    if header.next_payload in SEALED and len(data) >= _SEALED:
         inner_first, _, length = GENERIC.unpack_from(data, HEADER_LENGTH)
         if length == len(data) - HEADER_LENGTH:  # what nearly every message is
-            return Envelope(header, [], Encrypted(inner_first, data[_SEALED:]), _SEALED, data)
+            if header.next_payload == Encrypted.TYPE:
+                return Envelope(header, [], Encrypted(inner_first, data[_SEALED:]), _SEALED, data)
+            fragment = decode_encrypted_fragment(data, _SEALED, len(data), inner_first)
+            return Envelope(header, [], fragment, len(data) - len(fragment.data), data)
     payloads = decode_payloads(header.next_payload, data, HEADER_LENGTH, len(data), most=most, outer=True)
     last = payloads[-1] if payloads else None
     if not isinstance(last, (Encrypted, EncryptedFragment)):
