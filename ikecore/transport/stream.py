@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Hashable
+from math import inf
 
 from ..events import StreamChanged
 from ..framing import EspPacket, Framing, Receiver, frame_ike
@@ -39,8 +40,8 @@ class StreamState(enum.Enum):
     CLOSED = "closed"
 
 
-_WRITABLE = frozenset({StreamState.OPEN, StreamState.HALF_CLOSED_THERE})
-_READABLE = frozenset({StreamState.OPEN, StreamState.HALF_CLOSED_HERE})
+_WRITABLE = (StreamState.OPEN, StreamState.HALF_CLOSED_THERE)
+_READABLE = (StreamState.OPEN, StreamState.HALF_CLOSED_HERE)
 
 
 class Stream:
@@ -256,10 +257,15 @@ class Stream:
         """When `expire` has something to do."""
         if self.state is StreamState.CLOSED:
             return None
-        idle = self._idle_at if self._may_idle else None
-        answer = self._answer_by if self.awaited else None
-        moments = (self._connect_by, self._first_by, self._message_by, idle, answer, self._linger_until)
-        return min((moment for moment in moments if moment is not None), default=None)
+        earliest = inf
+        for moment in (self._connect_by, self._first_by, self._message_by, self._linger_until):
+            if moment is not None and moment < earliest:
+                earliest = moment
+        if self._answer_by is not None and self._answer_by < earliest and self.awaited:
+            earliest = self._answer_by
+        if self._idle_at is not None and self._idle_at < earliest and self._may_idle:
+            earliest = self._idle_at
+        return None if earliest == inf else earliest
 
     def expire(self, now: float) -> str | None:
         """Do what is due. Returns the reason if the stream is unusable from now on, else None."""
