@@ -21,8 +21,10 @@ LEAST_STALE = 64
 class Sleeper(Protocol):
     """Whatever has a deadline."""
 
-    armed: tuple[float, int] | None
-    """Its entry in the heap: a moment that is no later than its deadline, and the number of the entry."""
+    armed: float | None
+    """The moment of its entry in the heap, which is no later than its deadline."""
+    number: int
+    """What its entries call it, 0 before there is one."""
 
     @property
     def deadline(self) -> float | None:
@@ -39,8 +41,8 @@ class Schedule:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int]] = []
         self._sleepers: dict[int, Sleeper] = {}
-        """Whose entry that is; entries with other numbers are of no use any more."""
-        self._order = count()
+        """Whose entries there may be. Of use is the one with the moment for which the sleeper is armed."""
+        self._numbers = count(1)
 
     def __len__(self) -> int:
         """Entries in the heap, those of no use any more included."""
@@ -49,19 +51,23 @@ class Schedule:
     def arm(self, sleeper: Sleeper) -> None:
         """Take note of the deadline of *sleeper*."""
         when, armed = sleeper.deadline, sleeper.armed
-        if when is None or (armed is not None and armed[0] <= when) or not sleeper.alive:
+        if when is None or (armed is not None and armed <= when) or not sleeper.alive:
             return
-        if armed is not None:
-            del self._sleepers[armed[1]]
-        sleeper.armed = entry = (when, next(self._order))
-        self._sleepers[entry[1]] = sleeper
-        heapq.heappush(self._heap, entry)
-        self._clean()
+        number = sleeper.number
+        if not number:
+            number = sleeper.number = next(self._numbers)
+            self._sleepers[number] = sleeper
+        sleeper.armed = when
+        heapq.heappush(self._heap, (when, number))
+        if len(self._heap) > 2 * len(self._sleepers) + LEAST_STALE:
+            self._clean()
 
     def forget(self, sleeper: Sleeper) -> None:
         """It is dead."""
-        self._disarm(sleeper)
-        self._clean()
+        self._sleepers.pop(sleeper.number, None)
+        sleeper.armed, sleeper.number = None, 0
+        if len(self._heap) > 2 * len(self._sleepers) + LEAST_STALE:
+            self._clean()
 
     @property
     def deadline(self) -> float | None:
@@ -72,8 +78,8 @@ class Schedule:
             if sleeper is not None and sleeper.deadline == when:
                 return when
             heapq.heappop(self._heap)
-            if sleeper is not None:  # this entry stood for a later deadline
-                self._disarm(sleeper)
+            if sleeper is not None and sleeper.armed == when:  # this entry stood for a later deadline
+                sleeper.armed = None
                 self.arm(sleeper)
         return None
 
@@ -82,17 +88,12 @@ class Schedule:
         due: list[Sleeper] = []
         while (when := self.deadline) is not None and when <= now:
             sleeper = self._sleepers[heapq.heappop(self._heap)[1]]
-            self._disarm(sleeper)
-            due.append(sleeper)
+            if sleeper.armed == when:
+                sleeper.armed = None
+                due.append(sleeper)
         return due
 
-    def _disarm(self, sleeper: Sleeper) -> None:
-        if sleeper.armed is not None:
-            del self._sleepers[sleeper.armed[1]]
-            sleeper.armed = None
-
     def _clean(self) -> None:
-        """Where entries of no use are the most, they go."""
-        if len(self._heap) > 2 * len(self._sleepers) + LEAST_STALE:
-            self._heap = [entry for entry in self._heap if entry[1] in self._sleepers]
-            heapq.heapify(self._heap)
+        """Entries of no use are the most: they go."""
+        self._heap = [(when, number) for number, each in self._sleepers.items() if (when := each.armed) is not None]
+        heapq.heapify(self._heap)

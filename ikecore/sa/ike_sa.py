@@ -73,6 +73,7 @@ class IkeSa:
         "local_host",
         "lost_path",
         "nat",
+        "number",
         "others",
         "packet",
         "path",
@@ -162,8 +163,9 @@ class IkeSa:
         self.transport_reason = ""
         self.progress: tuple[str, ...] = ()
         """What was tried to set it up, in words."""
-        self.armed: tuple[float, int] | None = None
-        """Its entry in the endpoint's heap of deadlines."""
+        self.armed: float | None = None
+        self.number = 0
+        """Its place in the endpoint's schedule."""
 
     # --- what it is -------------------------------------------------------------------------------------------------
 

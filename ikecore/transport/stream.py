@@ -64,6 +64,7 @@ class Stream:
         "heard",
         "id",
         "local",
+        "number",
         "opened",
         "owed",
         "proved",
@@ -96,8 +97,9 @@ class Stream:
         """Requests received here that we have not answered yet."""
         self.waiting: list[Hashable] = []
         """Requests that go out as soon as it is connected."""
-        self.armed: tuple[float, int] | None = None
-        """The earliest moment for which the endpoint has this stream in its heap."""
+        self.armed: float | None = None
+        self.number = 0
+        """Its place in the endpoint's schedule."""
         self.reserved = False
         """Opened early, for requests that will come."""
         self.was_open = False

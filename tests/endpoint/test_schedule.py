@@ -15,7 +15,8 @@ from ikecore.endpoint.schedule import LEAST_STALE, Schedule
 
 class Owner:
     def __init__(self) -> None:
-        self.armed: tuple[float, int] | None = None
+        self.armed: float | None = None
+        self.number = 0
         self.deadline: float | None = None
         self.alive = True
 
@@ -42,6 +43,16 @@ def test_a_later_deadline_is_found_when_the_old_entry_comes_up() -> None:
     assert schedule.take_due(8.9) == []
     assert schedule.take_due(9.0) == [owner]
     assert owner.armed is None
+
+
+def test_an_owner_with_two_entries_for_one_moment_comes_once() -> None:
+    schedule, owner = Schedule(), Owner()
+    for moment in (5.0, 3.0, 5.0):
+        owner.deadline = moment
+        schedule.arm(owner)
+    assert schedule.deadline == 5.0
+    assert len(schedule) == 2
+    assert schedule.take_due(5.0) == [owner]
 
 
 def test_those_of_one_moment_come_in_the_order_they_were_armed() -> None:
@@ -109,7 +120,7 @@ def test_entries_are_at_most_the_moves_to_an_earlier_moment(moves: list[tuple[in
     earlier = 0
     for number, moment in moves:
         owner = owners[number]
-        if moment is not None and (owner.armed is None or moment < owner.armed[0]):
+        if moment is not None and (owner.armed is None or moment < owner.armed):
             earlier += 1
         owner.deadline = moment
         schedule.arm(owner)
