@@ -262,6 +262,8 @@ def _parse(sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> l
         raise plaintext
     encrypted = envelope.encrypted
     first = 0 if encrypted is None else encrypted.inner_first
+    if not first and not plaintext:  # a sign of life
+        return list(envelope.payloads)
     return [*envelope.payloads, *decode_payloads(first, plaintext, 0, len(plaintext))]
 
 
