@@ -58,6 +58,8 @@ MAX_CERTIFICATES: Final = 64
 MOST_KEPT: Final = 256
 """Chains found good that a `TrustStore` remembers, and issuers: none that came with more than LARGEST_KEPT octets."""
 LARGEST_KEPT = 16_384
+MOST_ISSUERS: Final = 4
+"""Issuers that are known among the same certificates: one after the other is tried."""
 _LARGEST: Final = 32_768
 """Octets of one certificate: four times one with ML-DSA-87."""
 
@@ -108,7 +110,7 @@ class _Issuer:
 
     def validate(self, leaf: x509.Certificate, at: datetime) -> ValidatedPeer | None:
         """Verify a *leaf* of this issuer as the verifier does at the lower end of any chain. None where that fails."""
-        if self.policy is None:
+        if self.policy is None or leaf == self.chain[0]:  # which would be an anchor here
             return None
         key = _key_of(leaf)
         try:
@@ -128,8 +130,8 @@ class TrustStore:
         self._policy = _policy(anchors)
         self._good: dict[tuple[bytes, ...], tuple[ValidatedPeer, datetime, datetime]] = {}
         """What was found good, by the certificates in DER, and from when until when it stays so."""
-        self._issuers: dict[tuple[bytes, ...], _Issuer] = {}
-        """Who issued leaves of good chains, by name and the other certificates that were at hand, in DER."""
+        self._issuers: dict[tuple[bytes, ...], tuple[_Issuer, ...]] = {}
+        """Who issued leaves of good chains, by the other certificates that were at hand, in DER."""
 
     @classmethod
     def load(cls, ders: Iterable[bytes]) -> TrustStore:
@@ -159,20 +161,18 @@ class TrustStore:
         return peer
 
     def _search(self, leaf_der: bytes, others: tuple[bytes, ...], at: datetime) -> ValidatedPeer:
-        """Find a chain: by the issuer if it is known, else, or where that comes to nothing, by a search."""
+        """Find a chain: by a known issuer, else, or where that comes to nothing, by a search."""
         leaf = _of_peer(leaf_der)
-        key = (name_of(leaf, "issuer") or b"", *others)
-        issuer = self._issuers.get(key)
-        if issuer is not None and not issuer.begin <= at <= issuer.end:
-            del self._issuers[key]
-            issuer = None
-        if issuer is not None and leaf not in self.anchors:
-            peer = issuer.validate(leaf, at)
-            if peer is not None:
-                return peer
-        peer = validate_chain(leaf_der, others, self, at=at)
-        if issuer is None and len(peer.chain) > 2 and sum(map(len, key)) <= LARGEST_KEPT:
-            _keep(self._issuers, key, self._issuer_of(peer, others))
+        issuers = [each for each in self._issuers.get(others, ()) if each.begin <= at <= each.end]
+        if leaf not in self.anchors:
+            for each in issuers:
+                peer = each.validate(leaf, at)
+                if peer is not None:
+                    return peer
+        peer = _find_chain(leaf, others, self, at)
+        new = len(peer.chain) > 2 and peer.chain[1] not in [each.chain[0] for each in issuers]
+        if new and len(issuers) < MOST_ISSUERS and sum(map(len, others)) <= LARGEST_KEPT:
+            _keep(self._issuers, others, (*issuers, self._issuer_of(peer, others)))
         return peer
 
     def _issuer_of(self, peer: ValidatedPeer, others: Iterable[bytes]) -> _Issuer:
@@ -230,7 +230,12 @@ def validate_chain(
     *intermediates_der* may hold anything, in any order: what is no certificate is passed over. A self-signed leaf is
     good if it is an anchor itself. Raises AuthenticationFailed with the reason.
     """
-    leaf = _of_peer(leaf_der)
+    return _find_chain(_of_peer(leaf_der), intermediates_der, anchors, at)
+
+
+def _find_chain(
+    leaf: x509.Certificate, intermediates_der: Iterable[bytes], anchors: TrustStore, at: datetime
+) -> ValidatedPeer:
     others = list(dict.fromkeys(intermediates_der))
     if len(others) > MAX_CERTIFICATES:
         raise AuthenticationFailed(f"{len(others)} certificates to make a chain of; the most is {MAX_CERTIFICATES}")

@@ -50,7 +50,7 @@ def searches(monkeypatch: pytest.MonkeyPatch, store: TrustStore, leaf: Issued, o
         raise ArithmeticError
 
     with monkeypatch.context() as patched:
-        patched.setattr(certificates, "validate_chain", searched)
+        patched.setattr(certificates, "_find_chain", searched)
         try:
             outcome(store, leaf, others)
         except ArithmeticError:
@@ -99,6 +99,8 @@ def test_a_chain_that_constrains_names_is_searched_for_each_leaf(monkeypatch: py
     store = knowing(root, leaf=good, others=[low, sub])
     assert searches(monkeypatch, store, issue("leaf", low, names(x509.DNSName("b.example.org"))), [low, sub])
     assert "outside of what an authority may issue" in outcome(store, bad, [low, sub])
+    outcome(store, issue("leaf", low, names(x509.DNSName("b.example.org"))), [low, sub])
+    assert list(map(len, store._issuers.values())) == [1]
 
 
 def test_an_issuer_of_a_name_that_another_has_too_is_searched_for_each_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +119,15 @@ def test_leaves_of_several_issuers_among_the_same_certificates(monkeypatch: pyte
     assert not searches(monkeypatch, store, SECOND, [SUB, other])
 
 
+def test_few_issuers_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [issue(f"sub {number}", ROOT, CA) for number in range(6)]
+    store = TrustStore.load([ROOT.der])
+    for each in many:
+        outcome(store, issue("first", each), many)
+    known = [not searches(monkeypatch, store, issue("second", each), many) for each in many]
+    assert known == [True] * certificates.MOST_ISSUERS + [False] * 2
+
+
 @pytest.mark.parametrize(("begin", "end"), [(BEGIN, AT + DAY), (AT - DAY, END)])
 @pytest.mark.parametrize("where", [0, 1])
 def test_an_issuer_is_known_while_its_chain_is_in_date(begin: datetime, end: datetime, where: int) -> None:
@@ -130,12 +141,16 @@ def test_an_issuer_is_known_while_its_chain_is_in_date(begin: datetime, end: dat
         assert found == outcome(TrustStore.load([root.der]), leaf, [sub], at)
 
 
-def test_a_chain_that_came_back_into_date_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = knowing()
-    assert "expired" in outcome(store, SECOND, [SUB], END + DAY)
-    assert searches(monkeypatch, store, SECOND, [SUB])
-    outcome(store, SECOND, [SUB])
-    assert not searches(monkeypatch, store, issue("third", SUB), [SUB])
+def test_what_went_out_of_date_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = [issue(f"sub {number}", ROOT, CA, end=AT) for number in range(certificates.MOST_ISSUERS)]
+    store, others = TrustStore.load([ROOT.der]), [*brief, SUB]
+    for each in brief:
+        outcome(store, issue("first", each), others)
+    outcome(store, FIRST, others)
+    assert searches(monkeypatch, store, SECOND, others)
+    outcome(store, SECOND, others, AT + DAY)
+    assert list(map(len, store._issuers.values())) == [1]
+    assert not searches(monkeypatch, store, issue("third", SUB), others)
 
 
 def test_a_leaf_that_is_an_anchor_is_its_own_chain() -> None:
