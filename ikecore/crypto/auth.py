@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -27,19 +27,15 @@ from .signature_algorithms import BY_DER, PREFERRED
 
 __all__ = [
     "SUPPORTED_HASHES",
-    "RsaPadding",
     "Scheme",
     "check_psk",
     "choose_scheme",
     "pad_secret",
     "psk_auth",
-    "sign",
     "sign_with",
     "signed_octets",
     "verify",
 ]
-
-RsaPadding = Literal["pss", "pkcs1"]
 
 SUPPORTED_HASHES: Final[frozenset[int]] = frozenset(
     {HashAlgorithm.SHA2_256, HashAlgorithm.SHA2_384, HashAlgorithm.SHA2_512, HashAlgorithm.IDENTITY}
@@ -144,24 +140,19 @@ class Scheme:
             raise LocalProtocolError(f"not an ECDSA signature in DER: {error}") from None
 
 
-def choose_scheme(
-    public_key: PublicKey,
-    *,
-    peer_hashes: frozenset[int] | None,
-    rsa_padding: RsaPadding = "pss",
-) -> Scheme:
+def choose_scheme(public_key: PublicKey, *, peer_hashes: frozenset[int] | None) -> Scheme:
     """Choose how the owner of *public_key* signs for a peer.
 
     *peer_hashes* are those of the peer's SIGNATURE_HASH_ALGORITHMS, which make it method 14 (RFC 7427), or None if it
-    sent none. *rsa_padding* is for method 14. The old RSA method uses SHA-256, which the signature names: SHA-1, which
-    RFC 7296 section 3.8 recommends for it, is out (RFC 8247 section 4.2).
+    sent none. With it RSA means PSS. The old RSA method uses SHA-256, which the signature names: SHA-1, which RFC 7296
+    section 3.8 recommends for it, is out (RFC 8247 section 4.2).
 
     Raises AuthenticationFailed if the peer can verify no signature of this key.
     """
     if peer_hashes is not None:
         kind = kinds_of(public_key)[0]
         curve = cast(EllipticCurvePublicKey, public_key).curve.name if kind == "ecdsa" else ""
-        scheme = _digital(kind, curve, peer_hashes & SUPPORTED_HASHES, rsa_padding)
+        scheme = _digital(kind, curve, peer_hashes & SUPPORTED_HASHES)
         if scheme is None:
             raise AuthenticationFailed(
                 f"our {kind} key signs with hash {' or '.join(str(int(each)) for each in _hashes(kind, curve))}; "
@@ -186,27 +177,12 @@ def sign_with(key: PrivateKey, scheme: Scheme, octets: bytes) -> bytes:
     return signature
 
 
-def sign(
-    key: PrivateKey,
-    octets: bytes,
-    *,
-    peer_hashes: frozenset[int] | None,
-    rsa_padding: RsaPadding = "pss",
-) -> tuple[int, bytes]:
-    """Return the method and the data of an AUTH payload over *octets*, with the scheme that `choose_scheme` chooses."""
-    public_key = key.public_key()
-    scheme = choose_scheme(public_key, peer_hashes=peer_hashes, rsa_padding=rsa_padding)
-    return scheme.method, scheme.payload(sign_with(key, scheme, octets), public_key)
-
-
 @lru_cache(maxsize=256)
-def _digital(kind: str, curve: str, peer_hashes: frozenset[int], rsa_padding: RsaPadding) -> Scheme | None:
+def _digital(kind: str, curve: str, peer_hashes: frozenset[int]) -> Scheme | None:
     """Return the scheme of method 14 for a kind of key, None if the peer verifies none. *curve* is that of ECDSA."""
     for number in _hashes(kind, curve):
         if number in peer_hashes:
-            return Scheme(
-                AuthMethod.DIGITAL_SIGNATURE, f"rsa-{rsa_padding}" if kind.startswith("rsa") else kind, number
-            )
+            return Scheme(AuthMethod.DIGITAL_SIGNATURE, kind, number)
     return None
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from ikecore.crypto import (
     SUPPORTED_HASHES,
     PrivateKey,
+    Scheme,
     check_psk,
     choose_scheme,
     pad_secret,
     psk_auth,
-    sign,
     sign_with,
     signed_octets,
     verify,
@@ -26,6 +26,7 @@ from ikecore.crypto import (
 from ikecore.crypto.signature_algorithms import BY_DER, PREFERRED, Algorithm
 from ikecore.errors import AuthenticationFailed, LocalProtocolError
 from ikecore.wire.numbers import AuthMethod, HashAlgorithm, Prf
+from tests.crypto.signing import sign, signed_as
 from tests.crypto.test_public_keys import BAD, GOOD
 
 OVER = b"message | nonce | prf(SK_p, ID)" * 5
@@ -159,12 +160,7 @@ def test_no_other_key_verifies_it(name: str) -> None:
 def test_every_encoding_of_an_algorithm_is_understood(identifier: bytes) -> None:
     algorithm = BY_DER[identifier]
     name = next(name for name, kind in KINDS.items() if kind == algorithm.kind.replace("pkcs1", "pss"))
-    _, data = sign(
-        GOOD[name],
-        OVER,
-        peer_hashes=frozenset({algorithm.hash}),
-        rsa_padding="pkcs1" if algorithm.kind == "rsa-pkcs1" else "pss",
-    )
+    _, data = signed_as(Scheme(DIGITAL, algorithm.kind, algorithm.hash), GOOD[name], OVER)
     chosen, signature = split(data)
     assert chosen == algorithm
     verify(GOOD[name].public_key(), DIGITAL, joined(identifier, signature), OVER)

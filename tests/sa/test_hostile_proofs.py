@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ikecore.config import Connection, PinnedKeys, TrustedCertificates
-from ikecore.crypto import SUPPORTED_HASHES, Identity, PrivateKey, sign, signed_octets
+from ikecore.crypto import SUPPORTED_HASHES, Identity, PrivateKey, signed_octets
 from ikecore.crypto.signature_algorithms import BY_DER
 from ikecore.errors import AuthenticationFailed, InvalidSyntax
 from ikecore.events import ChildSaEstablished, IkeSaEstablished, IkeSaFailed
@@ -37,6 +37,7 @@ from ikecore.wire import (
     Payload,
 )
 from ikecore.wire.numbers import AuthMethod, CertEncoding, Exchange, IdType, Notify
+from tests.crypto.signing import sign
 from tests.rig import Puppet, Rig
 
 AUTH = Exchange.IKE_AUTH
