@@ -290,7 +290,8 @@ class Responder:
         """Verify the peer by the connection that is meant, or by each of those that are equally meant."""
         sa, contents, remote = self.sa, asked.contents, asked.path.remote
         first: AuthenticationFailed | None = None
-        for sa.connection in choose_connections(self.candidates, identity, contents, remote[0]):
+        for connection in choose_connections(self.candidates, identity, contents, remote[0]):
+            sa.connection = connection
             try:
                 yield from verify_peer(sa, keys, self.context, identity, body, contents, remote)
             except AuthenticationFailed as error:
