@@ -186,6 +186,8 @@ class Reception:
                 self._begin(envelope, contents, path, digest, now, proved=proved)
         except (InvalidKePayload, NoProposalChosen) as error:
             self._drop(data, path, type(error).__name__, error.message)
+            if isinstance(error, NoProposalChosen):  # the other is how two sides come to a common group
+                keeper.refused("IKE_SA_INIT", path.remote, "no connection takes any of the proposals offered", now)
             self._notify(envelope, Notification(error.notify or 0, error.notify_data), path, now)
         except RemoteProtocolError as error:
             # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).

@@ -216,6 +216,25 @@ def test_a_wrong_secret(folder: Path, server: Server, script: Any) -> None:
     assert "Traceback" not in result.stdout
 
 
+def test_serve_tells_of_proposals_that_do_not_fit(
+    folder: Path, script: Any, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    server = start("serve", folder / "serve.toml")
+    path = folder / "misfit.toml"
+    try:
+        assert server.stdout is not None
+        udp, udp_nat = (int(part.rpartition(":")[2].split()[0]) for part in server.stdout.readline().split(", ")[:2])
+        text = CONNECT.format(secret="swordfish", udp=udp, udp_nat=udp_nat)
+        path.write_text(
+            text.replace("[connections.shared]", '[connections.shared]\nproposals = "aes128-sha256-modp2048"')
+        )
+        script("connect", path, "shared", "--for", "0.1")
+        assert server.stdout.readline().endswith(", 1 times: no connection takes any of the proposals offered\n")
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def test_ctrl_c_deletes_the_sa(folder: Path, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
     process = start("connect", client(folder, server), "shared", "--json")
     try:

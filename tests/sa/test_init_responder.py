@@ -180,6 +180,7 @@ def test_another_group_is_asked_for_without_keeping_anything() -> None:
     found = answer_to(rig, puppet, puppet.init_payloads())
     assert found == [Notification(Notify.INVALID_KE_PAYLOAD, Ke.ECP_256.to_bytes(2, "big"))]
     assert rig.endpoint.idle
+    assert rig.of(Refused) == []  # that is how two sides come to a common group
 
 
 @pytest.mark.requirement("IKE-107", "IKE-189")
@@ -188,6 +189,20 @@ def test_no_proposal_chosen_without_keeping_anything() -> None:
     puppet = Puppet(rig, proposals=ike_proposals("aes256gcm16-prfsha256-modp2048"))
     assert answer_to(rig, puppet, puppet.init_payloads()) == [Notification(Notify.NO_PROPOSAL_CHOSEN)]
     assert rig.endpoint.idle
+
+
+@pytest.mark.requirement("IKE-107")
+def test_proposals_that_nobody_takes_are_told_to_our_side_now_and_then() -> None:
+    rig, _ = half_open()
+    for suite in ("aes256gcm16-prfsha256-modp2048", "aes128-sha256-modp3072", "aes256-sha512-modp4096"):
+        puppet = Puppet(rig, proposals=ike_proposals(suite))
+        answer_to(rig, puppet, puppet.init_payloads())
+    event = rig.one(Refused)
+    assert (event.what, event.source, event.count) == ("IKE_SA_INIT", THERE, 1)
+    assert event.reason == "no connection takes any of the proposals offered"
+    rig.run_for(1.0)
+    answer_to(rig, puppet, puppet.init_payloads())
+    assert rig.of(Refused)[-1] == Refused(event.what, THERE, event.reason, 3)
 
 
 BAD_ESP = Transform(TransformType.ENCR, 20)
