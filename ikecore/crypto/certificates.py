@@ -83,13 +83,14 @@ _BAD_INPUT: Final = (*BAD_INPUT, VerificationError)
 class ValidatedPeer:
     """A certificate whose chain is good: the key that has to verify AUTH, and the chain, leaf and anchor included.
 
-    *names* are those of its subjectAltName.
+    *names* are those of its subjectAltName. *given* is what the chain was found in, in DER, the leaf first.
     """
 
     public_key: PublicKey
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
     names: tuple[x509.GeneralName, ...] = ()
+    given: tuple[bytes, ...] = attrs.field(default=(), eq=False, repr=False)
 
     def is_named(self, identity: Identity) -> bool:
         """Tell whether the certificate names *identity*, as `identity_matches` does."""
@@ -147,33 +148,46 @@ class TrustStore:
 
         A peer that comes again with the same certificates is spared it while every one of its chain is in date: nothing
         else of what is checked changes with time. A new peer with the authorities of another, which most peers have, is
-        spared what does not depend on its own certificate. Whether one was revoked is for whoever has the lists.
+        spared what does not depend on its own certificate. Both have to be known by `remember`. Whether one was revoked
+        is for whoever has the lists.
         """
-        others = tuple(intermediates_der)
-        key = (leaf_der, *others)
+        given = (leaf_der, *intermediates_der)
         moment = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-        known = self._good.get(key)
+        known = self._good.get(given)
         if known is not None and known[1] <= moment <= known[2]:
             return known[0]
-        peer = self._search(leaf_der, others, moment)
-        if sum(map(len, key)) <= LARGEST_KEPT:
-            _keep(self._good, key, (peer, *_in_date(peer.chain)))
-        return peer
+        return attrs.evolve(self._search(leaf_der, given[1:], moment), given=given)
+
+    def remember(self, peer: ValidatedPeer, *, at: datetime) -> None:
+        """Know *peer*, and who issued its certificate, from now on.
+
+        Only for one that has proved to have its key: certificates are public, and whoever sends those of others with
+        ever other ones beside them must not make us forget.
+        """
+        given, others = peer.given, peer.given[1:]
+        known = self._good.get(given)
+        if (known is not None and known[0] is peer) or not 0 < sum(map(len, given)) <= LARGEST_KEPT:
+            return
+        _keep(self._good, given, (peer, *_in_date(peer.chain)))
+        moment = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+        issuers = self._issuers_of(others, moment)
+        new = len(peer.chain) > 2 and peer.chain[1] not in [each.chain[0] for each in issuers]
+        if new and len(issuers) < MOST_ISSUERS:
+            _keep(self._issuers, others, (*issuers, self._issuer_of(peer, others)))
 
     def _search(self, leaf_der: bytes, others: tuple[bytes, ...], at: datetime) -> ValidatedPeer:
         """Find a chain: by a known issuer, else, or where that comes to nothing, by a search."""
         leaf = _of_peer(leaf_der)
-        issuers = [each for each in self._issuers.get(others, ()) if each.begin <= at <= each.end]
         if leaf not in self.anchors:
-            for each in issuers:
+            for each in self._issuers_of(others, at):
                 peer = each.validate(leaf, at)
                 if peer is not None:
                     return peer
-        peer = _find_chain(leaf, others, self, at)
-        new = len(peer.chain) > 2 and peer.chain[1] not in [each.chain[0] for each in issuers]
-        if new and len(issuers) < MOST_ISSUERS and sum(map(len, others)) <= LARGEST_KEPT:
-            _keep(self._issuers, others, (*issuers, self._issuer_of(peer, others)))
-        return peer
+        return _find_chain(leaf, others, self, at)
+
+    def _issuers_of(self, others: tuple[bytes, ...], at: datetime) -> list[_Issuer]:
+        """Return who is known to have issued leaves among *others*, and is in date."""
+        return [each for each in self._issuers.get(others, ()) if each.begin <= at <= each.end]
 
     def _issuer_of(self, peer: ValidatedPeer, others: Iterable[bytes]) -> _Issuer:
         """Return who issued a leaf, for leaves to come.

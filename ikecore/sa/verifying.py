@@ -88,12 +88,12 @@ def verify_peer(
         _check_pinned(trusted, auth, octets)
     else:
         certificates, lists = yield from _sent(sa, contents, identity, remote)
-        peer = trust_store(trusted.anchors).validate(
-            certificates[0], (*certificates[1:], *trusted.intermediates), at=sa.services.utc()
-        )
+        store, at = trust_store(trusted.anchors), sa.services.utc()
+        peer = store.validate(certificates[0], (*certificates[1:], *trusted.intermediates), at=at)
         if not peer.is_named(identity):
             raise AuthenticationFailed(f"the certificate is not for {identity}")
         verify(peer.public_key, auth.method, auth.data, octets, hashes=SUPPORTED_HASHES)
+        store.remember(peer, at=at)
         yield from _check_revocation(sa, trusted, peer, lists, identity)
 
 

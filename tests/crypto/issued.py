@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+
+from ikecore.crypto.certificates import TrustStore, ValidatedPeer
 
 __all__ = [
     "AT",
@@ -25,6 +28,7 @@ __all__ = [
     "names",
     "p256",
     "usage",
+    "validated",
 ]
 
 BEGIN, AT, END = datetime(2026, 1, 1), datetime(2027, 1, 1), datetime(2030, 1, 1)
@@ -47,6 +51,13 @@ def p256() -> ec.EllipticCurvePrivateKey:
 
 def named(name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=len(name) <= 64)])
+
+
+def validated(store: TrustStore, leaf: bytes, others: Sequence[bytes], *, at: datetime = AT) -> ValidatedPeer:
+    """Find the chain of a peer that then proves to have its key."""
+    peer = store.validate(leaf, others, at=at)
+    store.remember(peer, at=at)
+    return peer
 
 
 def issue(

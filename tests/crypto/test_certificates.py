@@ -49,6 +49,7 @@ from tests.crypto.issued import (
     names,
     p256,
     usage,
+    validated,
 )
 
 
@@ -455,7 +456,7 @@ def test_a_key_of_an_unknown_kind_is_refused_wherever_it_is() -> None:
 
 def test_a_peer_that_comes_again_is_spared_the_chain() -> None:
     store = TrustStore.load([ROOT.der])
-    first = store.validate(LEAF.der, [SUB.der], at=AT)
+    first = validated(store, LEAF.der, [SUB.der])
     assert store.validate(LEAF.der, [SUB.der], at=AT) is first
     assert store.validate(LEAF.der, [SUB.der], at=AT.replace(tzinfo=UTC)) is first
     assert store.validate(LEAF.der, [SUB.der, ROOT.der], at=AT) is not first  # other octets are looked at anew
@@ -468,7 +469,7 @@ def test_a_peer_that_comes_again_is_spared_the_chain() -> None:
 
 def test_what_was_good_is_out_of_date_one_day() -> None:
     store = TrustStore.load([ROOT.der])
-    store.validate(LEAF.der, [SUB.der], at=AT)
+    validated(store, LEAF.der, [SUB.der])
     for moment in (BEGIN, END):  # the last moments at which all of it is in date
         store.validate(LEAF.der, [SUB.der], at=moment)
     with pytest.raises(AuthenticationFailed, match="expired"):
@@ -482,7 +483,17 @@ def test_few_chains_are_remembered_and_no_long_ones(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(certificates, "MOST_KEPT", 2)
     chains = [[SUB.der, bytes(length)] for length in range(4)]
     for others in chains:
-        store.validate(LEAF.der, others, at=AT)
+        validated(store, LEAF.der, others)
     assert len(store._good) <= 2
     long = [SUB.der, bytes(17_000)]
-    assert store.validate(LEAF.der, long, at=AT) is not store.validate(LEAF.der, long, at=AT)
+    assert validated(store, LEAF.der, long) is not store.validate(LEAF.der, long, at=AT)
+
+
+def test_whoever_has_not_proved_its_key_makes_us_remember_and_forget_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = TrustStore.load([ROOT.der])
+    monkeypatch.setattr(certificates, "MOST_KEPT", 2)
+    honest = validated(store, LEAF.der, [SUB.der])
+    for length in range(4):  # certificates are public: anyone may send them, with whatever beside them
+        store.validate(LEAF.der, [SUB.der, bytes(length)], at=AT)
+    assert store.validate(LEAF.der, [SUB.der], at=AT) is honest
+    assert len(store._good) == len(store._issuers) == 1

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ikecore.crypto import certificates
 from ikecore.crypto.certificates import TrustStore
 from ikecore.errors import AuthenticationFailed
-from tests.crypto.issued import AT, BEGIN, CA, END, Extension, Issued, extended, issue, names, p256, usage
+from tests.crypto.issued import AT, BEGIN, CA, END, Extension, Issued, extended, issue, names, p256, usage, validated
 
 ROOT = issue("root", None, CA)
 SUB = issue("sub", ROOT, CA)
@@ -28,7 +28,7 @@ DAY = timedelta(days=1)
 def outcome(store: TrustStore, leaf: Issued, others: Sequence[Issued], at: datetime = AT) -> Any:
     """Return the chain found, in DER, or the reason why there is none."""
     try:
-        peer = store.validate(leaf.der, [each.der for each in others], at=at)
+        peer = validated(store, leaf.der, [each.der for each in others], at=at)
     except AuthenticationFailed as error:
         return str(error)
     assert peer.certificate == peer.chain[0]
@@ -161,7 +161,7 @@ def test_few_issuers_are_known_and_none_among_many_octets(monkeypatch: pytest.Mo
     store = knowing()
     monkeypatch.setattr(certificates, "MOST_KEPT", 2)
     for length in range(4):
-        store.validate(FIRST.der, [SUB.der, bytes(length)], at=AT)
+        validated(store, FIRST.der, [SUB.der, bytes(length)])
     assert len(store._issuers) <= 2
     others = [SUB, Issued("rubbish", None, bytes(17_000))]
     assert searches(monkeypatch, knowing(others=others), SECOND, others)
