@@ -100,6 +100,19 @@ def test_the_initiator_likewise(root: CertificateAuthority, number: int) -> None
     assert certificates(settled, by="10.0.0.1") == list(leaves[number].chain)
 
 
+def test_a_peer_that_comes_again_is_spared_its_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = CertificateAuthority("A Root of its own", utc=NOON)
+    ours = initiator(remote=TrustedCertificates((fresh.der,)))
+    theirs = responder(local=credential(fresh.leaf(["responder.example"])))
+    assert settle(ours, theirs).up
+
+    def searched(*_: Any, **__: Any) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr("ikecore.crypto.certificates._find_chain", searched)
+    assert settle(ours, theirs).up
+
+
 @pytest.mark.requirement("IKE-272")
 def test_an_intermediate_that_the_peer_trusts_is_an_answer_too() -> None:
     local = (credential(STRANGER), credential(LEAF))
