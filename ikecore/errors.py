@@ -30,6 +30,7 @@ __all__ = [
     "PeerRefused",
     "PeerUnreachable",
     "RemoteProtocolError",
+    "SaClosed",
     "Scope",
     "SessionClosed",
     "SinglePairRequired",
@@ -220,12 +221,20 @@ class PeerUnreachable(IkeError):
         self.attempts = attempts
 
 
-class SessionClosed(IkeError):
-    """The SA that this call needs has ended. *reason* says why, in words."""
+class SaClosed(IkeError):
+    """The IKE SA that this was asked of has ended before it was done. *reason* says why, in words.
+
+    So it is where the peer or we deleted the SA. Where no answer came it is `PeerUnreachable`, and where something was
+    wrong that error.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class SessionClosed(SaClosed):
+    """The SA that this call of a session needs has ended, and none is set up in its place. *reason* says why."""
 
 
 def forget_frames(error: BaseException) -> None:

@@ -236,7 +236,7 @@ class RequestCompleted(Event):
 
 @record
 class RequestFailed(Event):
-    """The wish *request* came to nothing, because of *error*."""
+    """The wish *request* came to nothing, because of *error*: `SaClosed` where the IKE SA was deleted before."""
 
     sa: SaId
     request: RequestId

@@ -197,7 +197,7 @@ class SessionState:
         return ring
 
     def expect(self, request: RequestId) -> None:
-        """Keep the outcome of *request*, made just now of *sa*, when it comes."""
+        """Keep the first outcome of *request*, made just now of *sa*, when it comes: its own, or the end of *sa*."""
         self._wanted[request] = self.sa
 
     def outcome(self, request: RequestId) -> ChildId | None:
@@ -240,9 +240,9 @@ class SessionState:
         elif isinstance(event, IkeSaClosed):
             self._ended(event.sa, event.reason)
         elif isinstance(event, RequestCompleted) and event.request in self._wanted:
-            self.outcomes[event.request] = event.child
+            self.outcomes.setdefault(event.request, event.child)
         elif isinstance(event, RequestFailed) and event.request in self._wanted:
-            self.outcomes[event.request] = as_ike_error(event.error)
+            self.outcomes.setdefault(event.request, as_ike_error(event.error))
         for ring in tuple(self._rings or ()):
             ring.push(event, last=self.over)
         if self.over:

@@ -34,6 +34,7 @@ from ikecore import (
     RequestFailed,
     RequestId,
     RevocationNeeded,
+    SaClosed,
     SaId,
     SecretNeeded,
     SessionClosed,
@@ -197,6 +198,7 @@ class TestSessionState:
         state.expect(RequestId(2))
         state.take(RequestCompleted(SA, RequestId(1), "INFORMATIONAL"))
         state.take(IkeSaClosed(SA, "the peer deleted it", "peer"))
+        state.take(RequestFailed(SA, RequestId(2), "CREATE_CHILD_SA", SaClosed("the peer deleted it")))
         assert state.outcome(RequestId(1)) is None
         with pytest.raises(SessionClosed, match="the peer deleted it"):
             state.outcome(RequestId(2))

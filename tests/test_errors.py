@@ -21,6 +21,7 @@ from ikecore.errors import (
     PeerRefused,
     PeerUnreachable,
     RemoteProtocolError,
+    SaClosed,
     SessionClosed,
     SinglePairRequired,
     TemporaryFailure,
@@ -95,3 +96,9 @@ def test_a_refusal_keeps_what_the_peer_said() -> None:
 
 def test_a_closed_session_says_why() -> None:
     assert SessionClosed("the peer deleted it").reason == "the peer deleted it"
+
+
+def test_an_sa_that_was_deleted_is_not_a_peer_that_did_not_answer() -> None:
+    assert SaClosed("the peer deleted it").reason == str(SaClosed("the peer deleted it")) == "the peer deleted it"
+    assert issubclass(SessionClosed, SaClosed)
+    assert not issubclass(SaClosed, PeerUnreachable | RemoteProtocolError | LocalProtocolError)

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from ..addressing import Lease
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import AuthenticationFailed, IkeError, LocalProtocolError, PeerUnreachable, TemporaryFailure
+from ..errors import AuthenticationFailed, IkeError, LocalProtocolError, PeerUnreachable, SaClosed, TemporaryFailure
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
@@ -403,7 +403,8 @@ class IkeSa:
         elif timer is Timer.DELETE:
             if self.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
                 self.last_words([Delete(Protocol.IKE, ())], now)
-            self.close("Delete was not answered", "us", now)
+            reason = "Delete was not answered"
+            self.close(reason, "us", now, PeerUnreachable(reason))
         elif timer is Timer.POSTPONED:
             self._begin_postponed(now)
         elif timer is Timer.RESPONSES:
@@ -538,7 +539,7 @@ class IkeSa:
             self.close(str(error), by, now, error)
 
     def close(self, reason: str, by: By, now: float, error: IkeError | None = None) -> None:
-        """End an SA that was up, its Child SAs and every open wish; nothing is sent."""
+        """End an SA that was up, its Child SAs and every open wish, with *error* or `SaClosed`; nothing is sent."""
         if not self.alive:
             return
         for child in list(self.children.values()):
@@ -547,7 +548,7 @@ class IkeSa:
         if wanted and by == "silence" and self.delete_under_way is None:
             self.services.restart(self, now)
         self.services.emit(IkeSaClosed(self.id, reason, by))
-        self._end(error or PeerUnreachable(reason), now)
+        self._end(error or SaClosed(reason), now)
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:
         del self.children[child.id]

@@ -13,7 +13,7 @@ from ..errors import (
     InvalidKePayload,
     InvalidSyntax,
     NoProposalChosen,
-    PeerUnreachable,
+    SaClosed,
     Superseded,
     TemporaryFailure,
 )
@@ -173,8 +173,9 @@ class RekeyIke(OurExchange):
 
     def _over(self, now: float) -> None:
         """The peer's rekey was the one that counts, and the peer has deleted what it made: the SA."""
-        self.sa.close("the peer deleted it", "peer", now)
-        self.sa.wish_failed(self, PeerUnreachable("the peer deleted it"))
+        reason = "the peer deleted it"
+        self.sa.close(reason, "peer", now)
+        self.sa.wish_failed(self, SaClosed(reason))
 
     def _forget(self) -> None:
         """Let go of the SPI that was offered."""

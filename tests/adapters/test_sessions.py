@@ -41,6 +41,8 @@ from ikecore import (
     PeerUnreachable,
     Pool,
     PskCredential,
+    RequestFailed,
+    SaClosed,
     SendDatagram,
     SessionClosed,
     SuccessorBegun,
@@ -598,6 +600,27 @@ class TestItsLife:
                     await getattr(session, wish)()
 
         lib.run(main)
+
+    @pytest.mark.parametrize("wish", ["create_child", "rekey", "check_liveness"])
+    def test_the_peer_deletes_the_sa_instead(self, lib: Lib, make: Make, wish: str) -> None:
+        """The session is closed and its reason told; nobody says that the peer did not answer."""
+        seen: list[Output] = []
+
+        async def main() -> None:
+            theirs = Deaf(
+                Config(connections=[peering()], limits=SHORT), random=os.urandom, utc=lambda: datetime.now(UTC)
+            )
+            async with both(lib, lambda config: theirs, make_ours=make, on_event=seen.append) as (peer, session):
+                theirs.deaf = True
+                async with lib.tasks() as start:
+                    start(peer.sessions[0].delete)
+                    with pytest.raises(SessionClosed, match="the peer deleted it"):
+                        await getattr(session, wish)()
+                assert session.closed == "the peer deleted it"
+
+        lib.run(main)
+        [failed] = [event for event in seen if isinstance(event, RequestFailed)]
+        assert (type(failed.error), str(failed.error)) == (SaClosed, "the peer deleted it")
 
 
 class TestMovingOn:

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 import ikecore.sa.window
-from ikecore.errors import InvalidSyntax, LocalProtocolError, PeerUnreachable, UnsupportedCriticalPayload
+from ikecore.errors import InvalidSyntax, LocalProtocolError, PeerUnreachable, SaClosed, UnsupportedCriticalPayload
 from ikecore.events import (
     ChildSaClosed,
     ChildSaEstablished,
@@ -289,6 +289,7 @@ def test_a_delete_by_the_peer_ends_every_wish() -> None:
     puppet.request(INFO, [Delete(Protocol.IKE)])
     failed = rig.of(RequestFailed)
     assert [each.request for each in failed] == wishes
+    assert {(type(each.error), str(each.error)) for each in failed} == {(SaClosed, "the peer deleted it")}
     assert len(rig.of(IkeSaClosed)) == 1
 
 
@@ -323,7 +324,18 @@ def test_a_wish_behind_a_delete_fails_with_the_sa() -> None:
     reply(puppet, our_request(rig, puppet)[0])
     reply(puppet, our_request(rig, puppet)[0])
     assert deletion in [each.request for each in rig.of(RequestCompleted)]
-    assert rig.one(RequestFailed).request == behind
+    failed = rig.one(RequestFailed)
+    assert (failed.request, type(failed.error), str(failed.error)) == (behind, SaClosed, "we deleted it")
+
+
+def test_a_wish_behind_a_delete_that_nobody_answers() -> None:
+    rig, _, sa = up()
+    deletion = rig.endpoint.delete(sa, now=rig.now)
+    behind = rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.run_for(Limits().delete_timeout + 1.0)
+    assert rig.one(RequestCompleted).request == deletion
+    failed = rig.one(RequestFailed)
+    assert (failed.request, type(failed.error)) == (behind, PeerUnreachable)
 
 
 def test_giving_up_sends_one_delete_and_waits_for_nothing() -> None:
