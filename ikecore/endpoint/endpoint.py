@@ -107,12 +107,14 @@ class Endpoint:
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
         """A UDP datagram came to the socket *local* from *remote*.
 
-        Raises LocalProtocolError if there is no such socket.
+        Any bytes-like object will do; what is no bytes is copied. Raises LocalProtocolError if there is no such socket.
         """
         now = self._clamp(now)
         socket = self._keeper.locals.get(("udp", local))
         if socket is None:
             raise LocalProtocolError(f"local: there is no udp socket {local}")
+        if type(data) is not bytes:  # a view of a buffer changes under us, and stands for no bytes in tables
+            data = bytes(data)
         kind, offset = classify(data, socket.marker)
         if kind is DatagramKind.IKE:
             message = data[offset:] if offset else data
@@ -200,10 +202,15 @@ class Endpoint:
         self._guard(None, now, self._keeper.stream_up, found)
 
     def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
-        """Octets came by a stream, in any portion. Raises LocalProtocolError for a stream that there never was."""
+        """Octets came by a stream, in any portion and any bytes-like object; what is no bytes is copied.
+
+        Raises LocalProtocolError for a stream that there never was.
+        """
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
+            if type(data) is not bytes:
+                data = bytes(data)
             self._guard(None, now, self._reception.octets, found, data)
 
     def stream_sent(self, stream: StreamId, octets: int, *, now: float) -> None:

@@ -38,6 +38,8 @@ def decode_payloads(
 
     Raises InvalidSyntax, with the offset in *data*, where the octets are no such chain of at most *most* payloads.
     """
+    if type(data) is not bytes:  # pieces of it are kept for all who come later
+        data = bytes(data)
     if first in SEALED:
         return _read_each(first, data, pos, end, most, outer)
     key = first, end - pos, data[pos : pos + 4]

@@ -44,7 +44,10 @@ def decode_envelope(
 
     Raises InvalidSyntax where it is malformed or Length is not its length, InvalidMajorVersion for another version.
     """
-    header = _header(triage(data) if fields is None else fields)
+    if fields is None:
+        data = bytes(data)  # bytes are not copied by that
+        fields = triage(data)
+    header = _header(fields)
     if header.next_payload in SEALED and len(data) >= _SEALED:
         inner_first, _, length = GENERIC.unpack_from(data, HEADER_LENGTH)
         if length == len(data) - HEADER_LENGTH:  # what nearly every message is
