@@ -94,8 +94,8 @@ class Endpoint:
         now = self._clamp(now)
         self._keeper.locals[local.kind, local.address] = local
         if local.kind == "udp":
-            self._keeper.socket_back(local, now)
-            self._settle(now)
+            for sa in self._keeper.waiting_for(local):
+                self._guard(sa, now, self._keeper.socket_back, sa)
 
     def local_removed(self, address: Address, kind: str = "udp", *, now: float) -> None:
         """A socket is gone. Raises LocalProtocolError if there was none."""
@@ -167,8 +167,7 @@ class Endpoint:
             raise LocalProtocolError(f"spi: {len(spi)} octets; an SPI of ESP has 4")
         if found.may_follow_hint(now):
             found.hinted_at = now
-            found.begin_if_possible(UnknownSpi(found, spi), now)
-        self._settle(now)
+            self._guard(found, now, found.begin_if_possible, UnknownSpi(found, spi))
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs.
@@ -276,9 +275,8 @@ class Endpoint:
         found = self._keeper.sas.get(sa)
         concerned = None if found is None else found.children.get(child)
         if found is not None and concerned is not None:
-            child_expiring(found, concerned, hard, now)
             self._keeper.touched(found)
-        self._settle(now)
+            self._guard(found, now, child_expiring, found, concerned, hard)
 
     # --- wishes, from the application -------------------------------------------------------------------------------
 
@@ -313,8 +311,7 @@ class Endpoint:
         """
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
-        found.begin(Liveness(found, wish), now)
-        self._settle(now)
+        self._fulfil(found, now, found.begin, Liveness(found, wish))
         return wish
 
     def create_child(self, sa: SaId, child: ChildConfig | str | None = None, *, now: float) -> RequestId:
@@ -328,8 +325,7 @@ class Endpoint:
         found = self._sa(sa)
         config = child if isinstance(child, ChildConfig) else found.connection.child(child)
         wish = self._wish()
-        found.begin(CreateChild(found, config, wish), now)
-        self._settle(now)
+        self._fulfil(found, now, found.begin, CreateChild(found, config, wish))
         return wish
 
     def rekey(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -343,11 +339,10 @@ class Endpoint:
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
         if child is None:
-            found.begin(RekeyIke(found, wish), now)
+            self._fulfil(found, now, found.begin, RekeyIke(found, wish))
         else:
             old = _child(found, child)
-            found.begin(CreateChild(found, old.config, wish, replaces=old), now)
-        self._settle(now)
+            self._fulfil(found, now, found.begin, CreateChild(found, old.config, wish, replaces=old))
         return wish
 
     def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -358,8 +353,7 @@ class Endpoint:
         """
         now = self._clamp(now)
         found, wish = self._sa(sa), self._wish()
-        self._delete(found, child, wish, now)
-        self._settle(now)
+        self._fulfil(found, now, self._delete, found, child, wish)
         return wish
 
     def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
@@ -382,13 +376,15 @@ class Endpoint:
         """
         now = self._clamp(now)
         found = self._sa(sa)
-        if found.setting_up:
-            found.fail(LocalProtocolError("given up by the application"), "us", now)
+        self._guard(found, now, self._abandon, found)
+
+    def _abandon(self, sa: IkeSa, now: float) -> None:
+        if sa.setting_up:
+            sa.fail(LocalProtocolError("given up by the application"), "us", now)
         else:
-            if found.state is State.ESTABLISHED:
-                found.last_words([Delete(Protocol.IKE, ())], now)
-            found.close("given up by the application", "us", now)
-        self._settle(now)
+            if sa.state is State.ESTABLISHED:
+                sa.last_words([Delete(Protocol.IKE, ())], now)
+            sa.close("given up by the application", "us", now)
 
     def answer(self, question: QuestionId, value: object, *, now: float) -> bool:
         """Answer a question. False if it is no longer open; LocalProtocolError for an unknown one or a wrong type."""
@@ -409,7 +405,7 @@ class Endpoint:
         self._keeper.streams.shut_down()
         for sa in list(self._keeper.sas.values()):
             if sa.alive and sa.delete_under_way is None:
-                self._delete(sa, None, self._wish(), now)
+                self._guard(sa, now, self._delete, sa, None, self._wish())
         self._settle(now)
 
     # --- pulled -----------------------------------------------------------------------------------------------------
@@ -473,7 +469,7 @@ class Endpoint:
         self._keeper.schedule.arm(sa)
 
     def _guard(self, sa: IkeSa | None, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
-        """Do *work* on behalf of a peer: a bug of ours ends at most the SA concerned, and all others live on."""
+        """Do *work* that nobody here waits for: a bug of ours ends at most the SA concerned, and all others live on."""
         try:
             work(*arguments, now)
         except Exception as bug:
@@ -482,6 +478,18 @@ class Endpoint:
             self._bug(bug, sa or self._keeper.concerned, now)
         finally:
             self._keeper.concerned = None
+        self._settle(now)
+
+    def _fulfil(self, sa: IkeSa, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
+        """Do *work* that the application wants. Misuse is raised and has had no effect; a bug ends at most *sa*."""
+        try:
+            work(*arguments, now)
+        except LocalProtocolError:
+            raise
+        except Exception as bug:
+            if self._raise_bugs:
+                raise
+            self._bug(bug, sa, now)
         self._settle(now)
 
     def _bug(self, bug: Exception, sa: IkeSa | None, now: float) -> None:

@@ -299,13 +299,20 @@ class Keeper:
             if sa.path is not None and sa.path.local == address:
                 sa.path, sa.lost_path = None, sa.path
 
-    def socket_back(self, local: Local, now: float) -> None:
-        """There is a socket again where one was: interfaces come and go."""
-        for sa in list(self.sas.values()):
+    def waiting_for(self, local: Local) -> list[IkeSa]:
+        """Return the SAs whose datagrams went by the socket *local*, and by nothing since that was lost."""
+        found = []
+        for sa in self.sas.values():
             lost = sa.lost_path
             if sa.path is None and lost is not None and (lost.local, lost.marker) == (local.address, local.marker):
-                self.touched(sa)
-                self.move_path(sa, lost, "our socket is back", now)
+                found.append(sa)
+        return found
+
+    def socket_back(self, sa: IkeSa, now: float) -> None:
+        """There is a socket again where the one of *sa* was: interfaces come and go."""
+        if sa.lost_path is not None:
+            self.touched(sa)
+            self.move_path(sa, sa.lost_path, "our socket is back", now)
 
     def proved(self, sa: IkeSa, path: Path) -> None:
         self.chooser.worked(sa, path.remote[0], path.transport)

@@ -188,14 +188,14 @@ class CreateChild(OurExchange):
                 self._again(group, now)
                 return
         elif self.rival is None and isinstance(error, TemporaryFailure) and (old is None or old.id in sa.children):
-            self._withdraw()
+            self.withdraw()
             sa.try_later(self, self.persistence, now)
             return
         elif self.rival is None and isinstance(error, ChildSaNotFound) and old is not None and old.id in sa.children:
             # The peer has lost it, or we missed its Delete: what it carried is set up anew (RFC 7296 section 2.25).
             sa.close_child(old, "the peer has no such Child SA", "peer")
             wish, self.wish = self.wish, None
-            self._withdraw()
+            self.withdraw()
             sa.go_on(CreateChild(sa, self.config, wish), now)
             return
         self.failed(error, now)
@@ -206,12 +206,12 @@ class CreateChild(OurExchange):
         )
         self.wish = self.then = None
         again.rival = self.rival
-        self._withdraw()
+        self.withdraw()
         self.sa.go_on(again, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """There is no new Child SA of ours. If the peer's rekey made one meanwhile, that is as good."""
-        self._withdraw()
+        self.withdraw()
         if self.rival is not None and self.sa.alive:
             self.sa.wish_done(self, self.rival.child.id)
             return
@@ -220,7 +220,7 @@ class CreateChild(OurExchange):
         self.sa.wish_failed(self, error)
         self._go_on(now)
 
-    def _withdraw(self) -> None:
+    def withdraw(self) -> None:
         if self.offer is not None:
             self.offer.withdraw()
             self.offer = None

@@ -59,6 +59,9 @@ class OurExchange(ABC):
     def build(self, now: float) -> list[Payload]:
         """Return the request's payloads. Called once."""
 
+    def withdraw(self) -> None:  # noqa: B027  (most take nothing)
+        """Let go of what `build` took from others: SPIs."""
+
     @abstractmethod
     def expected_octets(self) -> int:
         """Estimate the size of the response."""

@@ -234,7 +234,11 @@ class IkeSa:
         if len(target.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
             raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
         target.ours.queue += (exchange,)
-        self.pump(now)
+        try:
+            self.pump(now)
+        except LocalProtocolError:  # it cannot be built: it was never begun
+            target.ours.queue = tuple([each for each in target.ours.queue if each is not exchange])
+            raise
 
     def go_on(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
         """Begin what another exchange leaves to be done. Where the state forbids it by now it fails.
@@ -285,11 +289,17 @@ class IkeSa:
                 self._send(generation, exchange, now)
 
     def _send(self, generation: Generation, exchange: OurExchange, now: float) -> None:
-        keys = exchange.keys = generation.need_keys()
-        message_id = generation.ours.take_id()
-        payloads = exchange.build(now)
+        try:
+            keys = exchange.keys = generation.need_keys()
+            payloads = exchange.build(now)
+            first, chain = encode_payloads(payloads)
+        except Exception:  # it waits again, to fail with the SA if that is to end, and no Message ID is missing
+            exchange.withdraw()
+            generation.ours.queue = (exchange, *generation.ours.queue)
+            raise
         names = self.services.names_of(payloads)
-        unsealed = Unsealed(keys, exchange.exchange, 0, message_id, *encode_payloads(payloads))
+        message_id = generation.ours.take_id()
+        unsealed = Unsealed(keys, exchange.exchange, 0, message_id, first, chain)
         request = OutgoingRequest(
             exchange.exchange,
             message_id,
@@ -319,9 +329,10 @@ class IkeSa:
         keys = generation.need_keys()
         if generation.ours.used_up:
             return
-        message_id = generation.ours.take_id()
+        first, chain = encode_payloads(payloads)
         names = self.services.names_of(payloads)
-        unsealed = Unsealed(keys, exchange, 0, message_id, *encode_payloads(payloads))
+        message_id = generation.ours.take_id()
+        unsealed = Unsealed(keys, exchange, 0, message_id, first, chain)
         message = Message(exchange, message_id, unsealed.whole, names)
         self.services.send_once(self, message, now)
 

@@ -147,11 +147,11 @@ class RekeyIke(OurExchange):
             if group != self.group and group in known and self.rounds < limit and self.sa.current is self.old:
                 again = RekeyIke(self.sa, self.wish, group=group, rounds=self.rounds + 1)
                 self.wish = None
-                self._forget()
+                self.withdraw()
                 self.sa.go_on(again, now)
                 return
         elif isinstance(error, TemporaryFailure) and self.sa.rival is None and self.sa.current is self.old:
-            self._forget()
+            self.withdraw()
             self.sa.try_later(self, self.persistence, now)
             return
         self.failed(error, now)
@@ -159,7 +159,7 @@ class RekeyIke(OurExchange):
     def failed(self, error: IkeError, now: float) -> None:
         """There is no new pair of SPIs of ours. If the peer made one meanwhile, that is as good."""
         sa = self.sa
-        self._forget()
+        self.withdraw()
         if sa.alive and sa.rival is not None and sa.current is self.old:
             if sa.rival.deleted:
                 self._over(now)
@@ -177,7 +177,7 @@ class RekeyIke(OurExchange):
         self.sa.close(reason, "peer", now)
         self.sa.wish_failed(self, SaClosed(reason))
 
-    def _forget(self) -> None:
+    def withdraw(self) -> None:
         """Let go of the SPI that was offered."""
         if self.spi:
             self.sa.services.release(self.spi)

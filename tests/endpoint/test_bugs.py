@@ -8,17 +8,30 @@ from typing import Any
 import pytest
 
 import ikecore.sa.ike_auth
+import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
 import ikecore.sa.informational
 import ikecore.sa.receiving
+from ikecore.endpoint import Endpoint
 from ikecore.endpoint.delivery import Delivery
-from ikecore.events import IkeSaClosed, IkeSaEstablished, IkeSaFailed, InternalError, RequestFailed
+from ikecore.endpoint.keeper import Keeper
+from ikecore.errors import LocalProtocolError
+from ikecore.events import (
+    IkeSaClosed,
+    IkeSaEstablished,
+    IkeSaFailed,
+    InternalError,
+    RequestCompleted,
+    RequestFailed,
+)
 from ikecore.limits import Limits
-from ikecore.outputs import SendDatagram
-from ikecore.sa import IkeSa
+from ikecore.outputs import RequestId, SaId, SendDatagram
+from ikecore.sa import CreateChild, DeleteChild, DeleteIke, IkeSa, RekeyIke, UnknownSpi
 from ikecore.sa.informational import Liveness
+from ikecore.transport import Local
+from ikecore.wire import decode_header
 from ikecore.wire.numbers import Exchange
-from tests.rig import Puppet, Rig
+from tests.rig import HERE, Puppet, Rig
 
 INFO, AUTH = Exchange.INFORMATIONAL, Exchange.IKE_AUTH
 
@@ -29,6 +42,10 @@ class Bug(Exception):
 
 def broken(*args: object, **kwargs: object) -> Any:
     raise Bug("nobody thought of this")
+
+
+def refuses(*args: object, **kwargs: object) -> Any:
+    raise LocalProtocolError("70000 octets of payloads do not fit")
 
 
 def good_peers(rig: Rig, count: int = 5) -> list[Puppet]:
@@ -182,11 +199,6 @@ def test_a_bug_before_any_sa_is_known_is_told(monkeypatch: pytest.MonkeyPatch) -
 
 def test_what_is_misconfigured_deep_down_is_no_exception_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A LocalProtocolError from within, caused by a peer's message, never leaves an input for facts."""
-    from ikecore.errors import LocalProtocolError
-
-    def refuses(*args: object, **kwargs: object) -> Any:
-        raise LocalProtocolError("70000 octets of payloads do not fit")
-
     rig = Rig(raise_bugs=False)
     puppet = Puppet(rig)
     puppet.begin()
@@ -241,3 +253,149 @@ def test_one_bug_in_a_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(rig.of(IkeSaEstablished)) == 99
     assert len(rig.endpoint.sas) == 99
     assert rig.of(SendDatagram)
+
+
+# --- in what the application wishes for -------------------------------------------------------------------------------
+
+Wish = Callable[[Endpoint, SaId, float], RequestId]
+
+
+def a_child(endpoint: Endpoint, sa: SaId) -> Any:
+    return endpoint.sa(sa).children[0].id
+
+
+WISHES: dict[str, tuple[type, Wish]] = {
+    "liveness": (Liveness, lambda endpoint, sa, now: endpoint.check_liveness(sa, now=now)),
+    "child": (CreateChild, lambda endpoint, sa, now: endpoint.create_child(sa, now=now)),
+    "rekey": (RekeyIke, lambda endpoint, sa, now: endpoint.rekey(sa, now=now)),
+    "rekey child": (
+        CreateChild,
+        lambda endpoint, sa, now: endpoint.rekey(sa, child=a_child(endpoint, sa), now=now),
+    ),
+    "delete": (DeleteIke, lambda endpoint, sa, now: endpoint.delete(sa, now=now)),
+    "delete child": (
+        DeleteChild,
+        lambda endpoint, sa, now: endpoint.delete(sa, child=a_child(endpoint, sa), now=now),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["build", "encode", "send"])
+@pytest.mark.parametrize("name", WISHES)
+def test_a_bug_in_a_wish_ends_that_sa_at_once(monkeypatch: pytest.MonkeyPatch, name: str, place: str) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    sa = Puppet(rig).establish()
+    kind, wish = WISHES[name]
+    with monkeypatch.context() as patch:
+        if place == "build":
+            patch.setattr(kind, "build", broken)
+        elif place == "encode":
+            patch.setattr(ikecore.sa.ike_sa, "encode_payloads", broken)
+        else:
+            patch.setattr(Delivery, "send_request", broken)
+        request = wish(rig.endpoint, sa, rig.now)
+    rig.drain()
+    assert told(rig).sa == sa
+    assert rig.one(IkeSaClosed).by == "error"
+    assert sa not in rig.endpoint.sas
+    assert [event.request for event in rig.of(RequestFailed)] + [
+        event.request for event in rig.of(RequestCompleted)
+    ] == [request]
+    all_live(peers)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [(name, place) for name in WISHES for place in ("build", "encode") if (name, place) != ("delete", "encode")],
+)  # a Delete always fits
+def test_a_wish_that_cannot_be_put_into_octets_has_had_no_effect(
+    monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    """Not even on the Message IDs: the next request has the next one, and is answered."""
+    rig = Rig(raise_bugs=False)
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    kind, wish = WISHES[name]
+    before = rig.picture()
+    with monkeypatch.context() as patch:
+        if place == "build":
+            patch.setattr(kind, "build", refuses)
+        else:
+            patch.setattr(ikecore.sa.ike_sa, "encode_payloads", refuses)
+        with pytest.raises(LocalProtocolError, match="70000 octets"):
+            wish(rig.endpoint, sa, rig.now)
+    assert rig.drain() == []
+    assert rig.picture() == before
+    request = rig.endpoint.check_liveness(sa, now=rig.now)
+    (sent,) = puppet.taken(rig.drain())
+    assert decode_header(sent).message_id == 0
+    puppet.give(puppet.seal(INFO, message_id=0, response=True))
+    assert rig.one(RequestCompleted).request == request
+    keeper: Keeper = vars(rig.endpoint)["_keeper"]
+    assert len(keeper._child_spis) == 1  # that of the Child SA: none is held by what came to nothing
+    assert len(keeper.by_spi) == 1
+
+
+def test_a_bug_in_one_sa_does_not_keep_the_others_from_shutting_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    unlucky = rig.endpoint.sas[0]
+    honest: Callable[..., Any] = vars(DeleteIke)["build"]
+
+    def sometimes(exchange: DeleteIke, now: float) -> Any:
+        return broken() if exchange.sa.id == unlucky else honest(exchange, now)
+
+    monkeypatch.setattr(DeleteIke, "build", sometimes)
+    rig.endpoint.shutdown(now=rig.now)
+    outputs = rig.drain()
+    assert told(rig).sa == unlucky
+    assert [len(peer.taken(outputs)) for peer in peers] == [0, 1, 1, 1, 1]
+    rig.run_for(Limits().delete_timeout + 1.0)
+    assert rig.endpoint.idle
+
+
+def test_a_bug_while_an_sa_is_abandoned_ends_it_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    sa = Puppet(rig).establish()
+    with monkeypatch.context() as patch:
+        patch.setattr(IkeSa, "last_words", broken)
+        rig.endpoint.abandon(sa, now=rig.now)
+    rig.drain()
+    assert told(rig).sa == sa
+    assert sa not in rig.endpoint.sas
+    all_live(peers)
+
+
+def test_a_bug_in_what_the_host_tells_of_esp_ends_that_sa(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    first, second = Puppet(rig).establish(), Puppet(rig, address=("10.0.0.1", 501), seed=2).establish()
+    with monkeypatch.context() as patch:
+        patch.setattr(UnknownSpi, "build", broken)
+        rig.endpoint.esp_unknown(first, bytes(4), now=rig.now)
+        patch.setattr(CreateChild, "build", broken)
+        rig.endpoint.child_expiring(second, a_child(rig.endpoint, second), now=rig.now)
+    rig.drain()
+    assert [event.sa for event in rig.of(InternalError)] == [first, second]
+    assert not {first, second} & set(rig.endpoint.sas)
+    all_live(peers)
+
+
+def test_a_bug_in_one_sa_does_not_keep_the_others_from_their_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    unlucky, *others = rig.endpoint.sas
+    honest: Callable[..., Any] = vars(Keeper)["move_path"]
+
+    def sometimes(keeper: Keeper, sa: IkeSa, *args: Any) -> Any:
+        return broken() if sa.id == unlucky else honest(keeper, sa, *args)
+
+    rig.endpoint.local_removed(HERE, now=rig.now)
+    monkeypatch.setattr(Keeper, "move_path", sometimes)
+    rig.endpoint.local_added(Local(HERE), now=rig.now)
+    rig.drain()
+    assert told(rig).sa == unlucky
+    assert [rig.endpoint.sa(sa).local for sa in others] == [HERE] * 4
+    all_live(peers[1:])
