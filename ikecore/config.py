@@ -39,7 +39,6 @@ from .transport import LEAST_PACKET, BySize, Local, Policy
 from .wire import Proposal, TrafficSelector, Transform
 from .wire.numbers import (
     IKE_TCP_SUPPORTED_DEFAULT,
-    SEPARATE_TRANSPORTS_DEFAULT,
     CfgAttribute,
     Protocol,
     TransformType,
@@ -354,10 +353,6 @@ class Connection:
         """Our credentials, in order of preference."""
         return self.local if isinstance(self.local, tuple) else (self.local,)
 
-    def admits(self, address: str) -> bool:
-        """Tell whether a peer at *address* (an IP literal) may use this connection."""
-        return self.nearness(address) is not None
-
     def nearness(self, address: str) -> int | None:
         """Return the bits of the narrowest of the *remote_addresses* that has *address* (an IP literal), None without.
 
@@ -374,16 +369,15 @@ class Connection:
 class Config:
     """An endpoint: the connections that it answers for (in order), its limits, and what is said about it.
 
-    *trace* adds one event per message and key derivation. *tcp_notify* and *separate_notify* are the numbers of
-    IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS, which were never assigned; the defaults are private, so a peer's are
-    believed only beside our Vendor ID, unless *notify_numbers_agreed* says that both sides agreed on them.
+    *trace* adds one event per message and key derivation. *tcp_notify* is the number of IKE_TCP_SUPPORTED, which was
+    never assigned; the default is private, so a peer's is believed only beside our Vendor ID, unless
+    *notify_numbers_agreed* says that both sides agreed on it.
     """
 
     connections: tuple[Connection, ...] = attrs.field(default=(), converter=_connections)
     limits: Limits = attrs.field(factory=Limits)
     trace: bool = False
     tcp_notify: int = IKE_TCP_SUPPORTED_DEFAULT
-    separate_notify: int = SEPARATE_TRANSPORTS_DEFAULT
     notify_numbers_agreed: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -396,12 +390,10 @@ class Config:
             if pools.setdefault(pool.name, pool) != pool:
                 raise LocalProtocolError(f"connections: two different pools are called {pool.name!r}")
         check_disjoint(pools.values())
-        for field in ("tcp_notify", "separate_notify"):
-            number = getattr(self, field)
-            if not 16384 <= number <= 65535:
-                raise LocalProtocolError(f"{field}: {number} is no status notification; allowed are 16384 to 65535")
-        if self.tcp_notify == self.separate_notify:
-            raise LocalProtocolError("tcp_notify: IKE_TCP_SUPPORTED and SEPARATE_TRANSPORTS need different numbers")
+        if not 16384 <= self.tcp_notify <= 65535:
+            raise LocalProtocolError(
+                f"tcp_notify: {self.tcp_notify} is no status notification; allowed are 16384 to 65535"
+            )
 
     def connections_for(self, address: str) -> tuple[Connection, ...]:
         """Return the connections that a peer at *address* may use, those for the narrowest network first.
@@ -415,7 +407,7 @@ class Config:
     @property
     def notify_names(self) -> dict[int, str]:
         """Names of the notifications whose numbers are configuration."""
-        return {self.tcp_notify: "IKE_TCP_SUPPORTED", self.separate_notify: "SEPARATE_TRANSPORTS"}
+        return {self.tcp_notify: "IKE_TCP_SUPPORTED"}
 
 
 @attrs.frozen(kw_only=True)

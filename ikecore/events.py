@@ -130,7 +130,7 @@ class ChildSaEstablished(Event):
     sa: SaId
     child: ChildId
     name: str
-    protocol: Literal["esp", "ah"]
+    protocol: Literal["esp"]
     mode: Literal["tunnel", "transport"]
     spi_in: bytes
     spi_out: bytes

@@ -28,7 +28,7 @@ from ikecore.sa import parse_selector
 from ikecore.testing import psk_connection
 from ikecore.transport import BySize, Fallback, Local, Race, Step
 from ikecore.wire import Proposal, Transform
-from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, SEPARATE_TRANSPORTS_DEFAULT, TransformType
+from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, TransformType
 
 KEY = Ed25519PrivateKey.generate()
 """Stands for a private key, which the configuration does not look at."""
@@ -100,11 +100,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "connections: the name 'a' is used twice",
     ),
     "notify number": (lambda: Config(tcp_notify=16383), "tcp_notify: 16383 .* 16384 to 65535"),
-    "other number": (lambda: Config(separate_notify=65536), "separate_notify: 65536 .* 16384 to 65535"),
-    "same numbers": (
-        lambda: Config(tcp_notify=50000, separate_notify=50000),
-        "tcp_notify: .* need different numbers",
-    ),
+    "other number": (lambda: Config(tcp_notify=65536), "tcp_notify: 65536 .* 16384 to 65535"),
     "negative count": (lambda: Limits(half_open_udp=-1), "half_open_udp: -1 .* whole numbers from 0"),
     "half a stream": (lambda: Limits(streams=0.5), "streams: 0.5 is no count"),  # type: ignore[arg-type]
     "no time": (lambda: Limits(stream_idle=0.0), "stream_idle: 0.0 .* above 0"),
@@ -129,10 +125,7 @@ def test_every_limit_has_a_bound_of_its_own(field: attrs.Attribute[Any]) -> None
 
 def test_the_defaults_are_a_configuration() -> None:
     assert Config().connections == ()
-    assert Config().notify_names == {
-        IKE_TCP_SUPPORTED_DEFAULT: "IKE_TCP_SUPPORTED",
-        SEPARATE_TRANSPORTS_DEFAULT: "SEPARATE_TRANSPORTS",
-    }
+    assert Config().notify_names == {IKE_TCP_SUPPORTED_DEFAULT: "IKE_TCP_SUPPORTED"}
     assert len(ChildConfig().proposals) >= 1
     announced = Transports(announce_tcp=0)
     assert (announced.udp_port, announced.udp_nat_port, announced.announce_tcp) == (500, 4500, 0)
@@ -162,7 +155,7 @@ def test_lists_become_tuples_so_that_what_was_checked_stays() -> None:
     ],
 )
 def test_addresses_that_may_use_a_connection(allowed: tuple[str, ...], address: str, expected: bool) -> None:
-    assert connection(remote_addresses=allowed).admits(address) is expected
+    assert (connection(remote_addresses=allowed).nearness(address) is not None) is expected
 
 
 def test_no_secret_shows() -> None:

@@ -17,7 +17,7 @@ from .auth import (
 )
 from .hash_and_url import LARGEST_FETCHED, Reference, read_reference, reference_to, take_fetched
 from .identity import Identity
-from .kex import SUPPORTED_GROUPS, KeyAgreement, generate, public_length
+from .kex import SUPPORTED_GROUPS, KeyAgreement, generate
 from .keys import ChildKeys, IkeKeys, derive_child_keys, derive_ike_keys, rekey_ike_keys
 from .keywords import (
     DEFAULT_ESP_PROPOSALS,
@@ -29,7 +29,7 @@ from .keywords import (
 )
 from .negotiation import check_accepted, choose_proposal
 from .pem import load_certificates
-from .prf import prf, prf_length, prf_plus
+from .prf import prf, prf_plus
 from .protection import Protection
 from .public_keys import PrivateKey, PublicKey, load_private_key, load_public_key, subject_public_key_info
 from .suite import (
@@ -76,10 +76,8 @@ __all__ = [
     "parse_ike_proposal",
     "pad_secret",
     "prf",
-    "prf_length",
     "prf_plus",
     "psk_auth",
-    "public_length",
     "read_reference",
     "reference_to",
     "rekey_ike_keys",

@@ -44,7 +44,6 @@ __all__ = [
     "TrustStore",
     "ValidatedPeer",
     "authority_hash",
-    "identity_matches",
     "issuer_name",
     "own_validity",
     "subject_name",
@@ -93,7 +92,12 @@ class ValidatedPeer:
     given: tuple[bytes, ...] = attrs.field(default=(), eq=False, repr=False)
 
     def is_named(self, identity: Identity) -> bool:
-        """Tell whether the certificate names *identity*, as `identity_matches` does."""
+        """Tell whether the certificate names *identity* (RFC 4945 section 3.1).
+
+        Names and addresses are looked for in subjectAltName only, distinguished names in the subject only, a general
+        name where the kind of name in it belongs. A wildcard in a certificate stands for itself. A key ID has to be the
+        certificate's subjectKeyIdentifier: RFC 7296 section 4 wants key IDs with certificates, no RFC says how.
+        """
         return _names_match(identity, self.certificate, self.names)
 
 
@@ -260,22 +264,6 @@ def _find_chain(
     except _BAD_INPUT as error:
         raise AuthenticationFailed(reason(str(error), leaf, (*usable, *anchors.anchors), at)) from None
     return ValidatedPeer(key, leaf, tuple(verified.chain), tuple(verified.subjects or ()))
-
-
-def identity_matches(identity: Identity, certificate: x509.Certificate) -> bool:
-    """Tell whether *certificate* names *identity* (RFC 4945 section 3.1).
-
-    Names and addresses are looked for in subjectAltName only, distinguished names in the subject only, a general name
-    where the kind of name in it belongs. A wildcard in a certificate stands for itself. A key ID has to be the
-    certificate's subjectKeyIdentifier: RFC 7296 section 4 wants key IDs with certificates, no RFC says how.
-    """
-    try:
-        names = tuple(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
-    except x509.ExtensionNotFound:
-        names = ()
-    except _BAD_INPUT:
-        return False
-    return _names_match(identity, certificate, names)
 
 
 def _names_match(identity: Identity, certificate: x509.Certificate, names: Iterable[x509.GeneralName]) -> bool:

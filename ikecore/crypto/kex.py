@@ -17,7 +17,7 @@ from ..errors import InvalidSyntax, LocalProtocolError
 from ..wire.numbers import Ke
 from .suite import SUPPORTED_GROUPS
 
-__all__ = ["SUPPORTED_GROUPS", "KeyAgreement", "generate", "public_length"]
+__all__ = ["SUPPORTED_GROUPS", "KeyAgreement", "generate"]
 
 Random = Callable[[int], bytes]
 
@@ -46,17 +46,6 @@ def generate(group: int, random: Random) -> KeyAgreement:
     from .modp import ModpAgreement
 
     return ModpAgreement(group, random)
-
-
-def public_length(group: int) -> int:
-    """Return the octets of a public value of *group*. Raises LocalProtocolError for a group that is not ours."""
-    if group in _LENGTHS:
-        return _LENGTHS[group]
-    if group not in SUPPORTED_GROUPS:
-        raise LocalProtocolError(f"key exchange method {group} is not supported")
-    from .modp import MODP_OCTETS
-
-    return MODP_OCTETS[group]
 
 
 class _Curve25519:
@@ -138,11 +127,4 @@ _MAKERS: Final[Mapping[int, Callable[[int, Random], KeyAgreement]]] = {
     Ke.ECP_256: _Ecp,
     Ke.ECP_384: _Ecp,
     Ke.ECP_521: _Ecp,
-}
-_LENGTHS: Final[Mapping[int, int]] = {
-    Ke.CURVE25519: 32,
-    Ke.CURVE448: 56,
-    Ke.ECP_256: 64,
-    Ke.ECP_384: 96,
-    Ke.ECP_521: 132,
 }

@@ -15,17 +15,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from ..errors import LocalProtocolError
 from .suite import PRFS
 
-__all__ = ["HASHES", "prf", "prf_length", "prf_plus"]
+__all__ = ["HASHES", "prf", "prf_plus"]
 
 HASHES: Final[Mapping[str, HashAlgorithm]] = {"sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
 """Hash algorithms by their `hashlib` name."""
 
 _KEYS: Final = {number: HASHES[mac.hash] for number, mac in PRFS.items()}
-
-
-def prf_length(alg: int) -> int:
-    """Return the octets that the PRF *alg* gives, which is also the size of key it prefers."""
-    return _known(alg).digest_size
 
 
 def prf(alg: int, key: bytes, data: bytes) -> bytes:

@@ -13,7 +13,6 @@ from ..events import ChildKeyMaterial, ChildSaEstablished
 from ..outputs import ChildId, SaId
 from ..transport import EspRoute
 from ..wire import TrafficSelector
-from ..wire.numbers import Protocol
 from .life import Life
 from .selectors import unpacked, words_of
 
@@ -87,7 +86,7 @@ class ChildSa:
             sa,
             self.id,
             self.name,
-            "ah" if self.suite.protocol == Protocol.AH else "esp",
+            "esp",
             self.mode,
             self.spi_in,
             self.spi_out,

@@ -31,7 +31,7 @@ from ikecore.crypto import (
     signed_octets,
     verify,
 )
-from ikecore.crypto.certificates import TrustStore, authority_hash, identity_matches, validate_chain
+from ikecore.crypto.certificates import TrustStore, authority_hash, validate_chain
 from ikecore.errors import AuthenticationFailed, IntegrityError
 from ikecore.wire import (
     Authentication,
@@ -246,7 +246,7 @@ def test_auth_with_a_certificate(name: str, flags: int) -> None:
     ders = [payload.data for payload in payloads if isinstance(payload, Certificate)]
     at = datetime.fromisoformat(RUNS[name].get("recorded", WITHIN))
     peer = validate_chain(ders[0], ders[1:], TrustStore.load([anchor(name)]), at=at)
-    assert identity_matches(Identity(identity.id_type, identity.data), peer.certificate)
+    assert peer.is_named(Identity(identity.id_type, identity.data))
     assert auth.method == 14
     verify(peer.public_key, auth.method, auth.data, over, hashes=SUPPORTED_HASHES)
     for position in range(0, len(over), 97):
