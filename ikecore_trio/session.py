@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import overload
 
-from ikecore import Address, ChildConfig, ChildId, ChildSaView, Event, LocalProtocolError, RequestId
-from ikecore.sessions import RING, EventRing, SessionFacts, SessionState
+from ikecore import ChildConfig, ChildId, ChildSaView, Event, RequestId
+from ikecore.session_esp import SessionEsp
+from ikecore.sessions import RING, EventRing, SessionState
 
 from ._driver import Driver, wait_until
 
@@ -29,7 +29,7 @@ class EventStream:
         return event
 
 
-class Session(SessionFacts):
+class Session(SessionEsp):
     """One established IKE SA, and after it the one that the engine sets up in its place.
 
     That is so where an SA that we set up is authenticated anew (`Lifetimes.reauth_time`, or the responder's wish), and
@@ -39,7 +39,7 @@ class Session(SessionFacts):
     """
 
     def __init__(self, driver: Driver, state: SessionState) -> None:
-        super().__init__(driver.endpoint, state)
+        super().__init__(driver, state)
         self._driver = driver
 
     def events(self, limit: int = RING) -> EventStream:
@@ -101,42 +101,6 @@ class Session(SessionFacts):
             return
         self._driver.delete(self._state.held)
         await self.wait_closed()
-
-    # ESP in UDP, by whoever makes and opens it in this program.
-
-    def send_esp(self, child: ChildId, data: bytes) -> bool:
-        """Send ESP of a Child SA in UDP, between the addresses of now; never waits. False means that it was dropped.
-
-        Raises `ChildSaNotFound` where it is closed, `SessionClosed` after the IKE SA, and `LocalProtocolError` where
-        its ESP goes over IP (`ChildSaView.udp_encapsulation`), and for what is no ESP.
-        """
-        self._state.check()
-        sa, ends = self._state.esp.sa_of(child), self._state.esp.ends_of(child)
-        sent = self._driver.send_esp(data, ends)
-        if sent:
-            with suppress(LocalProtocolError):  # its SA is gone, and the word of that is on its way
-                self._driver.endpoint.esp_sent(sa, now=self._driver.now())
-            self._driver.flush()
-        return sent
-
-    def esp_sent(self, child: ChildId) -> None:
-        """Tell that ESP of a Child SA left in UDP by other ways than `send_esp`, once in some seconds (`Endpoint`)."""
-        self._state.check()
-        self._driver.endpoint.esp_sent(self._state.esp.sa_of(child), now=self._driver.now())
-        self._driver.flush()
-
-    def esp_received(self, child: ChildId, *, local: Address, remote: Address) -> None:
-        """Tell that authenticated ESP of a Child SA, no replay, came from another address than before (`Endpoint`)."""
-        self._state.check()
-        sa = self._state.esp.sa_of(child)
-        self._driver.endpoint.esp_received(sa, local=local, remote=remote, now=self._driver.now())
-        self._driver.flush()
-
-    def esp_unknown(self, spi: bytes) -> None:
-        """Tell that ESP came from the peer's address with an SPI that no Child SA has (`Endpoint`)."""
-        self._state.check_up()
-        self._driver.endpoint.esp_unknown(self.sa, spi, now=self._driver.now())
-        self._driver.flush()
 
     async def wait_closed(self) -> str:
         """Wait for the end of the SA, with none in its place, and return its reason."""

@@ -50,7 +50,7 @@ ROOMS = (
     {"config", "credentials"},
     {"sa"},
     {"endpoint"},
-    {"answerers", "binding", "esp", "outflow", "sessions", ""},
+    {"answerers", "binding", "esp", "outflow", "session_esp", "sessions", ""},
     {"testing"},
 )
 """The rooms of `ikecore`, the lowest first. The empty name is ikecore/__init__.py, which gathers the public names."""
