@@ -6,6 +6,8 @@ later by `over_time`: an SA that has no successor by then is deleted, since it m
 
 from __future__ import annotations
 
+from math import inf
+
 from ..events import LifetimeReached
 from .child_sa import ChildSa
 from .create_child_sa import CreateChild
@@ -104,8 +106,8 @@ def _rekey_child(sa: IkeSa, child: ChildSa, now: float) -> None:
 
 
 def _end_child(sa: IkeSa, child: ChildSa, now: float) -> None:
-    """Delete one whose time is over. Should that come to nothing, it is deleted again some time later."""
-    child.life.ends_at = now + sa.services.limits.delete_timeout
+    """Delete one whose time is over, and never rekey it. Should that come to nothing, it is deleted again later."""
+    child.life.rekey_at, child.life.ends_at = inf, now + sa.services.limits.delete_timeout
     if any(isinstance(each, DeleteChild) and each.child is child for each in sa.begun):
         return
     if child.heir is None:

@@ -283,6 +283,8 @@ def test_a_child_sa_that_carried_too_much_is_deleted() -> None:
     rig.drain()
     ((header, request),) = puppet.requests()[1:]
     assert request == [Delete(Protocol.ESP, (old.spi_in,))]
+    rig.run_for(5.0)
+    assert rig.one(LifetimeReached).action == "delete", "what ends is not rekeyed"
     puppet.give(
         puppet.seal(INFO, [Delete(Protocol.ESP, (puppet.spi_in,))], message_id=header.message_id, response=True)
     )
