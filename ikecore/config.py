@@ -173,7 +173,7 @@ class ChildConfig:
     behind the first, in force if both sides say so (section 1.3.1).
 
     *lifetimes* says when it is rekeyed, and when it ends at the latest. Octets and packets are counted where the
-    packets are: `Endpoint.child_expiring` says that there were many.
+    packets are: `child_expiring`, of a session or an endpoint, says that there were many.
     """
 
     name: str = "child"

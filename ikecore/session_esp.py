@@ -32,7 +32,7 @@ class EspHost(Protocol):
 
 
 class SessionEsp(SessionFacts):
-    """What is known of the SA, and ESP in UDP, by whoever makes and opens it in this program."""
+    """What is known of the SA, and its ESP, for whoever makes and opens that in this program or watches who does."""
 
     def __init__(self, host: EspHost, state: SessionState) -> None:
         super().__init__(host.endpoint, state)
@@ -72,4 +72,26 @@ class SessionEsp(SessionFacts):
         """Tell that ESP came from the peer's address with an SPI that no Child SA has (`Endpoint`)."""
         self._state.check_up()
         self._endpoint.esp_unknown(self.sa, spi, now=self._host.now())
+        self._host.flush()
+
+    def traffic_seen(self, child: ChildId) -> None:
+        """Tell that authenticated ESP of a Child SA, no replay, came in: so the peer is there (RFC 7296 section 2.4).
+
+        Over IP or in UDP: it spares the question that would come after `Connection.dpd_delay` seconds. Once in some
+        seconds is often enough. Raises `ChildSaNotFound` where it is closed, `SessionClosed` after the IKE SA.
+        """
+        self._state.check()
+        self._endpoint.traffic_seen(self._state.esp.sa_of(child), now=self._host.now())
+        self._host.flush()
+
+    def child_expiring(self, child: ChildId, *, hard: bool = False) -> None:
+        """Tell that so many octets or packets went by a Child SA that it has to be rekeyed soon (RFC 7296 section 2.8).
+
+        With *hard* it may not be used any more: it is deleted. Count them yourself, or pass on what a kernel says of
+        its soft and hard limits. One that is rekeyed already is passed over. It waits for nothing; `LifetimeReached`
+        and what follows tell. Raises `ChildSaNotFound` where it is closed, `SessionClosed` after the IKE SA.
+        """
+        self._state.check()
+        sa = self._state.esp.sa_of(child)
+        self._endpoint.child_expiring(sa, child, hard=hard, now=self._host.now())
         self._host.flush()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,9 @@ from ikecore import (
     Config,
     Connection,
     Endpoint,
+    Event,
     Identity,
+    LifetimeReached,
     Listen,
     Local,
     LocalProtocolError,
@@ -30,6 +34,7 @@ from ikecore.outputs import SaId
 from ikecore.testing import Pair
 from ikecore_asyncio._datagrams import DatagramSocket as AsyncioDatagramSocket
 from ikecore_trio._datagrams import DatagramSocket as TrioDatagramSocket
+from tests.adapters.conftest import checked
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Lib, Script
@@ -61,6 +66,14 @@ class Heard:
             self._changed = self._lib.Event()
             await self._changed.wait()
         return self.packets[-1]
+
+
+async def until(events: Any, kind: type[Event]) -> AsyncIterator[Any]:
+    """The events up to the first of a kind, with it."""
+    async for event in events:
+        yield event
+        if isinstance(event, kind):
+            return
 
 
 class Side:
@@ -149,6 +162,72 @@ def test_a_peer_is_told_of_an_spi_that_nobody_has(lib: Lib, make: Make) -> None:
     lib.run(main)
 
 
+class Observing(Endpoint):
+    """An endpoint that notes whose ESP was seen, and when."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config, random=os.urandom, utc=lambda: datetime.now(UTC), raise_bugs=True)
+        self.seen: list[tuple[SaId, float]] = []
+
+    def traffic_seen(self, sa: SaId, *, now: float) -> None:
+        self.seen.append((sa, now))
+        super().traffic_seen(sa, now=now)
+
+
+@pytest.mark.parametrize("encapsulate", [False, True])
+def test_traffic_that_was_seen_is_told_to_the_core(lib: Lib, encapsulate: bool) -> None:
+    """By the clock of the binding, and of the IKE SA whose Child SA it is."""
+    cores: list[Observing] = []
+
+    def made(config: Config) -> Endpoint:
+        cores.append(Observing(config))
+        return checked(cores[-1])
+
+    async def main() -> None:
+        async with joined(lib, made, encapsulate=encapsulate) as side:
+            for session, core in ((side.theirs, cores[0]), (side.session, cores[1])):
+                [child] = session.child_sas
+                session.traffic_seen(child.id)
+                session.traffic_seen(child.id)
+                (first, earlier), (second, later) = core.seen
+                assert first == second == session.sa
+                assert 0.0 < earlier <= later
+
+    lib.run(main)
+
+
+@pytest.mark.requirement("IKE-120")
+@pytest.mark.parametrize("who", ["initiator", "responder"])
+def test_a_child_sa_that_carried_much_is_rekeyed(lib: Lib, make: Make, who: str) -> None:
+    async def main() -> None:
+        async with joined(lib, make, encapsulate=False) as side:
+            session = side.session if who == "initiator" else side.theirs
+            [old], events = session.child_sas, session.events()
+            session.child_expiring(old.id)
+            session.child_expiring(old.id)
+            told = [event async for event in until(events, ChildSaClosed)]
+            assert [event.action for event in told if isinstance(event, LifetimeReached)] == ["rekey"]
+            [new] = [event for event in told if isinstance(event, ChildSaEstablished)]
+            assert (new.replaces, told[-1].child) == (old.id, old.id)
+            assert [view.id for view in session.child_sas] == [new.child]
+
+    lib.run(main)
+
+
+@pytest.mark.requirement("IKE-115")
+def test_a_child_sa_that_carried_too_much_is_deleted(lib: Lib, make: Make) -> None:
+    async def main() -> None:
+        async with joined(lib, make) as side:
+            [child], events = side.session.child_sas, side.session.events()
+            side.session.child_expiring(child.id, hard=True)
+            told = [event async for event in until(events, ChildSaClosed)]
+            assert [event.action for event in told if isinstance(event, LifetimeReached)] == ["delete"]
+            assert side.session.child_sas == ()
+            assert side.session.closed is None
+
+    lib.run(main)
+
+
 @pytest.mark.requirement("IKE-211")
 def test_mistakes(lib: Lib, make: Make) -> None:
     async def main() -> None:
@@ -166,11 +245,15 @@ def test_mistakes(lib: Lib, make: Make) -> None:
             await side.session.delete(child.id)
             with pytest.raises(ChildSaNotFound):
                 side.session.send_esp(child.id, b"octets")
-            with pytest.raises(ChildSaNotFound):
-                side.session.esp_sent(child.id)
+            for tell in (side.session.esp_sent, side.session.traffic_seen, side.session.child_expiring):
+                with pytest.raises(ChildSaNotFound):
+                    tell(child.id)
             await side.session.delete()
             with pytest.raises(SessionClosed):
                 side.session.send_esp(child.id, b"octets")
+            for tell in (side.session.traffic_seen, side.session.child_expiring):
+                with pytest.raises(SessionClosed):
+                    tell(child.id)
             with pytest.raises(SessionClosed):
                 side.session.esp_unknown(b"spi!")
 
