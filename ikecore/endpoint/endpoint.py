@@ -57,7 +57,8 @@ class Endpoint:
 
     *random* returns that many random octets, *utc* the calendar time that certificates are checked against (aware
     datetimes), *new_spi* draws candidates for IKE SPIs (8 octets; default: from *random*). All calls take *now*,
-    seconds of any monotonic clock; going backwards is clamped. A call that raises LocalProtocolError has had no effect.
+    seconds of any monotonic clock; going backwards is clamped. Where *random* or *new_spi* gives no SPI that can be
+    used, whatever wants one fails with LocalProtocolError. A call that raises LocalProtocolError has had no effect.
     With *raise_bugs* an unexpected exception leaves the input method instead of ending one SA with the event
     `InternalError`: for tests.
     """

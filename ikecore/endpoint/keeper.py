@@ -10,11 +10,13 @@ from typing import TypeVar, cast
 
 from ..addressing import AddressRange, Pool
 from ..config import Config, Connection
+from ..errors import LocalProtocolError
 from ..events import CookiesDemanded, PathChanged, Role, SpisChanged
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..questions import Question, QuestionClosed
 from ..sa import (
+    MOST_DRAWS,
     Attempt,
     FragmentBudget,
     Generation,
@@ -105,6 +107,7 @@ class Keeper:
         self._refusals = Refusals(config.limits.refused_event_interval)
         self._notify_names = config.notify_names
         self._new_spi = new_spi
+        self._source_of_spis = "random" if new_spi is None else "new_spi"
         self._init_keys: dict[SaId, tuple[bytes, Path]] = {}
         self._touched: dict[SaId, IkeSa] = {}
         self._cookies_on = False
@@ -166,11 +169,17 @@ class Keeper:
         self.leases.release(sa.id)
 
     def new_ike_spi(self) -> bytes:
-        """Draw an SPI that is not zero, not in use, and that no listener can take for another framing (TCP-79)."""
-        while True:
+        """Draw an SPI that is not zero, not in use, and that no listener can take for another framing (TCP-79).
+
+        Raises LocalProtocolError where the host's source of them gives none.
+        """
+        for _ in range(MOST_DRAWS):
             spi = self._new_spi() if self._new_spi is not None else self.random(8)
-            if len(spi) == 8 and not starts_like_prefix(spi) and any(spi) and spi not in self.by_spi:
+            if len(spi) != 8:
+                raise LocalProtocolError(f"{self._source_of_spis}: gave {len(spi)} octets, not the 8 of an SPI")
+            if not starts_like_prefix(spi) and any(spi) and spi not in self.by_spi:
                 return spi
+        raise LocalProtocolError(f"{self._source_of_spis}: among {MOST_DRAWS} SPIs none could be used")
 
     def claim(self, spi: bytes, sa: IkeSa) -> None:
         self.by_spi[spi] = sa

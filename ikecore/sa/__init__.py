@@ -3,7 +3,7 @@
 It never chooses a transport and never sees a socket.
 """
 
-from .child_sa import ChildSa, new_spi
+from .child_sa import MOST_DRAWS, ChildSa, new_spi
 from .create_child_sa import CreateChild
 from .dead_peer import peer_was_silent
 from .expiry import child_expiring, child_lifetimes_reached, delete_ike, ike_lifetime_reached
@@ -25,6 +25,7 @@ from .timers import Timer
 from .view import ChildSaView, IkeSaView, view_of
 
 __all__ = [
+    "MOST_DRAWS",
     "TABLE",
     "Attempt",
     "ChildSa",

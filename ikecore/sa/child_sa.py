@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from ..config import ChildConfig
 from ..crypto import ChildSuite
+from ..errors import LocalProtocolError
 from ..events import ChildKeyMaterial, ChildSaEstablished
 from ..outputs import ChildId, SaId
 from ..transport import EspRoute
@@ -16,12 +17,14 @@ from ..wire import TrafficSelector
 from .life import Life
 from .selectors import unpacked, words_of
 
-__all__ = ["ChildFacts", "ChildSa", "Mode", "new_spi", "usable"]
+__all__ = ["MOST_DRAWS", "ChildFacts", "ChildSa", "Mode", "new_spi", "usable"]
 
 Mode: TypeAlias = Literal["tunnel", "transport"]
 
 LOWEST_SPI = 256
 """ESP reserves the SPIs below (RFC 4303 section 2.1)."""
+MOST_DRAWS: Final = 1000
+"""Of an SPI. By chance a second one is seldom wanted, so a source of octets that gives none by then is not random."""
 
 
 @attrs.frozen
@@ -108,11 +111,14 @@ class ChildSa:
 
 
 def new_spi(random: Callable[[int], bytes], used: Callable[[bytes], bool]) -> bytes:
-    """Draw an inbound SPI: 4 octets, not reserved, not used."""
-    while True:
+    """Draw an inbound SPI: 4 octets, not reserved, not used. LocalProtocolError where *random* gives none."""
+    for _ in range(MOST_DRAWS):
         spi = random(4)
         if usable(spi) and not used(spi):
             return spi
+        if len(spi) != 4:
+            raise LocalProtocolError(f"random: gave {len(spi)} octets, not the 4 of an SPI")
+    raise LocalProtocolError(f"random: among {MOST_DRAWS} SPIs none could be used")
 
 
 def usable(spi: bytes) -> bool:

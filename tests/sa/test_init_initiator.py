@@ -129,7 +129,7 @@ def test_tcp_is_announced_where_configured(announce: int | None, expected: list[
 
 
 @pytest.mark.requirement("TCP-79", "IKE-094", "IKE-234")
-@pytest.mark.parametrize("bad", [bytes(8), b"IKETCPxx", bytes(4) + b"abcd", b"short"])
+@pytest.mark.parametrize("bad", [bytes(8), b"IKETCPxx", bytes(4) + b"abcd"])
 def test_spis_that_could_be_taken_for_something_else_are_not_used(bad: bytes) -> None:
     draws = iter([bad, bad, b"12345678"])
     rig = Rig(new_spi=lambda: next(draws))
