@@ -32,7 +32,7 @@ from ..sa import (
 )
 from ..transport import Choice, DatagramPath, Local, Path, Stream, StreamPath, StreamState, Way, packed_address, room_in
 from ..wire import Payload
-from ..wire.numbers import INITIATOR, RESPONSE
+from ..wire.numbers import INITIATOR, RESPONSE, Exchange
 from .admission import Admission, Refusals
 from .allowance import Allowance
 from .choosing import Chooser
@@ -204,7 +204,9 @@ class Keeper:
 
     def retire(self, sa: IkeSa, generation: Generation, now: float) -> None:
         room = room_in(sa.path, sa.packet_size) if sa.path is not None and sa.may_fragment else None
-        self.tombstones.bury(sa.id, generation.spi_local, generation.theirs.latest(), now, room)
+        last = generation.theirs.latest()
+        if last is not None and last[1].exchange != Exchange.IKE_SA_INIT:  # repeats of that are not known by an SPI
+            self.tombstones.bury(sa.id, generation.spi_local, last, now, room)
         self.release(generation.spi_local)
 
     def uproot(self, sa: IkeSa) -> None:

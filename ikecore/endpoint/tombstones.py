@@ -43,7 +43,7 @@ class Tombstones:
         self,
         owner: SaId,
         spi: bytes,
-        last: tuple[bytes, OutgoingResponse] | None,
+        last: tuple[bytes, OutgoingResponse],
         now: float,
         room: int | None = None,
     ) -> None:
@@ -51,8 +51,6 @@ class Tombstones:
 
         All of it is sealed now, since the keys go with the SA.
         """
-        if last is None:
-            return
         last[1].settle(room)
         self._by_spi[spi] = _Tombstone(*last, now + self.SECONDS, owner)
         own = self._of.setdefault(owner, [])
