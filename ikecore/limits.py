@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from .errors import LocalProtocolError
 
+ALLOWED: Final = "allowed"
+"""Under this the metadata of each field of `Limits` say in words what it may be."""
+
 
 def _count(default: int) -> int:
-    return attrs.field(default=default, validator=_is_count)
+    return attrs.field(default=default, validator=_is_count, metadata={ALLOWED: "whole numbers from 0 on"})
+
+
+def _window(default: int) -> int:
+    return attrs.field(default=default, validator=_is_window, metadata={ALLOWED: "whole numbers from 1 to 256"})
 
 
 def _seconds(default: float) -> float:
-    return attrs.field(default=default, validator=_is_positive)
+    return attrs.field(default=default, validator=_is_positive, metadata={ALLOWED: "numbers above 0"})
+
+
+def _factor(default: float) -> float:
+    return attrs.field(default=default, validator=_is_factor, metadata={ALLOWED: "numbers from 1 on"})
 
 
 def _is_count(limits: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int) or value < 0:
-        raise LocalProtocolError(f"{field.name}: {value!r} is no count; allowed are whole numbers from 0 on")
+        raise LocalProtocolError(f"{field.name}: {value!r} is no count; allowed are {field.metadata[ALLOWED]}")
 
 
 def _is_window(limits: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, int) or not 1 <= value <= 256:
-        raise LocalProtocolError(f"{field.name}: {value!r} is no window; allowed are whole numbers from 1 to 256")
+        raise LocalProtocolError(f"{field.name}: {value!r} is no window; allowed are {field.metadata[ALLOWED]}")
 
 
 def _is_positive(limits: object, field: attrs.Attribute[Any], value: float) -> None:
     if not value > 0:
-        raise LocalProtocolError(f"{field.name}: {value!r} is too little; allowed is anything above 0")
+        raise LocalProtocolError(f"{field.name}: {value!r} is too little; allowed are {field.metadata[ALLOWED]}")
 
 
 def _is_factor(limits: object, field: attrs.Attribute[Any], value: float) -> None:
     if not value >= 1:
-        raise LocalProtocolError(f"{field.name}: {value!r} would make waits shorter; allowed is anything from 1 on")
+        words = field.metadata[ALLOWED]
+        raise LocalProtocolError(f"{field.name}: {value!r} would make waits shorter; allowed are {words}")
 
 
 @attrs.frozen(kw_only=True)
@@ -75,9 +87,9 @@ class Limits:
     """Largest message on a stream for SPIs we know: one SK payload and the header."""
     queued_requests: int = _count(64)
     """Requests of one SA that wait for its window."""
-    window: int = attrs.field(default=1, validator=_is_window)
+    window: int = _window(1)
     """Requests that the peer of an SA may have open at a time: each answer is kept until they cannot be repeated."""
-    requests_in_flight: int = attrs.field(default=8, validator=_is_window)
+    requests_in_flight: int = _window(8)
     """Requests that we have open at a time, however large a window the peer announces."""
     children: int = _count(64)
     """Child SAs of one IKE SA; the peer is told NO_ADDITIONAL_SAS beyond it."""
@@ -112,7 +124,7 @@ class Limits:
 
     # Retransmission over UDP (RFC 7296 section 2.4: a dozen over several minutes).
     retransmit_first: float = _seconds(1.0)
-    retransmit_factor: float = attrs.field(default=1.8, validator=_is_factor)
+    retransmit_factor: float = _factor(1.8)
     retransmit_cap: float = _seconds(30.0)
     retransmit_tries: int = _count(12)
     """Transmissions of one request before the SA is given up."""

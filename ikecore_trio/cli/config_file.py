@@ -1,6 +1,7 @@
 """The configuration file of `serve` and `connect`: TOML with the words of swanctl.conf.
 
     [listen]                      sockets of `serve`
+    [limits]                      bounds of the endpoint
     [connections.<name>]          one peering: addresses, proposals, transports, and under it
       local, remote               who each side is and how it proves that
       children.<name>             its Child SAs
@@ -18,13 +19,14 @@ import binascii
 import json
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
 
-from ikecore import ChildConfig, Connection, Lifetimes, Listen, LocalProtocolError, Pool, Transports
+from ikecore import ChildConfig, Connection, Lifetimes, Limits, Listen, LocalProtocolError, Pool, Transports
 from ikecore.addressing import AddressRange
 from ikecore.config import CHILD_LIFETIMES, IKE_LIFETIMES
 from ikecore.crypto import (
@@ -35,6 +37,7 @@ from ikecore.crypto import (
     esp_proposals,
     ike_proposals,
 )
+from ikecore.limits import ALLOWED
 from ikecore.sa import parse_selector
 from ikecore.transport import LEAST_PACKET
 from ikecore.wire import Proposal
@@ -71,6 +74,7 @@ class Settings:
     sources: Mapping[str, str]
     names_admitted: Mapping[str, tuple[str, ...]]
     """Host names among remote_addrs, by connection: `connect` resolves them, `serve` cannot tell a peer by one."""
+    limits: Limits
 
     def connection(self, name: str | None) -> Connection:
         """Return the connection called *name*, or the only one. Raises `UsageProblem`."""
@@ -138,7 +142,7 @@ class Reader:
     def read(self) -> Settings:
         """Read everything. What is wrong is in the problems; then the result is not to be used."""
         top = self._top
-        listen, secrets = top.table("listen"), top.table("secrets")
+        listen, limits, secrets = top.table("listen"), top.table("limits"), top.table("secrets")
         tables = top.table("connections", required="a table of connections, such as [connections.office]")
         credentials = read_secrets(secrets, self._folder) if secrets is not None else Secrets()
         pools = top.table("pools")
@@ -157,6 +161,7 @@ class Reader:
             self._remotes,
             self._sources,
             self._names,
+            Limits() if limits is None else read_limits(limits),
         )
         top.finish()
         return result
@@ -280,6 +285,24 @@ def is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_limits(table: Table) -> Limits:
+    """Read bounds, each by its name in `Limits`."""
+    usual = Limits()
+    given: dict[str, Any] = {}
+    for field in attrs.fields(Limits):
+        name = field.name
+        number = table.limit(name, getattr(usual, name), partial(limits_with, name), field.metadata[ALLOWED])
+        if number is not None:
+            given[name] = number
+    table.finish()
+    return Limits(**given)
+
+
+def limits_with(name: str, value: Any) -> Limits:
+    """Return the usual limits but for one. Raises LocalProtocolError where it cannot be so."""
+    return Limits(**{name: value})
 
 
 def read_identity(table: Table) -> Identity | None:

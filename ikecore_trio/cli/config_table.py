@@ -23,6 +23,9 @@ DURATION = re.compile("([0-9]{1,9})([smhd]?)")
 LONGEST = 10 * 366 * 86_400
 """Seconds: no time is longer, and most that would be are slips."""
 
+MOST = 10**9
+"""Octets, things, seconds or a rate: no limit is more, and most that would be are slips."""
+
 
 class Table:
     """One table of the file, at *path*. *problems* is shared by all tables of a file."""
@@ -145,6 +148,27 @@ class Table:
             )
             return None
         return float(seconds)
+
+    def limit(self, key: str, default: float, fits: Callable[[float], object], allowed: str) -> float | None:
+        """Return a number, a whole one if *default* is; None without one. *fits* raises `IkeError` for a wrong one."""
+        from ikecore.errors import IkeError
+
+        value = self._take(key)
+        if value is None:
+            return None
+        kind = int if isinstance(default, int) else int | float
+        if isinstance(value, bool) or not isinstance(value, kind):
+            self.problem(key, value, allowed)
+            return None
+        try:
+            fits(value)
+        except IkeError:
+            self.problem(key, value, allowed)
+            return None
+        if value > MOST:
+            self.problem(key, value, f"{allowed}, up to {MOST}")
+            return None
+        return type(default)(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """Return true or false."""

@@ -105,7 +105,7 @@ class Attempt:
     @asynccontextmanager
     async def _session(self, observe: Callable[[Output], None]) -> AsyncIterator[Session]:
         """Connect from the configured local address, or from that which routing takes."""
-        config = Config(trace=True)
+        config = Config(limits=self._settings.limits, trace=True)
         source = self._settings.sources.get(self._connection.name)
         if source is None:
             async with ikecore_trio.connect(self._hosts, self._connection, config=config, on_event=observe) as session:

@@ -46,7 +46,7 @@ async def serving(
 ) -> int:
     """Open the endpoint and run it until there is a reason to stop."""
     reporter = Reporter(as_json=as_json, ladder=ladder, keys=keys, clock=trio.current_time)
-    config = Config(connections=settings.connections, trace=reporter.trace)
+    config = Config(connections=settings.connections, limits=settings.limits, trace=reporter.trace)
     stop = trio.Event()
 
     async def until_closed(session: Session) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
@@ -23,6 +24,7 @@ from ikecore import (
     Fallback,
     Identity,
     Lifetimes,
+    Limits,
     Listen,
     PinnedKeys,
     Pool,
@@ -246,6 +248,51 @@ def test_everything_about_a_connection(folder: Path) -> None:
     assert read.sources == {"office": "192.0.2.1"}
     assert read.hosts_of(connection) == ("192.0.2.2", "gateway.example")
     assert read.listen.hosts == ("192.0.2.1",)
+
+
+def test_every_limit_may_be_set_by_its_name(folder: Path) -> None:
+    usual = attrs.asdict(Limits())
+    given = {name: value + 1 for name, value in usual.items()}
+    text = "".join(f"{name} = {value}\n" for name, value in given.items())
+    assert settings(folder, psk(rest=f"[limits]\n{text}")).limits == Limits(**given)
+    assert settings(folder, psk()).limits == settings(folder, psk(rest="[limits]")).limits == Limits()
+
+
+def test_a_limit_that_may_be_a_fraction_may_be_whole(folder: Path) -> None:
+    text = "[limits]\nstream_idle = 2\nretransmit_factor = 1\nunknown_spi_per_second = 0"
+    read = settings(folder, psk(rest=text)).limits
+    assert read == Limits(stream_idle=2.0, retransmit_factor=1.0, unknown_spi_per_second=0)
+    assert isinstance(read.stream_idle, float)
+
+
+WRONG_LIMITS = [
+    ("sas = -1", "sas: -1 is not allowed; allowed: whole numbers from 0 on"),
+    ("sas = 1.5", "sas: 1.5 is not allowed; allowed: whole numbers from 0 on"),
+    ("sas = true", "sas: true is not allowed; allowed: whole numbers from 0 on"),
+    ('sas = "many"', 'sas: "many" is not allowed; allowed: whole numbers from 0 on'),
+    ("sas = 10000000000", "sas: 10000000000 is not allowed; allowed: whole numbers from 0 on, up to 1000000000"),
+    ("window = 0", "window: 0 is not allowed; allowed: whole numbers from 1 to 256"),
+    ("requests_in_flight = 257", "requests_in_flight: 257 is not allowed; allowed: whole numbers from 1 to 256"),
+    ("stream_idle = 0", "stream_idle: 0 is not allowed; allowed: numbers above 0"),
+    ("stream_idle = nan", "stream_idle: NaN is not allowed; allowed: numbers above 0"),
+    ("stream_idle = inf", "stream_idle: Infinity is not allowed; allowed: numbers above 0, up to 1000000000"),
+    ("stream_idle = true", "stream_idle: true is not allowed; allowed: numbers above 0"),
+    ('stream_idle = "5s"', 'stream_idle: "5s" is not allowed; allowed: numbers above 0'),
+    (f"stream_idle = -1{'0' * 400}", f"stream_idle: -1{'0' * 55}... is not allowed; allowed: numbers above 0"),
+    ("retransmit_factor = 0.9", "retransmit_factor: 0.9 is not allowed; allowed: numbers from 1 on"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), WRONG_LIMITS, ids=[line[:30] for line, _ in WRONG_LIMITS])
+def test_wrong_limits(folder: Path, line: str, problem: str) -> None:
+    assert problems(folder, psk(rest=f"[limits]\n{line}")) == [f"limits.{problem}"]
+
+
+def test_limits_that_there_are_not(folder: Path) -> None:
+    (found,) = problems(folder, psk(rest="[limits]\nstream = 5"))
+    known = ", ".join(field.name for field in attrs.fields(Limits))
+    assert found == f"limits.stream: unknown key; allowed: {known}"
+    assert problems(folder, f"limits = 5\n{psk()}") == ["limits: 5 is not allowed; allowed: a table"]
 
 
 @pytest.mark.parametrize(
@@ -518,7 +565,7 @@ MISTAKES = [
         psk(rest='[secrets.eap-1]\nsecret = "x"'),
         "secrets.eap-1: the value (not shown) is not allowed; allowed: tables cal",
     ),
-    (psk(rest="[swanctl]\nx = 1"), "swanctl: unknown key; allowed: listen, secrets, connections"),
+    (psk(rest="[swanctl]\nx = 1"), "swanctl: unknown key; allowed: listen, limits, secrets, connections"),
     ("[connections]", "connections: {} is not allowed; allowed: at least one connection, such as [connections.office]"),
     ("", "connections: missing; allowed: a table of connections, such as [connections.office]"),
     ("connections = 3", "connections: 3 is not allowed; allowed: a table of connections, such as [connections.office]"),

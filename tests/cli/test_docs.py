@@ -6,11 +6,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
 import click
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ikecore import Limits
 from ikecore.testing.pki import CertificateAuthority
 from ikecore_trio.cli.commands import cli
 from ikecore_trio.cli.config_file import read_settings
@@ -19,10 +21,13 @@ from ikecore_trio.cli.policy_words import POLICY_WORDS
 from ikecore_trio.cli.problems import UsageProblem
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text()
-FILES = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+FILES = re.findall(r"```toml\n(\[(?:connections|listen).*?)```", TEXT, re.DOTALL)
+LIMITS = re.findall(r"```toml\n(\[limits\].*?)```", TEXT, re.DOTALL)
 EVERY_TABLE = """
 bogus = 1
 [listen]
+bogus = 1
+[limits]
 bogus = 1
 [connections.c]
 bogus = 1
@@ -45,7 +50,7 @@ bogus = 1
 """
 
 
-@pytest.mark.parametrize("text", FILES)
+@pytest.mark.parametrize("text", [*FILES, *(each + FILES[0] for each in LIMITS)])
 def test_the_files_are_read(tmp_path: Path, text: str) -> None:
     root = CertificateAuthority("Root", utc=datetime.now(UTC))
     leaf = root.leaf(["client.example"])
@@ -59,6 +64,7 @@ def test_the_files_are_read(tmp_path: Path, text: str) -> None:
 
 def test_there_are_two_files() -> None:
     assert len(FILES) == 2
+    assert len(LIMITS) == 1
 
 
 def test_every_option_is_described() -> None:
@@ -77,6 +83,11 @@ def test_the_table_of_outcomes_is_that_of_the_demonstration() -> None:
         scenarios.insert(2, Scenario("drops-fragments", word, fragmentation=False))
         for scenario, cell in zip(scenarios, cells.split("|"), strict=False):
             assert cell.strip() == ("up" if scenario.expected == "established" else "fails"), scenario
+
+
+def test_every_limit_is_described_with_its_default() -> None:
+    rows = re.findall(r"^\| `limits\.([a-z_]+)` \| ([0-9.]+) \| .+ \|$", TEXT, re.MULTILINE)
+    assert [(name, float(default)) for name, default in rows] == list(attrs.asdict(Limits()).items())
 
 
 def test_every_key_is_described(tmp_path: Path) -> None:

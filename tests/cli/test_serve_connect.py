@@ -164,6 +164,28 @@ def test_an_sa_between_two_processes(
     assert not any("keys" in each for each in ours + theirs)
 
 
+def test_limits_of_the_files_are_those_of_the_endpoints(
+    folder: Path, script: Any, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """One side admits nobody, and the other has little patience with that."""
+    path = folder / "full.toml"
+    path.write_text(f"{SERVE}\n[limits]\nhalf_open_udp = 0\nhalf_open_tcp = 0\n")
+    process = start("serve", path, "--json")
+    try:
+        server = Server(process)
+        ours = client(folder, server)
+        ours.write_text(f"{ours.read_text()}\n[limits]\nestablish_timeout = 0.5\n")
+        for connection in ("shared", "certified"):
+            result = script("connect", ours, connection, "--once", "--json")
+            assert (result.returncode, "PeerUnreachable" in result.stderr) == (1, True), result.stderr
+        process.send_signal(signal.SIGINT)
+        told = server.end()
+    finally:
+        process.kill()
+        process.communicate()
+    assert "IkeSaEstablished" not in types(told)
+
+
 def test_readable_lines_and_the_key_log(folder: Path, server: Server, script: Any) -> None:
     keys = folder / "keys"
     result = script("connect", client(folder, server), "shared", "--for", "0.1", env={"IKEKEYLOGFILE": str(keys)})
