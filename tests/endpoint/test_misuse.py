@@ -10,12 +10,12 @@ import pytest
 from ikecore.config import Transports
 from ikecore.endpoint import Endpoint
 from ikecore.errors import LocalProtocolError
-from ikecore.events import IkeSaEstablished
+from ikecore.events import IkeSaEstablished, PathChanged
 from ikecore.framing import Framing
 from ikecore.outputs import ChildId, OpenStream, QuestionId, SaId, StreamId
 from ikecore.testing import psk_connection
 from ikecore.transport import Local, WholeMission
-from tests.rig import HERE, NAT_HERE, THERE, Puppet, Rig
+from tests.rig import HERE, NAT_HERE, NAT_THERE, THERE, Puppet, Rig
 
 ELSEWHERE = ("10.0.0.99", 500)
 
@@ -238,3 +238,30 @@ def test_a_socket_that_is_gone_is_not_used(scene: Scene) -> None:
     assert scene.up in rig.endpoint.sas
     rig.endpoint.local_added(Local(HERE), now=rig.now)
     rig.one(IkeSaEstablished)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Local(("10.0.0.3", 4500), marker=True),
+        Local((HERE[0], 4501), marker=True),
+        Local(NAT_HERE),
+        Local(NAT_HERE, "tcp"),
+    ],
+    ids=["another host", "another port", "without the marker", "a listener"],
+)
+def test_a_lost_path_comes_back_only_with_its_own_socket(other: Local) -> None:
+    rig = Rig()
+    puppet = Puppet(rig, address=NAT_THERE, local=NAT_HERE)
+    sa = puppet.establish()
+    rig.endpoint.local_removed(NAT_HERE, now=rig.now)
+    rig.endpoint.local_added(other, now=rig.now)
+    assert rig.drain() == []
+    assert rig.endpoint.sa(sa).local is None
+    if other.kind == "udp" and other.address == NAT_HERE:
+        rig.endpoint.local_removed(NAT_HERE, now=rig.now)
+    rig.endpoint.local_added(Local(NAT_HERE, marker=True), now=rig.now)
+    rig.drain()
+    back = rig.one(PathChanged)
+    assert (back.sa, back.local, back.remote, back.reason) == (sa, NAT_HERE, NAT_THERE, "our socket is back")
+    assert rig.endpoint.sa(sa).local == NAT_HERE

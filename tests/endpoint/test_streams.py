@@ -23,7 +23,7 @@ from ikecore.transport import Policy, TcpOnly, WholeMission
 from ikecore.wire import Delete, Notification, Payload, VendorId
 from ikecore.wire.notify_data import encode_tcp_port
 from ikecore.wire.numbers import IKE_TCP_SUPPORTED_DEFAULT, VENDOR_ID, Exchange, Notify, Protocol
-from tests.rig import HERE, THERE, Puppet, Rig
+from tests.rig import HERE, NAT_HERE, THERE, Puppet, Rig
 
 AUTH, INFO = Exchange.IKE_AUTH, Exchange.INFORMATIONAL
 OURS = (HERE[0], 45678)
@@ -140,6 +140,37 @@ def test_a_responder_connects_only_to_a_port_announced_for_this_sa(announced: bo
     rig.drain()
     opened = [each.remote for each in rig.of(OpenStream)]
     assert opened == ([(THERE[0], 1500)] if announced else [])
+
+
+@pytest.mark.requirement("TCP-32")
+@pytest.mark.parametrize("shown_by", ["udp", "tcp", "esp"])
+@pytest.mark.parametrize("host", [THERE[0], "10.0.0.7"])
+def test_a_port_that_was_announced_lapses_when_the_peer_s_address_changes(host: str, shown_by: str) -> None:
+    """Not with another port of the same host: that is what a NAT does, or a connection."""
+    rig = Rig(attrs.evolve(psk_connection("responder"), transports=Transports(policy=TcpOnly())))
+    puppet = Puppet(rig)
+    puppet.begin(
+        [
+            *puppet.init_payloads(),
+            Notification(IKE_TCP_SUPPORTED_DEFAULT, encode_tcp_port(1500)),
+            VendorId(VENDOR_ID),
+        ]
+    )
+    puppet.authenticate()
+    sa = rig.endpoint.sas[0]
+    assert rig.endpoint.sa(sa).peer_tcp_port == 1500
+    puppet.address = (host, 40_000)
+    if shown_by == "esp":
+        rig.endpoint.esp_received(sa, local=NAT_HERE, remote=puppet.address, now=rig.now)
+    else:
+        if shown_by == "tcp":
+            puppet.connect()
+        assert puppet.request(INFO) == []
+    moved = host != THERE[0]
+    assert rig.endpoint.sa(sa).peer_tcp_port == (None if moved else 1500)
+    rig.endpoint.check_liveness(sa, now=rig.now)
+    rig.drain()
+    assert [each.remote for each in rig.of(OpenStream)] == ([] if moved else [(host, 1500)])
 
 
 @pytest.mark.requirement("TCP-77")

@@ -126,6 +126,27 @@ def test_questions_about_strangers_are_bounded() -> None:
     assert puppet.give(puppet.seal(AUTH, puppet.auth())) == []
 
 
+def test_questions_about_peers_that_we_called_leave_those_about_strangers_their_allowance() -> None:
+    theirs = responder(local=WANTED, remote=WANTED, remote_identity=None)
+    ours = initiator(local=WANTED, remote=WANTED, remote_identity=None)
+    rig = Rig(theirs, limits=Limits(early_questions_per_second=1.0))
+    for number in range(3):
+        host = f"10.0.1.{1 + number}"
+        called = Puppet(rig, "responder", address=(host, 500), seed=number)
+        rig.initiate(ours, [host])
+        called.answer_init()
+        rig.endpoint.answer(rig.last_question(), called.secret, now=rig.now)
+        rig.drain()
+        called.answer_auth()
+        assert rig.last(SecretNeeded).claimed, "it is asked again, by the name that the peer claims"
+    assert len(rig.of(SecretNeeded)) == 6
+    stranger = Puppet(rig, seed=50)
+    stranger.begin()
+    assert stranger.give(stranger.seal(AUTH, stranger.auth())) == []
+    assert rig.last(SecretNeeded).remote == THERE
+    assert rig.of(Refused) == []
+
+
 # --- signatures made elsewhere ----------------------------------------------------------------------------------------
 
 
