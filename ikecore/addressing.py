@@ -12,28 +12,24 @@ from itertools import pairwise
 
 import attrs
 
+from .checking import are, check_types, several
 from .errors import LocalProtocolError
 
 __all__ = ["AddressRange", "Lease", "Pool"]
 
 
 def _addresses(texts: Iterable[str]) -> tuple[str, ...]:
-    """Read IP literals; raises LocalProtocolError for a bare string, which is an easy mistake, too."""
-    return tuple(str(_address(text)) for text in _several(texts))
+    found = several(texts)
+    return tuple(str(_address(text)) for text in found) if are(found, str) else found
 
 
 def _networks(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(str(_network(text)) for text in _several(texts))
+    found = several(texts)
+    return tuple(str(_network(text)) for text in found) if are(found, str) else found
 
 
 def _domains(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_several(texts))
-
-
-def _several(texts: Iterable[str]) -> Iterable[str]:
-    if isinstance(texts, str):
-        raise LocalProtocolError(f"{texts!r} is one text; a sequence of them is wanted")
-    return texts
+    return several(texts)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
@@ -51,7 +47,7 @@ def _network(text: str) -> IPv4Network | IPv6Network:
 
 
 def _attributes(items: Iterable[tuple[int, bytes]]) -> tuple[tuple[int, bytes], ...]:
-    return tuple((number, bytes(value)) for number, value in items)
+    return several(items)
 
 
 @attrs.frozen
@@ -92,10 +88,7 @@ class AddressRange:
 
 
 def _ranges(texts: Iterable[str]) -> tuple[str, ...]:
-    found = tuple(_several(texts))
-    for text in found:
-        AddressRange.parse(text)
-    return found
+    return several(texts)
 
 
 @attrs.frozen(kw_only=True)
@@ -116,6 +109,7 @@ class _Told:
     attributes: tuple[tuple[int, bytes], ...] = attrs.field(default=(), converter=_attributes)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if self.netmask is not None and _address(self.netmask).version != 4:
             raise LocalProtocolError(f"netmask: {self.netmask!r} is not one of IPv4")
         for text in self.nbns:
@@ -161,12 +155,9 @@ class Pool(_Told):
     ranges: tuple[AddressRange, ...] = attrs.field(init=False, repr=False, eq=False)
     """The addresses as numbers."""
 
-    @ranges.default
-    def _read_ranges(self) -> tuple[AddressRange, ...]:
-        return tuple(AddressRange.parse(text) for text in self.addresses)
-
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        object.__setattr__(self, "ranges", tuple(map(AddressRange.parse, self.addresses)))
         if not self.addresses:
             raise LocalProtocolError(f"addresses: the pool {self.name!r} has none")
         check_disjoint([self])

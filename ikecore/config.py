@@ -14,6 +14,7 @@ from typing import Any, Literal
 import attrs
 
 from .addressing import Pool, check_disjoint
+from .checking import are, check_types, several
 from .credentials import (
     CertificateCredential,
     ExternalKey,
@@ -71,30 +72,41 @@ CHILD_LIFETIMES = Lifetimes(rekey_time=3600.0)
 """As users of other implementations expect them: an IKE SA is rekeyed within four hours, a Child SA within one."""
 _IKE_TYPES = (TransformType.ENCR, TransformType.PRF, TransformType.KE)
 _ESP_TYPES = (TransformType.ENCR, TransformType.ESN)
+_IN_WORDS = {"hint": "ikecore.parse_selector"}
+_IDENTITY_IN_WORDS = {"hint": "ikecore.Identity.parse"}
 
 
 def _texts(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(items)
+    return several(items)
 
 
 def _children(items: Iterable[ChildConfig]) -> tuple[ChildConfig, ...]:
-    return tuple(items)
+    return several(items)
 
 
 def _pools(items: Iterable[Pool]) -> tuple[Pool, ...]:
-    return tuple(items)
+    return several(items)
 
 
 def _numbers(items: Iterable[int] | None) -> tuple[int, ...] | None:
-    return None if items is None else tuple(items)
+    return None if items is None else several(items)
 
 
-def _packet(items: Iterable[TrafficSelector] | None) -> tuple[TrafficSelector, ...] | None:
-    return None if items is None else tuple(items)
+def _selectors(items: Iterable[TrafficSelector] | None) -> tuple[TrafficSelector, ...] | None:
+    return None if items is None else several(items)
+
+
+def _ports(items: Iterable[range]) -> tuple[range, ...]:
+    return several(items)
 
 
 def _connections(items: Iterable[Connection]) -> tuple[Connection, ...]:
-    return tuple(items)
+    return several(items)
+
+
+def _numbered(items: Iterable[Proposal]) -> tuple[Proposal, ...]:
+    found = several(items)
+    return numbered(found) if are(found, Proposal) else found
 
 
 def _one_or_several(local: Any) -> Any:
@@ -119,11 +131,6 @@ def _check_proposals(
             if not supported(transform):
                 kind_name = name_of(TransformType, transform.type)
                 raise LocalProtocolError(f"{where} has {kind_name} {transform.id}, which is not supported")
-
-
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise LocalProtocolError(f"{name}: {value!r} is unknown; allowed are {', '.join(allowed)}")
 
 
 def _check_addresses(connection: Connection) -> None:
@@ -177,18 +184,19 @@ class ChildConfig:
     """
 
     name: str = "child"
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=numbered)
-    local_ts: tuple[TrafficSelector, ...] | None = None
-    remote_ts: tuple[TrafficSelector, ...] | None = None
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_ESP_PROPOSALS, converter=_numbered)
+    local_ts: tuple[TrafficSelector, ...] | None = attrs.field(default=None, converter=_selectors, metadata=_IN_WORDS)
+    remote_ts: tuple[TrafficSelector, ...] | None = attrs.field(default=None, converter=_selectors, metadata=_IN_WORDS)
     mode: Literal["tunnel", "transport"] = "tunnel"
     tunnel_fallback: bool = True
-    packet: tuple[TrafficSelector, ...] | None = attrs.field(default=None, converter=_packet)
+    packet: tuple[TrafficSelector, ...] | None = attrs.field(default=None, converter=_selectors, metadata=_IN_WORDS)
     single_pair: bool = False
     tfc_padding: bool = True
     non_first_fragments: bool = False
     lifetimes: Lifetimes = CHILD_LIFETIMES
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         _check_proposals(self.proposals, Protocol.ESP, _ESP_TYPES, supported_esp_transform)
         if self.packet is not None and len(self.packet) != 2:
             raise LocalProtocolError(f"packet: {len(self.packet)} selectors; allowed is one of each side")
@@ -196,7 +204,6 @@ class ChildConfig:
             selectors = getattr(self, name)
             if selectors is not None and not 1 <= len(selectors) <= 255:
                 raise LocalProtocolError(f"{name}: {len(selectors)} traffic selectors; allowed are 1 to 255")
-        _check_choice("mode", self.mode, ("tunnel", "transport"))
         if self.lifetimes.reauth_time:
             raise LocalProtocolError("lifetimes: reauth_time is for IKE SAs; a Child SA is only rekeyed")
 
@@ -232,7 +239,9 @@ class Transports:
     udp_start: Literal["ike", "nat"] = "ike"
     tcp_port: int | None = None
     announce_tcp: int | None = None
-    allowed_ports: tuple[range, ...] = (range(500, 501), range(4500, 4501), range(1024, 65536))
+    allowed_ports: tuple[range, ...] = attrs.field(
+        default=(range(500, 501), range(4500, 4501), range(1024, 65536)), converter=_ports
+    )
     half_close: bool = False
     fragmentation: Literal["yes", "accept", "no"] = "yes"
     fragment_size: int = 1280
@@ -242,13 +251,12 @@ class Transports:
     static_nat: bool = False
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         for name in ("udp_port", "udp_nat_port", "tcp_port", "announce_tcp"):
             port = getattr(self, name)
             lowest = 0 if name == "announce_tcp" else 1
             if port is not None and not lowest <= port <= 65535:
                 raise LocalProtocolError(f"{name}: {port} is not a port; allowed are {lowest} to 65535")
-        _check_choice("udp_start", self.udp_start, ("ike", "nat"))
-        _check_choice("fragmentation", self.fragmentation, ("yes", "accept", "no"))
         if not LEAST_PACKET <= self.fragment_size <= 65535:
             raise LocalProtocolError(
                 f"fragment_size: packets of {self.fragment_size} octets; allowed are {LEAST_PACKET} to 65535"
@@ -289,12 +297,14 @@ class Connection:
     """
 
     name: str
-    local_identity: Identity
-    local: LocalCredential | tuple[CertificateCredential | ExternalKey, ...] = attrs.field(converter=_one_or_several)
-    remote: RemoteCredential
-    remote_identity: Identity | None = None
+    local_identity: Identity = attrs.field(metadata=_IDENTITY_IN_WORDS)
+    local: LocalCredential | tuple[CertificateCredential | ExternalKey, ...] = attrs.field(
+        converter=_one_or_several, metadata={"secret": True}
+    )
+    remote: RemoteCredential = attrs.field(metadata={"secret": True})
+    remote_identity: Identity | None = attrs.field(default=None, metadata=_IDENTITY_IN_WORDS)
     remote_addresses: tuple[str, ...] = attrs.field(default=(), converter=_texts)
-    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=numbered)
+    proposals: tuple[Proposal, ...] = attrs.field(default=DEFAULT_IKE_PROPOSALS, converter=_numbered)
     children: tuple[ChildConfig, ...] = attrs.field(default=(ChildConfig(),), converter=_children)
     transports: Transports = attrs.field(factory=Transports)
     authorize: bool = False
@@ -314,19 +324,14 @@ class Connection:
     unique: Literal["never", "no", "replace", "keep"] = "no"
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         _check_addresses(self)
         _check_proposals(self.proposals, Protocol.IKE, _IKE_TYPES, supported_ike_transform)
-        _check_choice("dpd_action", self.dpd_action, ("clear", "restart"))
-        _check_choice("unique", self.unique, ("never", "no", "replace", "keep"))
         for name in ("dpd_delay", "dpd_timeout"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise LocalProtocolError(f"{name}: {getattr(self, name)!r}; allowed are seconds from 0 on, 0 for never")
-        _check_choice("send_certificates", self.send_certificates, ("always", "asked", "never"))
-        if isinstance(self.local, tuple):
-            if not self.local:
-                raise LocalProtocolError("local: at least one credential is needed")
-            if not all(isinstance(each, CertificateCredential | ExternalKey) for each in self.local):
-                raise LocalProtocolError("local: of several credentials all have to be certificates or keys")
+        if self.local == ():
+            raise LocalProtocolError("local: at least one credential is needed")
         for text in self.remote_addresses:
             try:
                 ip_network(text, strict=False)
@@ -381,6 +386,7 @@ class Config:
     notify_numbers_agreed: bool = False
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         names = [connection.name for connection in self.connections]
         for name in names:
             if names.count(name) > 1:
@@ -421,6 +427,13 @@ class Listen:
     udp: int | None = 500
     udp_nat: int | None = 4500
     tcp: int | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_types(self)
+        for name in ("udp", "udp_nat", "tcp"):
+            port = getattr(self, name)
+            if port is not None and not 0 <= port <= 65535:
+                raise LocalProtocolError(f"{name}: {port} is not a port; allowed are 0 to 65535")
 
     def locals(self) -> Sequence[Local]:
         """Return the sockets to bind, with the ports as configured (0 where the host picks one)."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import attrs
 
+from .checking import check_types, several
 from .crypto import Identity, PrivateKey, PublicKey, load_public_key, pad_secret, reference_to
 from .errors import LocalProtocolError
 from .wire.numbers import IdType
@@ -35,11 +36,11 @@ _TEXTS = (IdType.ID_FQDN, IdType.ID_RFC822_ADDR)
 
 
 def _ders(items: Iterable[bytes]) -> tuple[bytes, ...]:
-    return tuple(items)
+    return several(items)
 
 
 def _texts(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(items)
+    return several(items)
 
 
 # --- secrets that both sides know -------------------------------------------------------------------------------------
@@ -53,6 +54,7 @@ class PskCredential:
     _padded: dict[int, bytes] = attrs.field(init=False, repr=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if not self.secret:
             raise LocalProtocolError("secret: a pre-shared key has at least one octet")
 
@@ -65,7 +67,7 @@ class PskCredential:
 
 
 def _pairs(items: Mapping[Identity, bytes] | Iterable[tuple[Identity, bytes]]) -> tuple[tuple[Identity, bytes], ...]:
-    return tuple(items.items()) if isinstance(items, Mapping) else tuple(items)
+    return several(items.items() if isinstance(items, Mapping) else items)
 
 
 @attrs.frozen
@@ -81,6 +83,7 @@ class PskTable:
     _patterns: list[tuple[Identity, bytes]] = attrs.field(init=False, repr=False, eq=False, factory=list)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if not self.secrets:
             raise LocalProtocolError("secrets: at least one pre-shared key is needed")
         if self.others == b"":
@@ -143,6 +146,7 @@ class CertificateCredential:
     """The key that the peer verifies with."""
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         _check_chain(self.chain, self.urls, self.authorities)
         object.__setattr__(self, "public_key", self.key.public_key())
 
@@ -161,6 +165,7 @@ class ExternalKey:
     _public_key: PublicKey = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         _check_chain(self.chain, self.urls, self.authorities)
         try:
             object.__setattr__(self, "_public_key", load_public_key(self.public))
@@ -216,13 +221,10 @@ class TrustedCertificates:
     """How CERTREQ names the anchors (RFC 7296 section 3.7)."""
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if not self.anchors:
             raise LocalProtocolError("anchors: without a trusted certificate nobody can prove anything")
         object.__setattr__(self, "hashes", _check_certificates("anchors", self.anchors))
-        if self.revocation not in get_args(Revocation):
-            raise LocalProtocolError(
-                f"revocation: {self.revocation!r} is unknown; allowed are {', '.join(get_args(Revocation))}"
-            )
         if len(self.crls) > MOST_LISTS:
             raise LocalProtocolError(f"crls: {len(self.crls)} lists; the most is {MOST_LISTS}")
         if self.crls:
@@ -260,6 +262,7 @@ class PinnedKeys:
     keys: tuple[bytes, ...] = attrs.field(converter=_ders)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if not self.keys:
             raise LocalProtocolError("keys: without a pinned key nobody can prove anything")
         for number, key in enumerate(self.keys, 1):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from .checking import check_types
 from .errors import LocalProtocolError
 
 __all__ = ["Lifetimes"]
@@ -29,24 +30,19 @@ class Lifetimes:
     """*rand_time*, or what stands for None."""
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         for name in ("rekey_time", "over_time", "rand_time", "reauth_time"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise LocalProtocolError(f"{name}: {value!r} is no time; allowed are seconds from 0 on, 0 for never")
+        object.__setattr__(self, "over", self._tenth() if self.over_time is None else self.over_time)
+        object.__setattr__(self, "rand", self._tenth() if self.rand_time is None else self.rand_time)
         for name in ("rekey_time", "reauth_time"):
             value = getattr(self, name)
             if value and not self.rand < value:
                 raise LocalProtocolError(f"rand_time: {self.rand:g} is too much; allowed is less than {name} {value:g}")
         if (self.rekey_time or self.reauth_time) and not self.over > 0:
             raise LocalProtocolError("over_time: 0 leaves no time to rekey; allowed is anything above 0")
-
-    @over.default
-    def _find_over(self) -> float:
-        return self._tenth() if self.over_time is None else self.over_time
-
-    @rand.default
-    def _find_rand(self) -> float:
-        return self._tenth() if self.rand_time is None else self.rand_time
 
     def _tenth(self) -> float:
         return min(value for value in (self.rekey_time, self.reauth_time, float("inf")) if value) / 10

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import attrs
 
+from .checking import is_number
 from .errors import LocalProtocolError
 
 ALLOWED: Final = "allowed"
@@ -29,22 +30,22 @@ def _factor(default: float) -> float:
 
 
 def _is_count(limits: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, int) or value < 0:
+    if not is_number(value, int) or value < 0:
         raise LocalProtocolError(f"{field.name}: {value!r} is no count; allowed are {field.metadata[ALLOWED]}")
 
 
 def _is_window(limits: object, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, int) or not 1 <= value <= 256:
+    if not is_number(value, int) or not 1 <= value <= 256:
         raise LocalProtocolError(f"{field.name}: {value!r} is no window; allowed are {field.metadata[ALLOWED]}")
 
 
-def _is_positive(limits: object, field: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0:
+def _is_positive(limits: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not is_number(value, float) or not value > 0:
         raise LocalProtocolError(f"{field.name}: {value!r} is too little; allowed are {field.metadata[ALLOWED]}")
 
 
-def _is_factor(limits: object, field: attrs.Attribute[Any], value: float) -> None:
-    if not value >= 1:
+def _is_factor(limits: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not is_number(value, float) or not value >= 1:
         words = field.metadata[ALLOWED]
         raise LocalProtocolError(f"{field.name}: {value!r} would make waits shorter; allowed are {words}")
 

@@ -40,7 +40,7 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "'nowhere' is no network": lambda: Pool(name="p", addresses=("nowhere",)),
     "has host bits set": lambda: Pool(name="p", addresses=("10.3.0.1/24",)),
     "upwards in one address family": lambda: Pool(name="p", addresses=("10.3.0.9-10.3.0.1",)),
-    "one text; a sequence": lambda: Pool(name="p", addresses="10.3.0.0/24"),
+    "addresses: '10.3.0.0/24' does not fit": lambda: Pool(name="p", addresses="10.3.0.0/24"),
     "are also in 'p'": lambda: Pool(name="p", addresses=("10.3.0.0/24", "10.3.0.200-10.3.1.5")),
     "'dns.example' is no IP address": lambda: Pool(name="p", addresses=("10.3.0.0/24",), dns=("dns.example",)),
     "netmask": lambda: Pool(name="p", addresses=("10.3.0.0/24",), netmask="ffff::"),

@@ -42,7 +42,7 @@ IMPURE_BUILTINS = {"__import__", "breakpoint", "eval", "exec", "input", "open", 
 CLOCKS = {"now", "today", "utcnow"}
 
 ROOMS = (
-    {"errors", "record", "lifetimes", "limits", "outputs", "events", "addressing", "questions"},
+    {"errors", "checking", "record", "lifetimes", "limits", "outputs", "events", "addressing", "questions"},
     {"wire"},
     {"framing"},
     {"crypto"},

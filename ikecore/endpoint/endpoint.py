@@ -16,6 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVarTuple
 
+from ..checking import are, several
 from ..config import ChildConfig, Config, Connection
 from ..errors import InternalFailure, LocalProtocolError
 from ..events import InternalError
@@ -285,11 +286,16 @@ class Endpoint:
         """Set up an IKE SA with the peer at one of *remotes* (IP literals, tried in order), from the host *local*.
 
         Ends in `IkeSaEstablished` or `IkeSaFailed`. Raises LocalProtocolError without any address, for one that is no
-        IP literal, and after `shutdown`.
+        IP literal, for a lone one that is in no sequence, and after `shutdown`.
         """
         now = self._clamp(now)
         if self._keeper.closing:
             raise LocalProtocolError("initiate: the endpoint is shutting down")
+        if not isinstance(connection, Connection):
+            raise LocalProtocolError(f"connection: a {type(connection).__name__}; allowed is a Connection")
+        remotes = several(remotes)
+        if not are(remotes, str):
+            raise LocalProtocolError(f"remotes: {remotes!r} does not fit; allowed are several IP literals")
         if not remotes:
             raise LocalProtocolError("remotes: at least one address is needed")
         for host in remotes:
@@ -297,9 +303,9 @@ class Endpoint:
         if local is not None:
             _check_address((local, 1), "local")
         sa = self._keeper.new_sa("initiator", connection)
-        sa.remotes = tuple(remotes[1:])
+        sa.remotes = remotes[1:]
         sa.hosts = (local or "", remotes[0])
-        sa.all_remotes, sa.local_host = tuple(remotes), local or ""
+        sa.all_remotes, sa.local_host = remotes, local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
         self._guard(sa, now, self._keeper.begin_attempt, sa, remotes[0], frozenset[Way]())
         return sa.id
@@ -542,6 +548,8 @@ def _child(sa: IkeSa, child: ChildId) -> ChildSa:
 
 def _check_address(address: Address, field: str, lowest: int = 1) -> None:
     try:
+        if not isinstance(address[0], str):  # a number would be an address as well
+            raise ValueError
         packed_address(address[0])
     except ValueError:
         raise LocalProtocolError(f"{field}: {address[0]!r} is no IP literal") from None

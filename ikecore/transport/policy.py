@@ -12,10 +12,12 @@ what failed lately with this peer only moves behind the others, and adds nothing
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Iterable
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
+from ..checking import check_types, several
 from ..errors import LocalProtocolError
 from ..events import Transport
 from ..record import record
@@ -101,6 +103,7 @@ class Choice:
         return Choice(self.transport, reason, self.patience, self.open_tcp, self.fragments)
 
 
+@runtime_checkable
 class Policy(Protocol):
     """What every policy offers."""
 
@@ -196,6 +199,7 @@ class BySize:
     open_early: bool = False
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if self.threshold < 0:
             raise LocalProtocolError(f"threshold: {self.threshold} octets; allowed is anything from 0 on")
 
@@ -253,6 +257,7 @@ class Race:
     discover: bool = False
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         _check_patience(self.patience)
 
     def choose(self, situation: Situation) -> Choice:
@@ -291,9 +296,12 @@ class Step:
     patience: float = UDP_PATIENCE
 
     def __attrs_post_init__(self) -> None:
-        if self.transport not in _WORDS:
-            raise LocalProtocolError(f"transport: {self.transport!r} is unknown; allowed are {', '.join(_WORDS)}")
+        check_types(self)
         _check_patience(self.patience)
+
+
+def _steps(items: Iterable[Step]) -> tuple[Step, ...]:
+    return several(items)
 
 
 @attrs.frozen
@@ -305,9 +313,10 @@ class Fallback:
     if no step "udp" is listed.
     """
 
-    steps: tuple[Step, ...] = (Step("udp"), Step("tcp", 20.0))
+    steps: tuple[Step, ...] = attrs.field(default=(Step("udp"), Step("tcp", 20.0)), converter=_steps)
 
     def __attrs_post_init__(self) -> None:
+        check_types(self)
         if not self.steps:
             raise LocalProtocolError("steps: at least one is needed")
         if len({step.transport for step in self.steps}) < len(self.steps):

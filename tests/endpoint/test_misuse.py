@@ -137,6 +137,22 @@ CALLS: dict[str, tuple[Call, str]] = {
         lambda s: s.endpoint.initiate(psk_connection("initiator"), ["vpn.example"], now=s.now),
         "remotes: 'vpn.example' is no IP literal",
     ),
+    "initiate: a lone address": (
+        lambda s: s.endpoint.initiate(psk_connection("initiator"), "192.0.2.1", now=s.now),
+        "remotes: '192.0.2.1' does not fit; allowed are several IP literals",
+    ),
+    "initiate: a number": (
+        lambda s: s.endpoint.initiate(psk_connection("initiator"), [7], now=s.now),  # type: ignore[list-item]
+        "remotes: .7,. does not fit; allowed are several IP literals",
+    ),
+    "initiate: no connection": (
+        lambda s: s.endpoint.initiate("net", ["192.0.2.1"], now=s.now),  # type: ignore[arg-type]
+        "connection: a str; allowed is a Connection",
+    ),
+    "initiate: local is a number": (
+        lambda s: s.endpoint.initiate(psk_connection("initiator"), [THERE[0]], now=s.now, local=1),  # type: ignore[arg-type]
+        "local: 1 is no IP literal",
+    ),
     "initiate: local": (
         lambda s: s.endpoint.initiate(psk_connection("initiator"), [THERE[0]], now=s.now, local="eth0"),
         "local: 'eth0' is no IP literal",

@@ -451,7 +451,7 @@ def test_nothing_is_told_of_a_good_one() -> None:
         (lambda: PskTable({A: b"x"}, others=b""), "others: an empty key"),
         (lambda: PskTable({Identity.parse("a"): b""}), "secrets: that of fqdn:a is empty"),
         (lambda: responder(local=()), "local: at least one"),
-        (lambda: responder(local=(PSK, PSK)), "local: of several credentials all have to be"),
+        (lambda: responder(local=(PSK, PSK)), "local: a tuple does not fit; allowed is .*tuple.CertificateCredential"),
         (lambda: credential(LEAF, urls=("http://a",) * 3), "urls: 3 for a chain of 2"),
         (lambda: credential(LEAF, urls=("ftp://a",)), "url: 'ftp://a': only http"),
         (lambda: credential(LEAF, authorities=(b"x",)), "authorities: number 1 is not a certificate"),
