@@ -22,7 +22,9 @@ def record(cls: type[T]) -> type[T]:
 
     It is frozen for the type checker only. Freezing at run time costs three times as much to build, and a
     gateway builds dozens of these for every message it reads; whoever assigns to one has mypy against them.
-    Values that are shared between messages or that configure the endpoint use `attrs.frozen` instead.
+    So a decoded message is read-only: payloads and selectors that recur are the same objects in every message that has
+    them, and whoever assigns changes what others read. Values that configure the endpoint, and most of those that
+    outlive a message, use `attrs.frozen` instead.
     """
     return attrs.define(cls, unsafe_hash=True)
 

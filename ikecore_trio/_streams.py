@@ -179,7 +179,7 @@ class Stream:
 
 
 def open_stream(driver: StreamOwner, wanted: OpenStream) -> Stream:
-    """Begin to connect; the outcome comes from `Stream.connect`. Raises OSError if it is known at once."""
+    """Begin to connect; `Stream.run` waits for the outcome. Raises OSError if it is known at once."""
     return Stream(driver, wanted.stream, begin_connect(wanted.remote, wanted.local), connected=False)
 
 

@@ -1,7 +1,8 @@
 """Agreeing on a Child SA, both sides, the same in IKE_AUTH and CREATE_CHILD_SA (RFC 7296 sections 1.2, 1.3, 2.9, 2.17).
 
-`ChildOffer` is the side that asks: it holds what was offered until the response is there. `answer_child` is the side
-that answers. Nonces, and the shared secret where there is a key exchange, come from the exchange around them.
+`ChildOffer` is the side that asks: it holds what was offered until the response is there. `agree`, `add_child` and
+`answer_payloads` are the side that answers. Nonces, and the shared secret where there is a key exchange, come from the
+exchange around them.
 """
 
 from __future__ import annotations

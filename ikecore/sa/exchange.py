@@ -57,7 +57,7 @@ class OurExchange(ABC):
 
     @abstractmethod
     def build(self, now: float) -> list[Payload]:
-        """Return the request's payloads. Called once."""
+        """Return the request's payloads. One that the peer could not take yet is built anew when it is tried later."""
 
     def withdraw(self) -> None:  # noqa: B027  (most take nothing)
         """Let go of what `build` took from others: SPIs."""

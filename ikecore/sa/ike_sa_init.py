@@ -5,8 +5,8 @@ its request and keeps listening after an error that anyone could have forged; th
 request that fits in every way, and answers the rest with one stateless notification or not at all.
 
 AUTH signs the octets of both messages and NAT detection hashes the addresses, so an IKE_SA_INIT cannot change its
-transport. Moving it is a new attempt with a new SPI, while the old one goes on listening (design, section 7). A cookie
-or another group stays on its attempt.
+transport. Moving it is a new attempt with a new SPI, while the old one goes on listening. A cookie or another group
+stays on its attempt.
 """
 
 from __future__ import annotations

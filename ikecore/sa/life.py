@@ -1,7 +1,7 @@
 """How long an SA lasts: moments drawn from its configured life-times (RFC 7296 sections 2.8 and 2.8.1).
 
 Each side keeps its own life-times and tells nobody. Both draw the moment of a rekey at random within bounds, so that
-they seldom rekey at once. What is done when a moment has come is in `lifetimes`.
+they seldom rekey at once. What is done when a moment has come is in `expiry`.
 """
 
 from __future__ import annotations
