@@ -22,6 +22,7 @@ def peers() -> Peers:
 
 def tracked() -> int:
     """Count what the collector looks at, without what caches of bounded size keep for all endpoints together."""
+    gc.unfreeze()  # examples of the documentation that ran before freeze what there is, caches too
     for each in gc.get_objects():
         if isinstance(each, functools._lru_cache_wrapper) and each.__module__.startswith("ikecore"):
             each.cache_clear()
