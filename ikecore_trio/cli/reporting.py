@@ -144,7 +144,8 @@ def event_line(event: Output) -> str | None:
             return f"IKE SA {event.sa}: now with {address_text(event.remote)}: {printable(event.reason)}"
         case events.Refused():
             where = address_text(event.source)
-            return f"refused {event.what} from {where}, {event.count} times: {printable(event.reason)}"
+            often = "" if event.count == 1 else f", {event.count} times"
+            return f"refused {event.what} from {where}{often}: {printable(event.reason)}"
         case events.InternalError():
             return f"internal error, please report it: {printable(event.detail)}"
         case _:
