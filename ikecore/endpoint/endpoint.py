@@ -19,7 +19,7 @@ from typing import TypeVarTuple
 from ..checking import are, several
 from ..config import ChildConfig, Config, Connection
 from ..errors import InternalFailure, LocalProtocolError
-from ..events import InternalError
+from ..events import InternalError, RequestFailed
 from ..framing import DatagramKind, Framing, classify
 from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
 from ..sa import (
@@ -44,7 +44,7 @@ from ..sa import (
 )
 from ..transport import DatagramPath, Local, Stream, Way, packed_address
 from ..wire import Delete, is_whole
-from ..wire.numbers import Protocol
+from ..wire.numbers import Exchange, Protocol, name_of
 from .keeper import Keeper
 from .reception import Reception
 
@@ -79,7 +79,6 @@ class Endpoint:
         self._reception = Reception(self._keeper)
         self._raise_bugs = raise_bugs
         self._now = float("-inf")
-        self._requests = 0
 
     # --- facts, from the host ---------------------------------------------------------------------------------------
 
@@ -317,8 +316,9 @@ class Endpoint:
         `Limits.queued_requests` of it wait already.
         """
         now = self._clamp(now)
-        found, wish = self._sa(sa), self._wish()
-        self._fulfil(found, now, found.begin, Liveness(found, wish))
+        found = self._sa(sa)
+        wish = self._wish(found, Exchange.INFORMATIONAL)
+        self._fulfil(found, wish, now, found.begin, Liveness(found, wish))
         return wish
 
     def create_child(self, sa: SaId, child: ChildConfig | str | None = None, *, now: float) -> RequestId:
@@ -331,8 +331,8 @@ class Endpoint:
         now = self._clamp(now)
         found = self._sa(sa)
         config = child if isinstance(child, ChildConfig) else found.connection.child(child)
-        wish = self._wish()
-        self._fulfil(found, now, found.begin, CreateChild(found, config, wish))
+        wish = self._wish(found, Exchange.CREATE_CHILD_SA)
+        self._fulfil(found, wish, now, found.begin, CreateChild(found, config, wish))
         return wish
 
     def rekey(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -344,12 +344,13 @@ class Endpoint:
         where `Limits.queued_requests` of it wait already.
         """
         now = self._clamp(now)
-        found, wish = self._sa(sa), self._wish()
-        if child is None:
-            self._fulfil(found, now, found.begin, RekeyIke(found, wish))
+        found = self._sa(sa)
+        old = None if child is None else _child(found, child)
+        wish = self._wish(found, Exchange.CREATE_CHILD_SA)
+        if old is None:
+            self._fulfil(found, wish, now, found.begin, RekeyIke(found, wish))
         else:
-            old = _child(found, child)
-            self._fulfil(found, now, found.begin, CreateChild(found, old.config, wish, replaces=old))
+            self._fulfil(found, wish, now, found.begin, CreateChild(found, old.config, wish, replaces=old))
         return wish
 
     def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -359,8 +360,9 @@ class Endpoint:
         Child SA, and for a Child SA where `Limits.queued_requests` wait already.
         """
         now = self._clamp(now)
-        found, wish = self._sa(sa), self._wish()
-        self._fulfil(found, now, self._delete, found, child, wish)
+        found = self._sa(sa)
+        wish = self._wish(found, Exchange.INFORMATIONAL)
+        self._fulfil(found, wish, now, self._delete, found, child, wish)
         return wish
 
     def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
@@ -412,7 +414,7 @@ class Endpoint:
         self._keeper.streams.shut_down()
         for sa in list(self._keeper.sas.values()):
             if sa.alive and sa.delete_under_way is None:
-                self._guard(sa, now, self._delete, sa, None, self._wish())
+                self._guard(sa, now, self._delete, sa, None, self._wish(sa, Exchange.INFORMATIONAL))
         self._settle(now)
 
     # --- pulled -----------------------------------------------------------------------------------------------------
@@ -487,11 +489,14 @@ class Endpoint:
             self._keeper.concerned = None
         self._settle(now)
 
-    def _fulfil(self, sa: IkeSa, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts) -> None:
-        """Do *work* that the application wants. Misuse is raised and has had no effect; a bug ends at most *sa*."""
+    def _fulfil(
+        self, sa: IkeSa, wish: RequestId, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts
+    ) -> None:
+        """Do *work* that fulfils a *wish*. Misuse is raised and has had no effect; a bug ends at most *sa*."""
         try:
             work(*arguments, now)
         except LocalProtocolError:
+            self._keeper.wishes.ended(sa.id, wish)
             raise
         except Exception as bug:
             if self._raise_bugs:
@@ -501,17 +506,18 @@ class Endpoint:
 
     def _bug(self, bug: Exception, sa: IkeSa | None, now: float) -> None:
         self._outputs.append(InternalError(None if sa is None else sa.id, f"{type(bug).__name__}: {bug}"))
-        if sa is not None and sa.alive:
+        if sa is None:
+            return
+        error = bug if isinstance(bug, LocalProtocolError) else InternalFailure("a bug of ikecore ended the SA")
+        if sa.alive:
             try:
-                sa.fail(
-                    bug if isinstance(bug, LocalProtocolError) else InternalFailure("a bug of ikecore ended the SA"),
-                    "error",
-                    now,
-                )
+                sa.fail(error, "error", now)
             except Exception as second:
                 self._outputs.append(InternalError(sa.id, f"while closing: {type(second).__name__}: {second}"))
                 sa.current.state = State.CLOSED
                 self._keeper.uproot(sa)
+        for wish, exchange in self._keeper.wishes.left(sa.id):  # those whose exchange the bug took with it
+            self._keeper.wish_ended(sa, RequestFailed(sa.id, wish, name_of(Exchange, exchange), error))
 
     def _settle(self, now: float) -> None:
         """After an input: close streams whose work is done, and arm every deadline that may have moved."""
@@ -522,9 +528,8 @@ class Endpoint:
             self._now = now
         return self._now
 
-    def _wish(self) -> RequestId:
-        self._requests += 1
-        return RequestId(self._requests)
+    def _wish(self, sa: IkeSa, exchange: Exchange) -> RequestId:
+        return self._keeper.wishes.begin(sa.id, exchange)
 
     def _sa(self, sa: SaId) -> IkeSa:
         found = self._keeper.sas.get(sa)

@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 from ..addressing import AddressRange, Pool
 from ..config import Config, Connection
 from ..errors import LocalProtocolError
-from ..events import CookiesDemanded, PathChanged, Role, SpisChanged
+from ..events import CookiesDemanded, PathChanged, RequestCompleted, RequestFailed, Role, SpisChanged
 from ..framing import RawHeader, starts_like_prefix
 from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..questions import Question, QuestionClosed
@@ -47,6 +47,7 @@ from .sending import Sender
 from .streams import Streams
 from .succession import Succession
 from .tombstones import Tombstones
+from .wishes import Wishes
 
 __all__ = ["Keeper"]
 
@@ -82,6 +83,7 @@ class Keeper:
         """No new SAs any more."""
         self.schedule = Schedule()
         self.questions = Questions()
+        self.wishes = Wishes()
         self.leases = Leases(config.limits.past_leases)
         self._early_questions = Allowance(config.limits.early_questions_per_second)
         self.admission = Admission(config.limits)
@@ -118,6 +120,10 @@ class Keeper:
 
     def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
         return payload_names(payloads, self._notify_names) if self.config.trace else ()
+
+    def wish_ended(self, sa: IkeSa, end: RequestCompleted | RequestFailed) -> None:
+        if self.wishes.ended(sa.id, end.request):
+            self.emit(end)
 
     # --- handles and tables -----------------------------------------------------------------------------------------
 

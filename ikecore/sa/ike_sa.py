@@ -600,9 +600,9 @@ class IkeSa:
     def wish_done(self, exchange: OurExchange, child: ChildId | None = None) -> None:
         if exchange.wish is not None:
             wish, exchange.wish = exchange.wish, None
-            self.services.emit(RequestCompleted(self.id, wish, name_of(Exchange, exchange.exchange), child))
+            self.services.wish_ended(self, RequestCompleted(self.id, wish, name_of(Exchange, exchange.exchange), child))
 
     def wish_failed(self, exchange: OurExchange, error: IkeError) -> None:
         if exchange.wish is not None:
             wish, exchange.wish = exchange.wish, None
-            self.services.emit(RequestFailed(self.id, wish, name_of(Exchange, exchange.exchange), error))
+            self.services.wish_ended(self, RequestFailed(self.id, wish, name_of(Exchange, exchange.exchange), error))

@@ -254,6 +254,9 @@ def _process(
         exchange.failed(error, now)
         if sa.alive and error.scope == "ike":
             sa.fail(error, "error", now)
+    except Exception:  # a bug, and nothing knows of the exchange any more
+        exchange.withdraw()
+        raise
     sa.pump(now)
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from ..addressing import AddressRange, Pool
 from ..config import Config
 from ..errors import IkeError
-from ..events import Transport
+from ..events import RequestCompleted, RequestFailed, Transport
 from ..limits import Limits
 from ..outputs import Address, ChildId, Output, QuestionId
 from ..questions import Question
@@ -72,6 +72,9 @@ class Services(Protocol[S]):
 
     def emit(self, output: Output) -> None:
         """Queue an event."""
+
+    def wish_ended(self, sa: S, end: RequestCompleted | RequestFailed) -> None:
+        """Queue the end of a wish of *sa*, if it has not ended yet."""
 
     def new_ike_spi(self) -> bytes:
         """Return 8 octets that no SA of the endpoint uses."""

@@ -15,7 +15,7 @@ import ikecore.sa.receiving
 from ikecore.endpoint import Endpoint
 from ikecore.endpoint.delivery import Delivery
 from ikecore.endpoint.keeper import Keeper
-from ikecore.errors import LocalProtocolError
+from ikecore.errors import InternalFailure, LocalProtocolError
 from ikecore.events import (
     IkeSaClosed,
     IkeSaEstablished,
@@ -29,8 +29,8 @@ from ikecore.outputs import RequestId, SaId, SendDatagram
 from ikecore.sa import CreateChild, DeleteChild, DeleteIke, IkeSa, RekeyIke, UnknownSpi
 from ikecore.sa.informational import Liveness
 from ikecore.transport import Local
-from ikecore.wire import decode_header
-from ikecore.wire.numbers import Exchange
+from ikecore.wire import Notification, decode_header
+from ikecore.wire.numbers import Exchange, Notify
 from tests.rig import HERE, Puppet, Rig
 
 INFO, AUTH = Exchange.INFORMATIONAL, Exchange.IKE_AUTH
@@ -305,6 +305,87 @@ def test_a_bug_in_a_wish_ends_that_sa_at_once(monkeypatch: pytest.MonkeyPatch, n
     all_live(peers)
 
 
+def ends_of(rig: Rig) -> list[RequestId]:
+    """The wishes that have ended, in the order of their ends."""
+    return [event.request for event in rig.events if isinstance(event, RequestCompleted | RequestFailed)]
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_a_bug_while_it_is_seen_whether_a_wish_is_still_wanted_ends_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    sa = Puppet(rig).establish()
+    kind, wish = WISHES[name]
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "still_wanted", broken)
+        request = wish(rig.endpoint, sa, rig.now)
+    rig.drain()
+    assert told(rig).sa == sa
+    assert sa not in rig.endpoint.sas
+    assert ends_of(rig) == [request]
+    failed = rig.one(RequestFailed)
+    assert (failed.sa, type(failed.error)) == (sa, InternalFailure)
+    all_live(peers)
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_a_bug_while_the_answer_is_taken_ends_the_wish(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """And whatever waits behind it; nothing of the SA is left in a table."""
+    rig = Rig(raise_bugs=False)
+    peers = good_peers(rig)
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    kind, wish = WISHES[name]
+    request = wish(rig.endpoint, sa, rig.now)
+    waiting = [rig.endpoint.check_liveness(sa, now=rig.now) for _ in range(2)] if name != "delete" else []
+    (sent,) = puppet.taken(rig.drain())
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "process", broken)
+        exchange = decode_header(sent).exchange
+        refusal = [Notification(Notify.NO_ADDITIONAL_SAS)] if exchange == Exchange.CREATE_CHILD_SA else []
+        puppet.give(puppet.seal(exchange, refusal, message_id=0, response=True))
+    assert told(rig).sa == sa
+    assert sa not in rig.endpoint.sas
+    assert sorted(ends_of(rig)) == [request, *waiting]
+    keeper: Keeper = vars(rig.endpoint)["_keeper"]
+    assert sa not in {each.id for each in keeper.by_spi.values()}
+    all_live(peers)
+
+
+def test_every_wish_that_was_put_off_ends_with_a_bug_in_one_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    wishes = [rig.endpoint.create_child(sa, now=rig.now) for _ in range(3)]
+    rig.drain()
+    for number in range(3):
+        busy = [Notification(Notify.TEMPORARY_FAILURE)]
+        puppet.give(puppet.seal(Exchange.CREATE_CHILD_SA, busy, message_id=number, response=True))
+    assert ends_of(rig) == []
+    monkeypatch.setattr(CreateChild, "still_wanted", broken)
+    rig.run_for(2 * Limits().temporary_failure_wait)
+    assert told(rig).sa == sa
+    assert sorted(ends_of(rig)) == wishes
+
+
+def test_every_wish_ends_even_where_a_bug_meets_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(raise_bugs=False)
+    puppet = Puppet(rig)
+    sa = puppet.establish()
+    wishes = [rig.endpoint.check_liveness(sa, now=rig.now) for _ in range(3)]
+    wishes += [rig.endpoint.delete(sa, now=rig.now) for _ in range(2)]
+    rig.drain()
+    with monkeypatch.context() as patch:
+        patch.setattr(ikecore.sa.receiving, "match", broken)
+        patch.setattr(Liveness, "failed", broken)
+        puppet.give(puppet.seal(INFO))
+    assert len(rig.of(InternalError)) == 2
+    assert sorted(ends_of(rig)) == wishes
+    assert rig.endpoint.idle
+
+
 @pytest.mark.parametrize(
     ("name", "place"),
     [(name, place) for name in WISHES for place in ("build", "encode") if (name, place) != ("delete", "encode")],
@@ -333,6 +414,7 @@ def test_a_wish_that_cannot_be_put_into_octets_has_had_no_effect(
     puppet.give(puppet.seal(INFO, message_id=0, response=True))
     assert rig.one(RequestCompleted).request == request
     keeper: Keeper = vars(rig.endpoint)["_keeper"]
+    assert not keeper.wishes.left(sa)
     assert len(keeper._child_spis) == 1  # that of the Child SA: none is held by what came to nothing
     assert len(keeper.by_spi) == 1
 
