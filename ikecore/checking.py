@@ -77,6 +77,8 @@ def _fits(value: object, hint: Any) -> bool:
         if inner[-1] is Ellipsis:
             return all(_fits(each, inner[0]) for each in value)
         return len(value) == len(inner) and all(map(_fits, value, inner))
+    if origin is frozenset:
+        return isinstance(value, frozenset) and all(_fits(each, inner[0]) for each in value)
     if hint is None or hint is NoneType:
         return value is None
     if hint in (int, float):

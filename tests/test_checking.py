@@ -28,8 +28,9 @@ from ikecore.config import (
 )
 from ikecore.crypto import Identity
 from ikecore.errors import LocalProtocolError
+from ikecore.framing import Framing
 from ikecore.limits import Limits
-from ikecore.transport import BySize, Fallback, Race, Step
+from ikecore.transport import BySize, Fallback, Local, Race, Step
 
 SECRET = PskCredential(b"swordfish")
 GOOD: dict[type, dict[str, Any]] = {
@@ -40,10 +41,12 @@ GOOD: dict[type, dict[str, Any]] = {
     Connection: {"name": "n", "local_identity": Identity.parse("a.example"), "local": SECRET, "remote": SECRET},
     ExternalKey: {"chain": (), "public": b""},
     Fallback: {},
+    Identity: {"id_type": 2, "data": b"a.example"},
     Lease: {},
     Lifetimes: {},
     Limits: {},
     Listen: {},
+    Local: {"address": ("10.0.0.1", 500)},
     PinnedKeys: {"keys": (b"",)},
     Pool: {"name": "p", "addresses": ("10.3.0.0/24",)},
     PskCredential: {"secret": b"swordfish"},
@@ -105,6 +108,15 @@ def test_a_sequence_of_something_else_is_refused(kind: type, field: attrs.Attrib
         (Listen, {"hosts": "127.0.0.1"}, r"hosts: '127.0.0.1' does not fit; allowed is tuple\[str, ...\]"),
         (Listen, {"udp": 65536}, "udp: 65536 is not a port; allowed are 0 to 65535"),
         (Lifetimes, {"rekey_time": "1h"}, "rekey_time: '1h' does not fit; allowed is float"),
+        (Local, {"address": "10.0.0.1"}, r"address: '10.0.0.1' does not fit; allowed is tuple\[str, int\]"),
+        (Local, {"address": ("10.0.0.1", "500")}, r"address: \('10.0.0.1', '500'\) does not fit"),
+        (Local, {"address": ("::1", 500, 0, 0)}, r"address: \('::1', 500, 0, 0\) does not fit"),
+        (Local, {"address": ("10.0.0.1", 500), "kind": "sctp"}, "kind: 'sctp' is unknown; allowed are udp, tcp"),
+        (Local, {"address": ("10.0.0.1", 500), "marker": 1}, "marker: 1 does not fit; allowed is bool"),
+        (Local, {"address": ("10.0.0.1", 500), "framings": {"ike-tcp"}}, r"framings: frozenset\(.* does not fit"),
+        (Identity, {"id_type": 2, "data": "a.example"}, "data: 'a.example' does not .* bytes, see ikecore.Identity.pa"),
+        (Identity, {"id_type": "fqdn", "data": b"a.example"}, "id_type: 'fqdn' does not fit; allowed is int"),
+        (Identity, {"id_type": 256, "data": b""}, "id_type: 256 does not fit its octet; allowed are 0 to 255"),
         (PinnedKeys, {"keys": "k" * 200}, "keys: 'k{59}[.]{3} does not fit"),
     ],
 )
@@ -140,6 +152,8 @@ def test_whole_numbers_are_times_and_any_sequence_is_one() -> None:
         assert left is alone
     assert isinstance(Transports(allowed_ports=[range(1, 5)]).allowed_ports, tuple)
     assert isinstance(Fallback([Step("udp")]).steps, tuple)
+    framings: Any = {Framing.IKE_TCP}
+    assert isinstance(Local(("10.0.0.1", 500), "tcp", framings=framings).framings, frozenset)
 
 
 def test_a_policy_of_the_applications_own_is_one() -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from ..checking import check_types
 from ..errors import LocalProtocolError
 from ..wire.numbers import IdType
 from .names import decode_name, encode_name, has_wildcard, name_fits, printable, same_name
@@ -25,20 +26,32 @@ _PREFIXES: Final = {
     "asn1dn": IdType.ID_DER_ASN1_DN,
 }
 _SHOWN: Final = 1024
+"""Characters of an identity in words."""
 _KEPT: Final = 256
 """Octets of an identity whose words are kept: those of real peers, and not what a stranger fills memory with."""
-"""Characters of an identity in words."""
 _WIDEST: Final = 0xFFFF
 """More octets than an identity can have: its payload ends there."""
+_set: Final = object.__setattr__
 _TEXTS: Final = (IdType.ID_FQDN, IdType.ID_RFC822_ADDR)
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class Identity:
-    """An identity as the ID payload carries it: its type and its data. What a peer sends may be any octets."""
+    """An identity as the ID payload carries it: its type and its data. What a peer sends may be any octets.
+
+    Raises LocalProtocolError for a type that is no number of one octet, and for data that are no octets.
+    """
 
     id_type: int
-    data: bytes
+    data: bytes = attrs.field(metadata={"hint": "ikecore.Identity.parse"})
+
+    def __init__(self, id_type: int, data: bytes) -> None:
+        _set(self, "id_type", id_type)
+        _set(self, "data", data)
+        if type(id_type) is not IdType or type(data) is not bytes:  # a peer's costs no more than this look
+            check_types(self)
+            if not 0 <= id_type <= 255:
+                raise LocalProtocolError(f"id_type: {id_type} does not fit its octet; allowed are 0 to 255")
 
     @classmethod
     def parse(cls, text: str) -> Identity:
@@ -48,6 +61,8 @@ class Identity:
         an address, "C=..., CN=..." a distinguished name, "@name" a domain name, "user@realm" a mail address, and
         anything else a domain name. "keyid:" and "asn1dn:" take hexadecimal digits after "0x".
         """
+        if not isinstance(text, str):
+            raise LocalProtocolError(f"identity: a {type(text).__name__}; allowed is a text")
         text = text.strip()
         prefix, colon, rest = text.partition(":")
         kind = _PREFIXES.get(prefix.lower())

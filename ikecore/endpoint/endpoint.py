@@ -16,7 +16,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TypeVarTuple
 
-from ..checking import are, several
+from ..checking import are, is_number, several
 from ..config import ChildConfig, Config, Connection
 from ..errors import InternalFailure, LocalProtocolError
 from ..events import InternalError, RequestFailed
@@ -85,11 +85,12 @@ class Endpoint:
     def local_added(self, local: Local, *, now: float) -> None:
         """There is a socket: a UDP socket or a TCP listener on an exact address.
 
-        Raises LocalProtocolError for what is no IP literal with a port, and for a kind or a framing that is not served.
+        Raises LocalProtocolError for what is no `Local` of an IP literal with a port, and for a framing that is not
+        served.
         """
+        if not isinstance(local, Local):
+            raise LocalProtocolError(f"local: a {type(local).__name__}; allowed is a Local")
         _check_address(local.address, "local")
-        if local.kind not in ("udp", "tcp"):
-            raise LocalProtocolError(f"kind: {local.kind!r} is unknown; allowed are udp, tcp")
         if local.kind == "tcp" and local.framings != frozenset({Framing.IKE_TCP}):
             raise LocalProtocolError(f"framings: {_framings(local)} is not served; allowed is ike-tcp")
         now = self._clamp(now)
@@ -298,9 +299,9 @@ class Endpoint:
         if not remotes:
             raise LocalProtocolError("remotes: at least one address is needed")
         for host in remotes:
-            _check_address((host, 1), "remotes")
+            _check_host(host, "remotes")
         if local is not None:
-            _check_address((local, 1), "local")
+            _check_host(local, "local")
         sa = self._keeper.new_sa("initiator", connection)
         sa.remotes = remotes[1:]
         sa.hosts = (local or "", remotes[0])
@@ -552,14 +553,20 @@ def _child(sa: IkeSa, child: ChildId) -> ChildSa:
 
 
 def _check_address(address: Address, field: str, lowest: int = 1) -> None:
+    if not isinstance(address, tuple) or len(address) != 2:
+        raise LocalProtocolError(f"{field}: {address!r} does not fit; allowed are an IP literal and a port")
+    _check_host(address[0], field)
+    if not is_number(address[1], int) or not lowest <= address[1] <= 65535:
+        raise LocalProtocolError(f"{field}: {address[1]!r} is no port")
+
+
+def _check_host(host: str, field: str) -> None:
     try:
-        if not isinstance(address[0], str):  # a number would be an address as well
+        if not isinstance(host, str):  # a number would be an address as well
             raise ValueError
-        packed_address(address[0])
+        packed_address(host)
     except ValueError:
-        raise LocalProtocolError(f"{field}: {address[0]!r} is no IP literal") from None
-    if not lowest <= address[1] <= 65535:
-        raise LocalProtocolError(f"{field}: {address[1]} is no port")
+        raise LocalProtocolError(f"{field}: {host!r} is no IP literal") from None
 
 
 def _framings(local: Local) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,3 +165,9 @@ def test_what_a_stranger_sends_is_one_printable_line(kind: int, data: bytes) -> 
 )
 def test_how_odd_identities_look(kind: int, data: bytes, text: str) -> None:
     assert str(Identity(kind, data)) == text
+
+
+@pytest.mark.parametrize("wrong", [None, b"gw.example", 7, Identity(IdType.ID_FQDN, b"gw.example")])
+def test_what_is_no_text_is_no_identity_in_words(wrong: Any) -> None:
+    with pytest.raises(LocalProtocolError, match=r"^identity: a [A-Za-z]+; allowed is a text"):
+        Identity.parse(wrong)

@@ -71,9 +71,9 @@ CALLS: dict[str, tuple[Call, str]] = {
         lambda s: s.endpoint.local_added(Local(("10.0.0.2", 4500), "tcp", framings=frozenset()), now=s.now),
         "framings: nothing",
     ),
-    "local_added: kind": (
-        lambda s: s.endpoint.local_added(Local(("10.0.0.2", 4500), "sctp"), now=s.now),  # type: ignore[arg-type]
-        "kind: 'sctp'",
+    "local_added: no Local": (
+        lambda s: s.endpoint.local_added(ELSEWHERE, now=s.now),  # type: ignore[arg-type]
+        "local: a tuple; allowed is a Local",
     ),
     "local_removed: unknown": (
         lambda s: s.endpoint.local_removed(ELSEWHERE, now=s.now),
@@ -94,6 +94,18 @@ CALLS: dict[str, tuple[Call, str]] = {
     "stream_accepted: remote": (
         lambda s: s.endpoint.stream_accepted(local=HERE, remote=("peer.example", 1), now=s.now),
         "remote: 'peer.example' is no IP literal",
+    ),
+    "stream_accepted: no address": (
+        lambda s: s.endpoint.stream_accepted(local=HERE, remote=None, now=s.now),  # type: ignore[arg-type]
+        "remote: None does not fit",
+    ),
+    "stream_accepted: address of four": (
+        lambda s: s.endpoint.stream_accepted(local=HERE, remote=("::1", 1, 0, 0), now=s.now),  # type: ignore[arg-type]
+        "remote: .* does not fit; allowed are an IP literal and a port",
+    ),
+    "stream_accepted: port in words": (
+        lambda s: s.endpoint.stream_accepted(local=HERE, remote=("10.0.0.1", "1"), now=s.now),  # type: ignore[arg-type]
+        "remote: '1' is no port",
     ),
     "stream_connected: never": (
         lambda s: s.endpoint.stream_connected(NEVER, local=HERE, now=s.now),
