@@ -57,7 +57,7 @@ class Contacts:
     def first(self, sa: IkeSa) -> bool:
         """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and our configuration wants it sent."""
         connection, wanted = sa.connection, sa.connection.remote_identity
-        if connection.unique not in ("replace", "keep") or sa.predecessor is not None:
+        if connection.unique not in ("replace", "keep"):
             return False
         known = self._between.get(connection.local_identity, {})
         return wanted is not None and not wanted.is_pattern and wanted not in known

@@ -31,15 +31,13 @@ from ..sa import (
     IkeSaView,
     Liveness,
     RekeyIke,
+    Setup,
     State,
     Timer,
     UnknownSpi,
     child_expiring,
-    child_lifetimes_reached,
-    delete_overdue,
     esp_came_by,
-    ike_lifetime_reached,
-    peer_was_silent,
+    timer_rang,
     view_of,
 )
 from ..transport import DatagramPath, Local, Stream, Way, packed_address
@@ -302,12 +300,12 @@ class Endpoint:
             _check_host(host, "remotes")
         if local is not None:
             _check_host(local, "local")
-        sa = self._keeper.new_sa("initiator", connection)
-        sa.remotes = remotes[1:]
+        setup = Setup(remotes[1:])
+        sa = self._keeper.new_sa("initiator", connection, setup)
         sa.hosts = (local or "", remotes[0])
         sa.all_remotes, sa.local_host = remotes, local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
-        self._guard(sa, now, self._keeper.begin_attempt, sa, remotes[0], frozenset[Way]())
+        self._guard(sa, now, self._keeper.begin_attempt, sa, setup, remotes[0], frozenset[Way]())
         return sa.id
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
@@ -464,18 +462,10 @@ class Endpoint:
                 self._keeper.keepalives.due(sa, now)
             elif timer is Timer.FORGET_INIT:
                 self._keeper.forget_init(sa)
-            elif timer is Timer.REKEYED:
-                delete_overdue(sa, now)
-            elif timer is Timer.DEAD_PEER:
-                peer_was_silent(sa, now)
             elif timer is Timer.START:
                 self._keeper.succession.start(sa, now)
-            elif timer is Timer.LIFETIME:
-                ike_lifetime_reached(sa, now)
-            elif timer is Timer.CHILDREN:
-                child_lifetimes_reached(sa, now)
             else:
-                sa.expired(timer, now)
+                timer_rang(sa, timer, now)
         self._keeper.schedule.arm(sa)
 
     def _guard(self, sa: IkeSa | None, now: float, work: Callable[[*Ts, float], object], *arguments: *Ts) -> None:

@@ -25,6 +25,7 @@ from ..sa import (
     Message,
     OutgoingRequest,
     OutgoingResponse,
+    Setup,
     Timer,
     begin_auth,
     new_spi,
@@ -102,7 +103,7 @@ class Keeper:
             random,
             self.sas,
             self._new_successor,
-            lambda sa, now: self.begin_attempt(sa, sa.hosts[1], frozenset(), now),
+            lambda sa, setup, now: self.begin_attempt(sa, setup, sa.hosts[1], frozenset(), now),
             emit,
             lambda: self.closing,
         )
@@ -127,18 +128,18 @@ class Keeper:
 
     # --- handles and tables -----------------------------------------------------------------------------------------
 
-    def new_sa(self, role: Role, connection: Connection) -> IkeSa:
+    def new_sa(self, role: Role, connection: Connection, setup: Setup) -> IkeSa:
         """Make an SA and give it a handle."""
         self._last_sa += 1
-        sa = IkeSa(SaId(self._last_sa), role, connection, self)
+        sa = IkeSa(SaId(self._last_sa), role, connection, self, setup)
         self.sas[sa.id] = sa
         self.touched(sa)
         self.concerned = sa
         return sa
 
-    def _new_successor(self, role: Role, connection: Connection) -> IkeSa:
+    def _new_successor(self, connection: Connection, setup: Setup) -> IkeSa:
         concerned = self.concerned
-        sa = self.new_sa(role, connection)
+        sa = self.new_sa("initiator", connection, setup)
         self.concerned = concerned
         return sa
 
@@ -223,8 +224,9 @@ class Keeper:
         self.contacts.remove(sa)
         for generation in sa.generations:
             self.release(generation.spi_local)
-        for spi in sa.attempts:
-            self.release(spi)
+        if sa.setup is not None:
+            for spi in sa.setup.attempts:
+                self.release(spi)
         self._child_spis.difference_update(self._child_spis_of.pop(sa.id, ()))
         self.leases.release(sa.id)
         self.forget_init(sa)
@@ -280,14 +282,14 @@ class Keeper:
         sa.watch_life()
         self.touched(sa)
 
-    def ready(self, sa: IkeSa, now: float) -> None:
-        self.succession.established(sa, now)
+    def ready(self, sa: IkeSa, predecessor: SaId, now: float) -> None:
+        self.succession.established(sa, predecessor, now)
 
     def reauthenticate(self, sa: IkeSa, now: float) -> None:
         self.succession.reauthenticate(sa, now)
 
-    def restart(self, sa: IkeSa, now: float) -> None:
-        self.succession.restart(sa, now)
+    def restart(self, sa: IkeSa, restarts: int, now: float) -> None:
+        self.succession.restart(sa, restarts, now)
 
     # --- addresses --------------------------------------------------------------------------------------------------
 
@@ -344,21 +346,21 @@ class Keeper:
 
     # --- IKE_SA_INIT attempts ---------------------------------------------------------------------------------------
 
-    def begin_attempt(self, sa: IkeSa, host: str, tried: frozenset[Way], now: float) -> None:
+    def begin_attempt(self, sa: IkeSa, setup: Setup, host: str, tried: frozenset[Way], now: float) -> None:
         """Begin IKE_SA_INIT with *host*, on the transport that the policy chooses after *tried* came to nothing."""
-        self._attempt(sa, host, self.chooser.for_attempt(sa, host, tried, now), tried, now)
+        self._attempt(sa, setup, host, self.chooser.for_attempt(sa, host, tried, now), tried, now)
 
     def another_attempt(self, sa: IkeSa, attempt: Attempt, tried: frozenset[Way], now: float) -> bool:
         """Begin anew on a transport not yet tried, while *attempt*, if it lives, goes on listening."""
         choice = self.chooser.for_attempt(sa, attempt.host, tried, now)
         if choice.transport in tried:
             return False
-        self._attempt(sa, attempt.host, choice, tried, now)
+        self._attempt(sa, attempt.setup, attempt.host, choice, tried, now)
         return True
 
-    def _attempt(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], now: float) -> None:
-        attempt = InitAttempt(sa, host, choice, tried, begin_auth)
-        if sa.attempts or sa.progress:
+    def _attempt(self, sa: IkeSa, setup: Setup, host: str, choice: Choice, tried: frozenset[Way], now: float) -> None:
+        attempt = InitAttempt(sa, setup, host, choice, tried, begin_auth)
+        if setup.attempts or sa.progress:
             self.emit(SpisChanged(sa.id, attempt.spi_i, bytes(8), f"IKE_SA_INIT begins anew: {choice.reason}"))
         attempt.send(now)
 
@@ -366,12 +368,13 @@ class Keeper:
         """Nothing of IKE_SA_INIT with this host is left: another transport, or another host."""
         if attempt.refusal is None and self.another_attempt(sa, attempt, attempt.tried | {attempt.transport}, now):
             return True
-        if not sa.remotes:
+        setup = attempt.setup
+        if not setup.remotes:
             return False
-        host, *rest = sa.remotes
-        sa.remotes = tuple(rest)
+        host, *rest = setup.remotes
+        setup.remotes = tuple(rest)
         sa.hosts = (sa.hosts[0], host)
-        self.begin_attempt(sa, host, frozenset(), now)
+        self.begin_attempt(sa, setup, host, frozenset(), now)
         return True
 
     # --- sending ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import hashlib
 from ..errors import InvalidKePayload, InvalidMajorVersion, NoProposalChosen, RemoteProtocolError
 from ..events import MessageDropped, MessageReceived
 from ..outputs import SaId
-from ..sa import IkeSa, Liveness, OutgoingResponse, Responder, State, answer_init, message_received
+from ..sa import IkeSa, Liveness, OutgoingResponse, Responder, Setup, State, answer_init, message_received
 from ..transport import Path, Stream
 from ..wire import (
     Contents,
@@ -108,10 +108,11 @@ class Reception:
 
     def _for_sa(self, sa: IkeSa, data: bytes, fields: HeaderFields, path: Path, now: float) -> str | None:
         spi_i, spi_r, _, _, _, flags, _, _ = fields
-        if sa.attempts:
+        setup = sa.setup
+        if setup is not None and setup.attempts:
             if flags & INITIATOR:
                 return "our own Initiator flag"
-            return self._init_response(sa, data, fields, path, now)
+            return self._init_response(sa, setup, data, fields, path, now)
         generation = sa.generation(spi_i, spi_r)
         if generation is None:
             return "the peer's SPI is another"
@@ -136,9 +137,11 @@ class Reception:
             sa.begin_if_possible(Liveness(sa), now)
         return "an unprotected error"
 
-    def _init_response(self, sa: IkeSa, data: bytes, fields: HeaderFields, path: Path, now: float) -> str | None:
+    def _init_response(
+        self, sa: IkeSa, setup: Setup, data: bytes, fields: HeaderFields, path: Path, now: float
+    ) -> str | None:
         """An unprotected response: only on the exact path of its request (TCP-17)."""
-        attempt = sa.attempts.get(fields[0])
+        attempt = setup.attempts.get(fields[0])
         envelope = decode_envelope(data, fields=fields)
         header = envelope.header
         if attempt is None or header.exchange != Exchange.IKE_SA_INIT or not header.is_response or header.message_id:
@@ -244,9 +247,10 @@ class Reception:
             keeper.refused("IKE_SA_INIT", path.remote, "no connection for this address", now)
             return
         self._trace(None, envelope, path)
+        setup = Setup()
         sa, context, fitting = answer_init(
             keeper,
-            lambda connection: keeper.new_sa("responder", connection),
+            lambda connection: keeper.new_sa("responder", connection, setup),
             connections,
             envelope,
             contents,
@@ -254,7 +258,7 @@ class Reception:
             digest,
             now,
         )
-        sa.responder = Responder(sa, context, fitting)
+        setup.responder = Responder(sa, context, fitting)
         keeper.remember_init(sa, digest, path)
         keeper.half_opened(sa, path, proved=proved)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import attrs
 
 from ..config import ChildConfig, Connection
-from ..events import IkeSaReauthenticated, Role, SuccessorBegun
+from ..events import IkeSaReauthenticated, SuccessorBegun
 from ..limits import Limits
 from ..outputs import Output, SaId
-from ..sa import CreateChild, IkeSa, Timer, delete_ike, retry_wait
+from ..sa import CreateChild, IkeSa, Setup, Timer, delete_ike, retry_wait
 
 __all__ = ["Succession"]
 
@@ -30,8 +30,8 @@ class Succession:
         limits: Limits,
         random: Callable[[int], bytes],
         sas: dict[SaId, IkeSa],
-        new_sa: Callable[[Role, Connection], IkeSa],
-        begin: Callable[[IkeSa, float], None],
+        new_sa: Callable[[Connection, Setup], IkeSa],
+        begin: Callable[[IkeSa, Setup, float], None],
         emit: Callable[[Output], None],
         closing: Callable[[], bool],
     ) -> None:
@@ -47,34 +47,37 @@ class Succession:
         """Begin a new IKE SA that is to replace *old*, unless that is under way."""
         if self._closing() or (old.successor is not None and old.successor in self._sas):
             return
-        new = self._successor(old, _first(old.connection, _carried(old)), AUTHENTICATED_ANEW)
-        new.predecessor = old.id
+        setup = Setup(_remotes(old), predecessor=old.id)
+        new = self._successor(old, _first(old.connection, _carried(old)), setup, AUTHENTICATED_ANEW)
         old.successor = new.id
-        self._start(new, now)
+        self._start(new, setup, now)
 
-    def restart(self, old: IkeSa, now: float) -> None:
+    def restart(self, old: IkeSa, restarts: int, now: float) -> None:
         """*old* ends in silence, or came to nothing as a new start: begin anew, the first time at once.
 
-        If another SA is about to replace it already, that one is the new start.
+        There were *restarts* of them since the peer was last there. If another SA is about to replace it already, that
+        one is the new start.
         """
         if self._closing():
             return
         heir = None if old.successor is None else self._sas.get(old.successor)
         if heir is not None:
-            heir.restarts = 1 if heir.setting_up else None
+            if heir.setup is not None:
+                heir.setup.restarts = 1
             return
-        new = self._successor(old, old.connection, "the peer was silent")
-        new.restarts = 1 if old.restarts is None else old.restarts + 1
-        wait = 0.0 if old.restarts is None else retry_wait(old.restarts - 1, self._limits, self._random)
+        setup = Setup(_remotes(old), restarts=restarts + 1)
+        new = self._successor(old, old.connection, setup, "the peer was silent")
+        wait = retry_wait(restarts - 1, self._limits, self._random) if restarts else 0.0
         new.timers.set(Timer.START, now + wait)
 
     def start(self, sa: IkeSa, now: float) -> None:
         """The wait before a new start is over."""
-        self._start(sa, now)
+        if sa.setup is not None:
+            self._start(sa, sa.setup, now)
 
-    def established(self, new: IkeSa, now: float) -> None:
-        """An SA that we set up is there. If it is a successor, what the old one carried goes over to it."""
-        old = None if new.predecessor is None else self._sas.get(new.predecessor)
+    def established(self, new: IkeSa, predecessor: SaId, now: float) -> None:
+        """A successor that we set up is there: what its predecessor carried goes over to it."""
+        old = self._sas.get(predecessor)
         if old is None or not old.alive:
             return
         carried = _carried(old)
@@ -96,19 +99,22 @@ class Succession:
         if old.delete_under_way is None:
             delete_ike(old, AUTHENTICATED_ANEW, now)
 
-    def _successor(self, old: IkeSa, connection: Connection, reason: str) -> IkeSa:
-        new = self._new_sa("initiator", connection)
+    def _successor(self, old: IkeSa, connection: Connection, setup: Setup, reason: str) -> IkeSa:
+        new = self._new_sa(connection, setup)
         new.all_remotes = old.all_remotes
-        # The address that the peer has now comes first; where it is told by nothing else, the configured ones follow.
-        new.remotes = tuple(host for host in old.all_remotes if host != old.hosts[1])
         new.hosts = (old.local_host, old.hosts[1])
         new.local_host = old.local_host
         self._emit(SuccessorBegun(old.id, new.id, reason))
         return new
 
-    def _start(self, new: IkeSa, now: float) -> None:
+    def _start(self, new: IkeSa, setup: Setup, now: float) -> None:
         new.timers.set(Timer.ESTABLISH, now + self._limits.establish_timeout)
-        self._begin(new, now)
+        self._begin(new, setup, now)
+
+
+def _remotes(old: IkeSa) -> tuple[str, ...]:
+    """Return the addresses that follow where the one that the peer of *old* has now, which comes first, fails."""
+    return tuple(host for host in old.all_remotes if host != old.hosts[1])
 
 
 def _carried(old: IkeSa) -> list[ChildConfig]:

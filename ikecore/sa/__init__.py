@@ -5,8 +5,7 @@ It never chooses a transport and never sees a socket.
 
 from .child_sa import MOST_DRAWS, ChildSa, new_spi
 from .create_child_sa import CreateChild
-from .dead_peer import peer_was_silent
-from .expiry import child_expiring, child_lifetimes_reached, delete_ike, ike_lifetime_reached
+from .expiry import child_expiring, delete_ike
 from .fragments import FragmentBudget
 from .generation import Generation
 from .ike_auth import Responder, begin_auth
@@ -16,13 +15,15 @@ from .informational import DeleteChild, DeleteIke, Liveness, UnknownSpi
 from .life import retry_wait
 from .moving import esp_came_by
 from .receiving import message_received
-from .rekey_ike_sa import RekeyIke, delete_overdue
+from .rekey_ike_sa import RekeyIke
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
 from .selectors import parse_selector
-from .services import Attempt, Services
+from .services import Services
+from .setup import Attempt, Setup
 from .states import TABLE, Input, State, Verdict
 from .timers import Timer
 from .view import ChildSaView, IkeSaView, view_of
+from .waking import timer_rang
 
 __all__ = [
     "MOST_DRAWS",
@@ -46,6 +47,7 @@ __all__ = [
     "RekeyIke",
     "Responder",
     "Services",
+    "Setup",
     "State",
     "Timer",
     "UnknownSpi",
@@ -53,16 +55,13 @@ __all__ = [
     "answer_init",
     "begin_auth",
     "child_expiring",
-    "child_lifetimes_reached",
     "delete_ike",
-    "delete_overdue",
-    "ike_lifetime_reached",
     "esp_came_by",
     "message_received",
     "new_spi",
     "parse_selector",
     "payload_names",
-    "peer_was_silent",
     "retry_wait",
+    "timer_rang",
     "view_of",
 ]

@@ -56,14 +56,14 @@ from .init_facts import can_look_up, refusal_of, settle_facts, tell_facts, wante
 from .keys import SaKeys
 from .proving import Proof, certificate_requests, prove
 from .refusals import CHILD_REFUSED
-from .states import Input
+from .setup import Setup
 from .timers import Timer
 from .verifying import authorize, expected_auth_octets, verify_peer
 
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
 
 
-def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
+def begin_auth(sa: IkeSa, setup: Setup, context: AuthContext, now: float) -> None:
     """Begin IKE_AUTH as the initiator, as soon as we have our proof."""
     connection = sa.connection
     child = next(iter(connection.children), None)
@@ -76,7 +76,7 @@ def begin_auth(sa: IkeSa, context: AuthContext, now: float) -> None:
         sa,
         prove(sa, sa.current.need_keys(), context, identity.body, wanted_of(connection), remote),
         now,
-        done=lambda proof, then: sa.begin(OurIkeAuth(sa, context, identity, proof), then),
+        done=lambda proof, then: sa.begin(OurIkeAuth(sa, setup, context, identity, proof), then),
         failed=lambda error, then: sa.fail(error, "error", then),
     )
 
@@ -92,8 +92,11 @@ class OurIkeAuth(OurExchange):
 
     exchange = int(Exchange.IKE_AUTH)
 
-    def __init__(self, sa: IkeSa, context: AuthContext, identity: IdentificationInitiator, proof: Proof) -> None:
+    def __init__(
+        self, sa: IkeSa, setup: Setup, context: AuthContext, identity: IdentificationInitiator, proof: Proof
+    ) -> None:
         self.sa = sa
+        self.setup = setup
         self.context = context
         self.identity = identity
         self.proof = proof
@@ -126,7 +129,7 @@ class OurIkeAuth(OurExchange):
             request = configuration_request(sa.connection) if wants_addresses(sa) else None
             payloads += [] if request is None else [request]
             self.asks = request is not None
-        if sa.services.first_contact(sa):
+        if self.setup.predecessor is None and sa.services.first_contact(sa):
             payloads.append(Notification(Notify.INITIAL_CONTACT))
         return [*payloads, *window_notification(sa, sa.current)]
 
@@ -153,7 +156,7 @@ class OurIkeAuth(OurExchange):
     def _verify(self, contents: Contents, path: Path) -> Steps[None]:
         sa = self.sa
         payload = contents.one(IdentificationResponder)
-        identity = sa.claimed_identity = Identity(payload.id_type, payload.data)
+        identity = self.setup.claimed_identity = Identity(payload.id_type, payload.data)
         wanted = sa.connection.remote_identity
         if wanted is not None and not identity.matches(wanted):
             raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
@@ -168,7 +171,6 @@ class OurIkeAuth(OurExchange):
 
     def _verified(self, contents: Contents, path: Path, now: float) -> None:
         sa = self.sa
-        sa.current.move(Input.AUTH_VERIFIED)
         sa.timers.clear(Timer.ESTABLISH)
         note_window(sa, sa.current, contents)
         sa.established(now)
@@ -226,7 +228,7 @@ class OurIkeAuth(OurExchange):
         except RemoteProtocolError as failure:
             self._refuse_child(contents, failure, now)
         else:
-            sa.services.ready(sa, now)
+            self._ready(now)
 
     def _refuse_child(self, contents: Contents, failure: RemoteProtocolError, now: float) -> None:
         sa, offer = self.sa, self.offer
@@ -237,7 +239,12 @@ class OurIkeAuth(OurExchange):
             offer.withdraw()
         else:
             sa.go_on(DeleteSpi(sa, offer.spi_in), now)
-        sa.services.ready(sa, now)
+        self._ready(now)
+
+    def _ready(self, now: float) -> None:
+        """Its Child SA is there or refused: it takes over, where it is to replace another SA."""
+        if self.setup.predecessor is not None:
+            self.sa.services.ready(self.sa, self.setup.predecessor, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""
@@ -254,25 +261,25 @@ class Responder:
         self.context = context
         self.candidates = candidates
 
-    def answer(self, asked: Incoming, now: float) -> list[Payload] | None:
+    def answer(self, setup: Setup, asked: Incoming, now: float) -> list[Payload] | None:
         """Verify the request and answer it, at once or when the application has said what it is asked."""
         sa, shape = self.sa, asked.contents.shape
         if shape not in ("authenticate", "authenticate childless"):
             raise AuthenticationFailed(f"the peer asks for EAP ({shape}), which is not configured")
         run(
             sa,
-            self._authenticate(asked),
+            self._authenticate(setup, asked),
             now,
             done=lambda result, then: sa.respond(asked, self._accept(asked, *result, then), then),
             failed=lambda error, then: self._refuse(asked, error, then),
         )
         return None
 
-    def _authenticate(self, asked: Incoming) -> Steps[tuple[Proof, Lease | None]]:
+    def _authenticate(self, setup: Setup, asked: Incoming) -> Steps[tuple[Proof, Lease | None]]:
         """Verify the peer, ask whether it is welcome and which addresses it gets, and prove who we are."""
         sa, contents, remote, keys = self.sa, asked.contents, asked.path.remote, asked.generation.need_keys()
         payload = contents.one(IdentificationInitiator)
-        identity = sa.claimed_identity = Identity(payload.id_type, payload.data)
+        identity = setup.claimed_identity = Identity(payload.id_type, payload.data)
         self.context.authorities, self.context.lookup = wanted_authorities(contents), can_look_up(contents)
         yield from self._verify(identity, payload.body, asked, keys)
         settle_facts(sa)
@@ -313,10 +320,8 @@ class Responder:
     def _accept(self, asked: Incoming, proof: Proof, chosen: Lease | None, now: float) -> list[Payload]:
         """Make the response, and with it the SA. Events come first: inbound ESP is ready before the octets leave."""
         sa, path = self.sa, asked.path
-        asked.generation.move(Input.AUTH_VERIFIED)
         sa.timers.set(Timer.FORGET_INIT, now + sa.services.limits.half_open_lifetime)
         sa.transport, sa.transport_reason = path.transport, "the initiator chose it"
-        sa.responder = None
         note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
         sa.established(now)

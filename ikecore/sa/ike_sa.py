@@ -12,7 +12,7 @@ from typing import Final, Literal
 from ..addressing import Lease
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import AuthenticationFailed, IkeError, LocalProtocolError, PeerUnreachable, SaClosed, TemporaryFailure
+from ..errors import IkeError, LocalProtocolError, PeerUnreachable, SaClosed, TemporaryFailure
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
@@ -35,7 +35,8 @@ from .keys import Unsealed
 from .life import IkeLife
 from .persistence import Persistence
 from .request import Message, OutgoingRequest, OutgoingResponse
-from .services import Attempt, AuthResponder, Services
+from .services import Services
+from .setup import Setup
 from .states import Input, State
 from .timers import Timer, Timers
 from .window import NEARLY_USED_UP
@@ -55,9 +56,7 @@ class IkeSa:
         "armed",
         "authenticated_at",
         "assigned",
-        "attempts",
         "awaiting",
-        "claimed_identity",
         "children",
         "connection",
         "current",
@@ -79,14 +78,11 @@ class IkeSa:
         "path",
         "peer_identity",
         "postponed",
-        "predecessor",
         "progress",
-        "remotes",
-        "responder",
-        "restarts",
         "rival",
         "role",
         "services",
+        "setup",
         "successor",
         "timers",
         "transport",
@@ -94,11 +90,13 @@ class IkeSa:
         "udp_sent_at",
     )
 
-    def __init__(self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa]) -> None:
+    def __init__(self, id: SaId, role: Role, connection: Connection, services: Services[IkeSa], setup: Setup) -> None:
         self.id = id
         self.role = role
         self.connection = connection
         self.services = services
+        self.setup: Setup | None = setup
+        """Until both sides have proved who they are, or it ends."""
         initiates = role == "initiator"
         self.current = Generation(
             role,
@@ -111,13 +109,7 @@ class IkeSa:
         """Among *others*: made by the peer's rekey, and it is not decided yet whether it or ours takes over."""
         self.postponed: tuple[tuple[float, OurExchange], ...] = ()
         """Exchanges that begin at a later moment, because the peer could not take them now."""
-        self.attempts: dict[bytes, Attempt] = {}
-        """IKE_SA_INIT attempts that still listen, by their SPI."""
         self.children: dict[ChildId, ChildSa] = {}
-        self.remotes: tuple[str, ...] = ()
-        """Addresses that may still be tried if IKE_SA_INIT fails."""
-        self.responder: AuthResponder | None = None
-        """Waits for IKE_AUTH, until it has come."""
         self.hosts = ("", "")
         """Our address and the peer's: as IKE_SA_INIT was carried, then wherever authenticated traffic comes from."""
         self.authenticated_at = ""
@@ -144,12 +136,8 @@ class IkeSa:
         self.all_remotes: tuple[str, ...] = ()
         """Where we set it up as initiator; *local_host* is the address that we were to do that from, "" for any."""
         self.local_host = ""
-        self.predecessor: SaId | None = None
-        """The SA that this one was set up to replace."""
         self.successor: SaId | None = None
         """The SA that was set up to replace this one."""
-        self.restarts: int | None = None
-        """How often it was begun anew since the peer was last there; None for one that the application wished for."""
         self.peer_identity: Identity | None = None
         self.assigned: Lease | None = None
         """What the peer assigned to us."""
@@ -157,12 +145,10 @@ class IkeSa:
         """The outbound SPI of a Child SA that waits for the application to accept its addresses."""
         self.granted: Lease | None = None
         """What we assigned to the peer, until the SA ends."""
-        self.claimed_identity: Identity | None = None
-        """Who the peer says it is, before it has proved it."""
         self.transport: Transport = "udp"
         self.transport_reason = ""
         self.progress: tuple[str, ...] = ()
-        """What was tried to set it up, in words."""
+        """What was tried in vain since the peer was last there, in words."""
         self.armed: float | None = None
         self.number = 0
         """Its place in the endpoint's schedule."""
@@ -180,7 +166,7 @@ class IkeSa:
 
     @property
     def setting_up(self) -> bool:
-        return not self.current.authenticated
+        return self.setup is not None
 
     @property
     def may_fragment(self) -> bool:
@@ -339,9 +325,11 @@ class IkeSa:
     @property
     def in_flight(self) -> list[OutgoingRequest]:
         """Every request that is not answered, IKE_SA_INIT attempts included."""
-        found = [attempt.request for attempt in self.attempts.values() if attempt.request is not None]
-        for generation in self.generations:
+        found = list(self.current.ours.unanswered.values())
+        for generation in self.others:
             found += generation.ours.unanswered.values()
+        if self.setup is not None and self.setup.attempts:
+            found += [each.request for each in self.setup.attempts.values() if each.request is not None]
         return found
 
     def request_expired(self, request: OutgoingRequest, now: float) -> None:
@@ -389,43 +377,6 @@ class IkeSa:
     def deadline(self) -> float | None:
         return self.timers.next
 
-    def expired(self, timer: Timer, now: float) -> None:
-        """Do what *timer* is for; retransmission belongs to the endpoint."""
-        if timer is Timer.ESTABLISH:
-            error = next((attempt.refusal for attempt in self.attempts.values() if attempt.refusal), None)
-            self.progress += tuple(request.in_words() for request in self.in_flight)
-            self.fail(error or PeerUnreachable("no answer in time", self.progress), "silence", now)
-        elif timer is Timer.INIT_ERROR:
-            for attempt in list(self.attempts.values()):
-                if attempt.refusal is not None:
-                    attempt.failed(attempt.refusal, now)
-        elif timer is Timer.HALF_OPEN:
-            error = (
-                AuthenticationFailed("the application did not decide in time")
-                if self.state is State.DECIDING
-                else PeerUnreachable("no IKE_AUTH came in time")
-            )
-            self.fail(error, "silence", now)
-        elif timer is Timer.FRAGMENTS:
-            for generation in self.generations:
-                if generation.fragments is not None:
-                    generation.fragments.expire(now)
-            self.watch_fragments()
-        elif timer is Timer.DELETE:
-            if self.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
-                self.last_words([Delete(Protocol.IKE, ())], now)
-            reason = "Delete was not answered"
-            self.close(reason, "us", now, PeerUnreachable(reason))
-        elif timer is Timer.POSTPONED:
-            self._begin_postponed(now)
-        elif timer is Timer.RESPONSES:
-            self._forget_responses(now)
-
-    def _forget_responses(self, now: float) -> None:
-        """The peer repeats for some minutes what it asked, and no longer (RFC 7296 section 2.1)."""
-        lifetime = self.services.limits.response_lifetime
-        self._wake(Timer.RESPONSES, min(each.theirs.forget(now, lifetime) for each in self.generations))
-
     def watch_fragments(self) -> None:
         """Wake when the next incomplete message has waited long enough."""
         first = inf
@@ -435,21 +386,22 @@ class IkeSa:
                 generation.fragments_done()
             else:
                 first = min(first, deadline)
-        self._wake(Timer.FRAGMENTS, first)
+        self.timers.move(Timer.FRAGMENTS, first)
 
-    def _begin_postponed(self, now: float) -> None:
+    def begin_postponed(self, now: float) -> None:
+        """Begin those whose moment has come."""
         due = [exchange for when, exchange in self.postponed if when <= now]
         self.postponed = tuple(entry for entry in self.postponed if entry[0] > now)
-        if self.postponed:
-            self.timers.set(Timer.POSTPONED, min(when for when, _ in self.postponed))
+        self.timers.move(Timer.POSTPONED, min((when for when, _ in self.postponed), default=inf))
         for exchange in due:
             self.begin_if_possible(exchange, now)
 
     # --- its life-time ----------------------------------------------------------------------------------------------
 
     def established(self, now: float) -> None:
-        """Both sides have proved who they are, so its time begins."""
-        self.restarts = None
+        """Both sides have proved who they are: the set-up is over, and its time begins."""
+        self.current.move(Input.AUTH_VERIFIED)
+        self.setup = None
         self.heard_at = now
         self.authenticated_at = self.hosts[1]
         self.life.authenticated(self.role, self.connection.lifetimes, self.services.random, now)
@@ -464,18 +416,12 @@ class IkeSa:
 
     def watch_life(self) -> None:
         """Wake when the IKE SA is to be renewed or deleted."""
-        self._wake(Timer.LIFETIME, self.life.next)
+        self.timers.move(Timer.LIFETIME, self.life.next)
 
     def watch_children(self) -> None:
         """Wake when the first of the Child SAs is to be rekeyed or deleted."""
         moments = [child.life.next for child in self.children.values()]
-        self._wake(Timer.CHILDREN, min(moments) if moments else inf)
-
-    def _wake(self, timer: Timer, when: float) -> None:
-        if when < inf:
-            self.timers.set(timer, when)
-        else:
-            self.timers.clear(timer)
+        self.timers.move(Timer.CHILDREN, min(moments, default=inf))
 
     # --- its pairs of SPIs ------------------------------------------------------------------------------------------
 
@@ -499,10 +445,7 @@ class IkeSa:
 
     def _watch_replaced(self) -> None:
         moments = [each.delete_by for each in self.others if each.delete_by is not None]
-        if moments:
-            self.timers.set(Timer.REKEYED, min(moments))
-        else:
-            self.timers.clear(Timer.REKEYED)
+        self.timers.move(Timer.REKEYED, min(moments, default=inf))
 
     def overdue_generations(self, now: float) -> list[Generation]:
         """Return the replaced pairs of SPIs that the peer should have deleted by now; each is returned once."""
@@ -538,16 +481,17 @@ class IkeSa:
 
     def fail(self, error: IkeError, by: By, now: float) -> None:
         """End the SA because of *error*."""
-        if self.setting_up and self.alive:
-            step_name = {State.INITIATING: "IKE_SA_INIT"}.get(self.state, "IKE_AUTH")
-            remote = self.path.remote if self.path is not None else None
-            claimed = None if self.claimed_identity is None else str(self.claimed_identity)
-            if self.restarts is not None and by != "us":
-                self.services.restart(self, now)
-            self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
-            self._end(error, now)
-        else:
+        setup = self.setup
+        if setup is None or not self.alive:
             self.close(str(error), by, now, error)
+            return
+        step_name = {State.INITIATING: "IKE_SA_INIT"}.get(self.state, "IKE_AUTH")
+        remote = self.path.remote if self.path is not None else None
+        claimed = None if setup.claimed_identity is None else str(setup.claimed_identity)
+        if setup.restarts is not None and by != "us":
+            self.services.restart(self, setup.restarts, now)
+        self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
+        self._end(error, now)
 
     def close(self, reason: str, by: By, now: float, error: IkeError | None = None) -> None:
         """End an SA that was up, its Child SAs and every open wish, with *error* or `SaClosed`; nothing is sent."""
@@ -557,7 +501,7 @@ class IkeSa:
             self.close_child(child, reason, by)
         wanted = self.role == "initiator" and self.connection.dpd_action == "restart"
         if wanted and by == "silence" and self.delete_under_way is None:
-            self.services.restart(self, now)
+            self.services.restart(self, 0, now)
         self.services.emit(IkeSaClosed(self.id, reason, by))
         self._end(error or SaClosed(reason), now)
 
@@ -583,15 +527,16 @@ class IkeSa:
         for generation in generations:
             generation.move(Input.GONE)
         self.timers.clear_all()
-        self.responder = None
         postponed, self.postponed = self.postponed, ()
         for generation in generations:
             self._drop_requests(generation, error, now)
         for _, exchange in postponed:
             exchange.failed(error, now)
-        for attempt in list(self.attempts.values()):
-            attempt.drop(now)
+        if self.setup is not None:
+            for attempt in list(self.setup.attempts.values()):
+                attempt.drop(now)
         self.services.remove(self, now)
+        self.setup = None
         for generation in generations:
             generation.forget_keys()
 

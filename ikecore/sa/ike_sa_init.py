@@ -63,12 +63,13 @@ from .keys import SaKeys
 from .proving import MOST_ASKED_FOR, certificate_requests, check_can_prove
 from .request import OutgoingRequest, OutgoingResponse
 from .services import Services
+from .setup import Setup
 from .states import Input
 from .timers import Timer
 
 __all__ = ["AfterInit", "InitAttempt", "answer_init"]
 
-AfterInit = Callable[["IkeSa", AuthContext, float], None]
+AfterInit = Callable[[IkeSa, Setup, AuthContext, float], None]
 """What the initiator does once IKE_SA_INIT is answered."""
 
 NONCE_OCTETS = 32
@@ -82,8 +83,11 @@ class InitAttempt(OurExchange):
     host: str
     choice: Choice
 
-    def __init__(self, sa: IkeSa, host: str, choice: Choice, tried: frozenset[Way], then: AfterInit) -> None:
+    def __init__(
+        self, sa: IkeSa, setup: Setup, host: str, choice: Choice, tried: frozenset[Way], then: AfterInit
+    ) -> None:
         self.sa = sa
+        self.setup = setup
         self.host = host
         self.choice = choice
         self.transport: Transport = choice.transport
@@ -106,7 +110,7 @@ class InitAttempt(OurExchange):
     def send(self, now: float) -> None:
         """Send the request of this attempt, as it is now."""
         sa = self.sa
-        sa.attempts[self.spi_i] = self
+        self.setup.attempts[self.spi_i] = self
         sa.services.claim(self.spi_i, sa)
         self.request = OutgoingRequest(
             self.exchange, 0, self._octets, (), handler=self, expected=self.expected_octets(), started=now, size=500
@@ -250,7 +254,7 @@ class InitAttempt(OurExchange):
         request = self.request
         if request is None:
             raise RuntimeError("a response before the request")
-        for other in list(sa.attempts.values()):
+        for other in list(self.setup.attempts.values()):
             if other is not self:
                 other.drop(now)
         self._retire(now)
@@ -272,7 +276,7 @@ class InitAttempt(OurExchange):
         services.emit(SpisChanged(sa.id, self.spi_i, spi_r, "IKE_SA_INIT was answered"))
         tell_facts(sa)
         self._settle_path(path, now)
-        sa.attempts.clear()
+        self.setup.attempts.clear()
         generation.move(Input.INIT_ANSWERED)
         context = AuthContext(
             ours=request.whole,
@@ -282,7 +286,7 @@ class InitAttempt(OurExchange):
             lookup=can_look_up(contents),
             childless=contents.notify(Notify.CHILDLESS_IKEV2_SUPPORTED) is not None,
         )
-        self.then(sa, context, now)
+        self.then(sa, self.setup, context, now)
 
     def _settle_path(self, path: Path, now: float) -> None:
         """Decide where datagrams go from now on (RFC 7296 section 2.23; TCP-73)."""
@@ -318,7 +322,7 @@ class InitAttempt(OurExchange):
     def drop(self, now: float) -> None:
         """Forget this attempt."""
         self._retire(now)
-        self.sa.attempts.pop(self.spi_i, None)
+        self.setup.attempts.pop(self.spi_i, None)
         if self.spi_i != self.sa.current.spi_i:
             self.sa.services.release(self.spi_i)
 
@@ -327,7 +331,7 @@ class InitAttempt(OurExchange):
         sa = self.sa
         sa.progress += (f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}",)
         self.drop(now)
-        if sa.attempts or not sa.alive or sa.services.attempt_failed(sa, self, now):
+        if self.setup.attempts or not sa.alive or sa.services.attempt_failed(sa, self, now):
             return
         if isinstance(error, PeerUnreachable):
             error = PeerUnreachable("no answer to IKE_SA_INIT", sa.progress)

@@ -297,9 +297,9 @@ def _error_payloads(error: RemoteProtocolError) -> list[Payload]:
 
 
 def _answer_ike_auth(sa: IkeSa, asked: Incoming, now: float) -> list[Payload] | None:
-    if sa.responder is None:
+    if sa.setup is None or sa.setup.responder is None:
         raise InvalidSyntax("IKE_AUTH is over")
-    return sa.responder.answer(asked, now)
+    return sa.setup.responder.answer(sa.setup, asked, now)
 
 
 ANSWERERS: Mapping[int, Answerer] = {

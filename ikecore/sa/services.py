@@ -1,8 +1,4 @@
-"""What an SA needs from whoever keeps it, and what it holds of the exchanges above it. Protocols only.
-
-They let the arrows stay downwards: the modules of the exchanges import `ike_sa`, never the other way, and the endpoint
-imports them all.
-"""
+"""What an SA needs from whoever keeps it. A protocol only, which lets the arrows stay downwards."""
 
 from __future__ import annotations
 
@@ -12,50 +8,23 @@ from typing import Protocol, TypeVar
 
 from ..addressing import AddressRange, Pool
 from ..config import Config
-from ..errors import IkeError
-from ..events import RequestCompleted, RequestFailed, Transport
+from ..events import RequestCompleted, RequestFailed
 from ..limits import Limits
-from ..outputs import Address, ChildId, Output, QuestionId
+from ..outputs import Address, ChildId, Output, QuestionId, SaId
 from ..questions import Question
-from ..transport import DatagramPath, Path, Way
-from ..wire import Contents, Envelope, Payload
+from ..transport import DatagramPath, Path
+from ..wire import Payload
 from .fragments import FragmentBudget
 from .generation import Generation
-from .incoming import Incoming
 from .request import Message, OutgoingRequest, OutgoingResponse
+from .setup import Attempt
 
-__all__ = ["Attempt", "AuthResponder", "Services"]
+__all__ = ["Services"]
 
 S = TypeVar("S", contravariant=True)
 """The SA."""
 A = TypeVar("A")
 """The answer to a question."""
-
-
-class Attempt(Protocol):
-    """An attempt at IKE_SA_INIT that still listens."""
-
-    host: str
-    transport: Transport
-    tried: frozenset[Way]
-    request: OutgoingRequest | None
-    refusal: IkeError | None
-
-    def received(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> None:
-        """Take a response that came on the path of the request."""
-
-    def drop(self, now: float) -> None:
-        """Forget it."""
-
-    def failed(self, error: IkeError, now: float) -> None:
-        """It came to nothing."""
-
-
-class AuthResponder(Protocol):
-    """What waits for the IKE_AUTH request of a half-open SA."""
-
-    def answer(self, asked: Incoming, now: float) -> list[Payload] | None:
-        """Return the payloads of the response, or None while the application decides."""
 
 
 class Services(Protocol[S]):
@@ -164,14 +133,17 @@ class Services(Protocol[S]):
     def met(self, sa: S, initial: bool, now: float) -> None:
         """*sa* is established. *initial*: its peer said INITIAL_CONTACT, so that other SAs with it are gone."""
 
-    def ready(self, sa: S, now: float) -> None:
-        """*sa*, which we set up, is established and has its first Child SA: it may take over from another SA."""
+    def ready(self, sa: S, predecessor: SaId, now: float) -> None:
+        """*sa*, set up to replace *predecessor*, is established and has its first Child SA: it may take over."""
 
     def reauthenticate(self, sa: S, now: float) -> None:
         """Set up an SA that is to replace *sa*."""
 
-    def restart(self, sa: S, now: float) -> None:
-        """Set up an SA in place of *sa*, which is about to end: that another one follows is told before the end is."""
+    def restart(self, sa: S, restarts: int, now: float) -> None:
+        """Set up an SA in place of *sa*, which is about to end: that another one follows is told before the end is.
+
+        It was begun anew *restarts* times since the peer was last there.
+        """
 
     def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from math import inf
 
 __all__ = ["Timer", "Timers"]
 
@@ -57,6 +58,13 @@ class Timers:
             self.next = when
         else:
             self._look()
+
+    def move(self, timer: Timer, when: float) -> None:
+        """Set it, or clear it where *when* is `math.inf`, which is never."""
+        if when < inf:
+            self.set(timer, when)
+        else:
+            self.clear(timer)
 
     def clear(self, timer: Timer) -> None:
         if self._moments.pop(timer._value_, None) is not None:

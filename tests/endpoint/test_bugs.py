@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import ikecore.endpoint.endpoint
 import ikecore.sa.ike_auth
 import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
@@ -125,7 +126,7 @@ def test_a_bug_when_a_timer_rings_ends_that_sa(monkeypatch: pytest.MonkeyPatch) 
     puppet = Puppet(rig)
     puppet.begin()
     with monkeypatch.context() as patch:
-        patch.setattr(IkeSa, "expired", broken)
+        patch.setattr(ikecore.endpoint.endpoint, "timer_rang", broken)
         rig.run_for(Limits().half_open_lifetime)
     told(rig)
     all_live(peers)
