@@ -27,7 +27,7 @@ from .keywords import (
     parse_esp_proposal,
     parse_ike_proposal,
 )
-from .negotiation import check_accepted, choose_proposal
+from .negotiation import accepted_proposal, choose_proposal
 from .pem import load_certificates
 from .prf import prf, prf_plus
 from .protection import Protection
@@ -58,7 +58,7 @@ __all__ = [
     "PublicKey",
     "Reference",
     "Scheme",
-    "check_accepted",
+    "accepted_proposal",
     "check_psk",
     "child_suite",
     "choose_proposal",

@@ -57,7 +57,8 @@ class _Curve25519:
         self.public = self._private.public_key().public_bytes_raw()
 
     def shared(self, peer_public: bytes) -> bytes:
-        _check_length(peer_public, 32)
+        if len(peer_public) != 32:
+            raise _wrong_length(peer_public, 32)
         try:
             return self._private.exchange(X25519PublicKey.from_public_bytes(peer_public))
         except ValueError:
@@ -73,7 +74,8 @@ class _Curve448:
         self.public = self._private.public_key().public_bytes_raw()
 
     def shared(self, peer_public: bytes) -> bytes:
-        _check_length(peer_public, 56)
+        if len(peer_public) != 56:
+            raise _wrong_length(peer_public, 56)
         try:
             return self._private.exchange(X448PublicKey.from_public_bytes(peer_public))
         except ValueError:
@@ -93,7 +95,8 @@ class _Ecp:
         self.public = numbers.x.to_bytes(octets, "big") + numbers.y.to_bytes(octets, "big")
 
     def shared(self, peer_public: bytes) -> bytes:
-        _check_length(peer_public, len(self.public))
+        if len(peer_public) != len(self.public):
+            raise _wrong_length(peer_public, len(self.public))
         try:
             # Refuses coordinates beyond the field and points off the curve. Infinity has no such encoding.
             peer = ec.EllipticCurvePublicKey.from_encoded_point(self._curve, b"\4" + peer_public)
@@ -102,9 +105,8 @@ class _Ecp:
             raise InvalidSyntax("the public value is no point of the curve") from None
 
 
-def _check_length(public: bytes, length: int) -> None:
-    if len(public) != length:
-        raise InvalidSyntax(f"a public value of {len(public)} octets, {length} are expected")
+def _wrong_length(public: bytes, length: int) -> InvalidSyntax:
+    return InvalidSyntax(f"a public value of {len(public)} octets, {length} are expected")
 
 
 _ECP: Final[Mapping[int, tuple[ec.EllipticCurve, int, int]]] = {

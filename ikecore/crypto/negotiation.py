@@ -15,7 +15,7 @@ from ..wire.numbers import Protocol, TransformType
 from ..wire.proposal import Proposal, Transform, Transforms, octets_of
 from .suite import CIPHERS, ESP_TRANSFORMS, IKE_TRANSFORMS
 
-__all__ = ["check_accepted", "choose_proposal"]
+__all__ = ["accepted_proposal", "choose_proposal"]
 
 _ENCR, _PRF, _INTEG, _KE, _ESN = (
     int(kind)
@@ -107,11 +107,14 @@ def _choose(
     return None
 
 
-def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
-    """Check that *accepted* is one of *offered*, cut down to one transform per type (RFC 7296 section 3.3.6).
+def accepted_proposal(offered: Sequence[Proposal], answer: Sequence[Proposal]) -> Proposal:
+    """Return the one proposal of an *answer*, which has to be one of *offered* with one transform per type.
 
-    The SPI is the peer's and is not looked at. Raises NoProposalChosen.
+    RFC 7296 section 3.3.6. The SPI is the peer's and is not looked at. Raises NoProposalChosen.
     """
+    if len(answer) != 1:
+        raise NoProposalChosen(f"the response holds {len(answer)} proposals instead of one")
+    accepted = answer[0]
     for proposal in offered:
         if proposal.number == accepted.number and proposal.protocol == accepted.protocol:
             break
@@ -124,6 +127,7 @@ def check_accepted(offered: Sequence[Proposal], accepted: Proposal) -> None:
             if len(_FITTING) >= _STORED:
                 _FITTING.clear()
             _FITTING.add(question)
+    return accepted
 
 
 def _check_transforms(offered: Offer, accepted: Offer) -> None:

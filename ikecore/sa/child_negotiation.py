@@ -14,6 +14,7 @@ from ..crypto import child_suite, derive_child_keys
 from ..errors import LocalProtocolError, NoProposalChosen, RemoteProtocolError
 from ..wire import (
     Contents,
+    KeyExchange,
     Notification,
     Payload,
     Proposal,
@@ -29,6 +30,7 @@ from .child_terms import Agreed, accept_answer, choose, no_host, offer, offered_
 from .configuration import configuration_request, take_addresses
 from .ike_sa import IkeSa
 from .init_facts import refusal_of
+from .key_exchange import OurKeyExchange
 from .keys import SaKeys
 from .refusals import CHILD_REFUSALS
 from .selectors import packed
@@ -77,13 +79,11 @@ class ChildOffer:
         keys: SaKeys,
         nonces: tuple[bytes, bytes],
         now: float,
-        shared: bytes = b"",
-        *,
-        group: int | None = None,
+        key_exchange: OurKeyExchange | None = None,
     ) -> ChildSa:
         """Take the Child SA of the response. Raises what is wrong with it, or the peer's refusal; nothing is kept then.
 
-        *nonces* are Ni and Nr; *group* is the method of the key exchange that was done, None if there was none.
+        *nonces* are Ni and Nr; *key_exchange* is the one that we began, None if there was none.
         """
         answer = contents.maybe(SecurityAssociation)
         if answer is None:
@@ -103,8 +103,11 @@ class ChildOffer:
             transport=contents.notify(Notify.USE_TRANSPORT_MODE) is not None,
             offered_mode=self.mode,
         )
-        if child_suite(agreed.proposal).group != group:
-            raise NoProposalChosen("the accepted proposal names another key exchange method than was used")
+        chosen, shared = child_suite(agreed.proposal).group, b""
+        if key_exchange is not None and (theirs := contents.maybe(KeyExchange)) is not None:
+            shared = key_exchange.finish(chosen, theirs)
+        elif chosen is not None:
+            raise NoProposalChosen("the accepted proposal names a key exchange method, and none was used")
         return add_child(
             self.sa,
             self.config,

@@ -11,7 +11,7 @@ from functools import lru_cache
 import attrs
 
 from ..config import ChildConfig
-from ..crypto import check_accepted, choose_proposal
+from ..crypto import accepted_proposal, choose_proposal
 from ..errors import NoProposalChosen, RemoteProtocolError, SinglePairRequired, TsUnacceptable
 from ..wire import Proposal, TrafficSelector, Transform, UnknownSelector
 from ..wire.numbers import Protocol, TransformType
@@ -191,11 +191,9 @@ def accept_answer(
     *transport* says that the response takes transport mode. Where addresses were assigned to us since the offer, the
     result is about those alone.
     """
-    if len(answer) != 1:
-        raise NoProposalChosen(f"the response holds {len(answer)} proposals instead of one")
-    check_accepted(offered, answer[0])
-    if not usable(answer[0].spi):
-        raise NoProposalChosen(f"the response has the SPI {answer[0].spi.hex() or 'nothing'}, which ESP cannot use")
+    accepted = accepted_proposal(offered, answer)
+    if not usable(accepted.spi):
+        raise NoProposalChosen(f"the response has the SPI {accepted.spi.hex() or 'nothing'}, which ESP cannot use")
     if transport and offered_mode != "transport":
         raise NoProposalChosen("the response takes transport mode, which was not offered")
     if not transport and offered_mode == "transport" and not config.tunnel_fallback:
@@ -209,7 +207,7 @@ def accept_answer(
         granted_i = narrow(granted_i, ends.selectors(config, transport=False)[0])
         if not granted_i:
             raise TsUnacceptable("the response selects nothing of the addresses that the peer assigned to us")
-    return Agreed(answer[0], granted_i, granted_r, "transport" if transport else "tunnel", originals)
+    return Agreed(accepted, granted_i, granted_r, "transport" if transport else "tunnel", originals)
 
 
 def _within(

@@ -12,12 +12,11 @@ from collections.abc import Callable
 import attrs
 
 from ..config import ChildConfig
-from ..crypto import KeyAgreement, child_suite, generate
+from ..crypto import child_suite
 from ..errors import (
     ChildSaNotFound,
     IkeError,
     InternalAddressFailure,
-    InvalidKePayload,
     InvalidSyntax,
     LocalProtocolError,
     NoProposalChosen,
@@ -39,10 +38,18 @@ from .granting import Granting
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteChild, DeleteSpi
-from .init_facts import check_nonce, groups_of
+from .key_exchange import (
+    NONCE_OCTETS,
+    OurKeyExchange,
+    answer_key_exchange,
+    first_method,
+    method_to_retry,
+    methods_of,
+    peer_nonce,
+)
 from .persistence import Persistence
-from .refusals import CHILD_REFUSED, refusal, wanted_group
-from .rekey_ike_sa import NONCE_OCTETS, answer_rekey_ike
+from .refusals import CHILD_REFUSED, refusal
+from .rekey_ike_sa import answer_rekey_ike
 
 __all__ = ["CreateChild", "answer_create_child_sa"]
 
@@ -71,7 +78,7 @@ class CreateChild(OurExchange):
         wish: RequestId | None = None,
         *,
         replaces: ChildSa | None = None,
-        group: int | None = None,
+        method: int | None = None,
         rounds: int = 0,
         then: Callable[[float], None] | None = None,
     ) -> None:
@@ -81,12 +88,12 @@ class CreateChild(OurExchange):
         self.config = config
         self.wish = wish
         self.replaces = replaces
-        self.group = _first_group(config, replaces) if group is None else group
+        self.method = _first_method(config, replaces) if method is None else method
         self.rounds = rounds
         self.persistence = Persistence()
         self.rival: RivalChild | None = None
         self.offer: ChildOffer | None = None
-        self.agreement: KeyAgreement | None = None
+        self.key_exchange: OurKeyExchange | None = None
         self.nonce = b""
 
     @property
@@ -119,9 +126,9 @@ class CreateChild(OurExchange):
         if old is not None:
             payloads.append(Notification(Notify.REKEY_SA, b"", old.suite.protocol, old.spi_in))
         payloads += [*offer.notifications, SecurityAssociation(offer.proposals), Nonce(self.nonce)]
-        if self.group:
-            self.agreement = generate(self.group, services.random)
-            payloads.append(KeyExchange(self.agreement.group, self.agreement.public))
+        if self.method != Ke.NONE:
+            self.key_exchange = OurKeyExchange(self.method, services.random)
+            payloads.append(self.key_exchange.payload)
         return [*payloads, *offer.selectors]
 
     # --- the response -----------------------------------------------------------------------------------------------
@@ -154,14 +161,8 @@ class CreateChild(OurExchange):
             then(now)
 
     def _made(self, contents: Contents, offer: ChildOffer, now: float) -> tuple[ChildSa, bytes]:
-        nonce, exchange = contents.one(Nonce).data, contents.maybe(KeyExchange)
-        check_nonce(nonce, self.keys.suite.prf_key_length)
-        shared, group = b"", None
-        if self.agreement is not None and exchange is not None:
-            if exchange.group != self.agreement.group:
-                raise NoProposalChosen("the response is for another key exchange method than ours")
-            shared, group = self.agreement.shared(exchange.data), self.agreement.group
-        child = offer.accept(contents, self.keys, (self.nonce, nonce), now, shared, group=group)
+        nonce = peer_nonce(contents, self.keys.suite.prf_key_length)
+        child = offer.accept(contents, self.keys, (self.nonce, nonce), now, self.key_exchange)
         return child, min(self.nonce, nonce)
 
     def _settle(self, old: ChildSa, made: ChildSa, lowest: bytes, now: float) -> None:
@@ -180,13 +181,11 @@ class CreateChild(OurExchange):
                 self.sa.go_on(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
 
     def _refused(self, contents: Contents, now: float) -> None:
-        error, group = refusal(contents), wanted_group(contents)
-        sa, old = self.sa, self.replaces
-        if group is not None:
-            limit = sa.services.limits.cookie_rounds
-            if group != self.group and group in groups_of(self.config.proposals) and self.rounds < limit:
-                self._again(group, now)
-                return
+        sa, old, error = self.sa, self.replaces, refusal(contents)
+        method = method_to_retry(contents.error(), self.method, self.config.proposals)
+        if method is not None and self.rounds < sa.services.limits.cookie_rounds:
+            self._again(method, now)
+            return
         elif self.rival is None and isinstance(error, TemporaryFailure) and (old is None or old.id in sa.children):
             self.withdraw()
             sa.try_later(self, self.persistence, now)
@@ -200,10 +199,9 @@ class CreateChild(OurExchange):
             return
         self.failed(error, now)
 
-    def _again(self, group: int, now: float) -> None:
-        again = CreateChild(
-            self.sa, self.config, self.wish, replaces=self.replaces, group=group, rounds=self.rounds + 1, then=self.then
-        )
+    def _again(self, method: int, now: float) -> None:
+        old, rounds = self.replaces, self.rounds + 1
+        again = CreateChild(self.sa, self.config, self.wish, replaces=old, method=method, rounds=rounds, then=self.then)
         self.wish = self.then = None
         again.rival = self.rival
         self.withdraw()
@@ -226,12 +224,10 @@ class CreateChild(OurExchange):
             self.offer = None
 
 
-def _first_group(config: ChildConfig, replaces: ChildSa | None) -> int:
-    """Return the key exchange method to begin with: what the peer took last time, else our first; 0 is none at all."""
-    groups = groups_of(config.proposals)
-    if replaces is not None and replaces.suite.group in groups:
-        return replaces.suite.group or 0
-    return groups[0] if groups else 0
+def _first_method(config: ChildConfig, replaces: ChildSa | None) -> int:
+    """Return the key exchange method to begin with: what the peer took last time, else our first, which may be NONE."""
+    taken = None if replaces is None else replaces.suite.group
+    return taken if taken in methods_of(config.proposals) else first_method(config.proposals)
 
 
 # --- the side that answers ------------------------------------------------------------------------------------------
@@ -269,20 +265,18 @@ def _answer_child(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
 
 def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Granting, now: float) -> list[Payload]:
     contents, services = asked.contents, sa.services
-    exchange, ni = contents.maybe(KeyExchange), contents.one(Nonce).data
-    keys = asked.generation.need_keys()
-    check_nonce(ni, keys.suite.prf_key_length)
+    theirs, keys = contents.maybe(KeyExchange), asked.generation.need_keys()
+    ni = peer_nonce(contents, keys.suite.prf_key_length)
     configs = sa.connection.children if old is None else (old.config,)
-    offered = None if exchange is None else exchange.group
+    offered = None if theirs is None else theirs.group
     config, agreed = agree(sa, configs, contents, group=offered, with_group=True, replaces=old)
-    wanted = child_suite(agreed.proposal).group
-    shared, between, nr = b"", [], services.random(NONCE_OCTETS)
-    if wanted is not None and wanted != Ke.NONE:
-        if exchange is None or exchange.group != wanted:
-            raise InvalidKePayload(wanted)
-        agreement = generate(wanted, services.random)
-        shared = agreement.shared(exchange.data)
-        between = [KeyExchange(agreement.group, agreement.public)]
+    nr = services.random(NONCE_OCTETS)
+    shared = b""
+    between: list[Payload] = [Nonce(nr)]
+    chosen = child_suite(agreed.proposal).group
+    if chosen is not None:
+        ours, shared = answer_key_exchange(chosen, theirs, services.random)
+        between.append(ours)
     reply = granting.done()
     child = add_child(
         sa,
@@ -298,7 +292,7 @@ def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Gran
     )
     if old is not None:
         _note_rival(sa, old, child, min(ni, nr))
-    return [*reply, *answer_payloads(child, agreed, [Nonce(nr), *between])]
+    return [*reply, *answer_payloads(child, agreed, between)]
 
 
 def _named(sa: IkeSa, asked: Incoming) -> ChildSa | None:

@@ -14,15 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..config import Connection
-from ..crypto import (
-    KeyAgreement,
-    check_accepted,
-    choose_proposal,
-    derive_ike_keys,
-    generate,
-    ike_suite,
-)
-from ..errors import IkeError, InvalidKePayload, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
+from ..crypto import accepted_proposal, choose_proposal, derive_ike_keys, ike_suite
+from ..errors import IkeError, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
 from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
 from ..transport import Choice, DatagramPath, NatFacts, Path, Way
 from ..wire import (
@@ -44,10 +37,7 @@ from .ike_sa import IkeSa
 from .init_facts import (
     can_look_up,
     check_childless,
-    check_nonce,
     false_source,
-    first_group,
-    groups_of,
     hash_notification,
     nat_facts,
     nat_notifications,
@@ -58,6 +48,14 @@ from .init_facts import (
     tcp_notification,
     tell_facts,
     wanted_authorities,
+)
+from .key_exchange import (
+    NONCE_OCTETS,
+    OurKeyExchange,
+    answer_key_exchange,
+    first_method,
+    method_to_retry,
+    peer_nonce,
 )
 from .keys import SaKeys
 from .proving import MOST_ASKED_FOR, certificate_requests, check_can_prove
@@ -72,12 +70,9 @@ __all__ = ["AfterInit", "InitAttempt", "answer_init"]
 AfterInit = Callable[[IkeSa, Setup, AuthContext, float], None]
 """What the initiator does once IKE_SA_INIT is answered."""
 
-NONCE_OCTETS = 32
-"""At least half the key of every PRF we offer (RFC 7296 section 2.10), and room to spare."""
-
 
 class InitAttempt(OurExchange):
-    """One attempt of the initiator: an SPI, a nonce, a key pair, and one transport."""
+    """One attempt of the initiator: an SPI, a nonce, a key exchange, and one transport."""
 
     exchange = int(Exchange.IKE_SA_INIT)
     host: str
@@ -97,7 +92,7 @@ class InitAttempt(OurExchange):
         self.spi_i = sa.services.new_ike_spi()
         self.nonce = sa.services.random(NONCE_OCTETS)
         self.false_source = false_source(sa.connection, sa.services.random)
-        self.agreement: KeyAgreement = generate(first_group(sa.connection.proposals), sa.services.random)
+        self.key_exchange = OurKeyExchange(first_method(sa.connection.proposals), sa.services.random)
         self.cookie: bytes | None = None
         self.rounds = 0
         self.path: Path | None = None
@@ -137,7 +132,7 @@ class InitAttempt(OurExchange):
             payloads.append(Notification(Notify.COOKIE, self.cookie))
         payloads += [
             SecurityAssociation(sa.connection.proposals),
-            KeyExchange(self.agreement.group, self.agreement.public),
+            self.key_exchange.payload,
             Nonce(self.nonce),
             *nat_notifications(self.spi_i, bytes(8), path, self.false_source),
             hash_notification(),
@@ -173,7 +168,7 @@ class InitAttempt(OurExchange):
             elif contents.shape == "cookie wanted":
                 self._cookie_wanted(contents, now)
             elif contents.shape == "another group wanted":
-                self._group_wanted(contents, now)
+                self._method_wanted(contents, now)
             else:
                 self._refused(contents, now)
         except RemoteProtocolError as error:
@@ -205,16 +200,13 @@ class InitAttempt(OurExchange):
         self.sa.services.emit(CookieReceived(self.sa.id, self.transport))
         self._again(now)
 
-    def _group_wanted(self, contents: Contents, now: float) -> None:
-        data = contents.notifies(Notify.INVALID_KE_PAYLOAD)[0].data
-        if len(data) != 2:
-            raise InvalidSyntax("INVALID_KE_PAYLOAD names no key exchange method")
-        group = int.from_bytes(data, "big")
-        if group == self.agreement.group or group not in groups_of(self.sa.connection.proposals):
-            raise InvalidSyntax(f"key exchange method {group} is wanted, which was refused or never proposed")
-        offered = self.agreement.group
-        self.agreement = generate(group, self.sa.services.random)
-        self.sa.services.emit(KeyExchangeRetried(self.sa.id, name_of(Ke, offered), name_of(Ke, group)))
+    def _method_wanted(self, contents: Contents, now: float) -> None:
+        sa, refused = self.sa, self.key_exchange.method
+        wanted = method_to_retry(contents.notify(Notify.INVALID_KE_PAYLOAD), refused, sa.connection.proposals)
+        if wanted is None:
+            raise InvalidSyntax("INVALID_KE_PAYLOAD names no other key exchange method that was proposed")
+        self.key_exchange = OurKeyExchange(wanted, sa.services.random)
+        sa.services.emit(KeyExchangeRetried(sa.id, name_of(Ke, refused), name_of(Ke, wanted)))
         self._again(now)
 
     def _refused(self, contents: Contents, now: float) -> None:
@@ -235,19 +227,12 @@ class InitAttempt(OurExchange):
         spi_r = envelope.header.spi_r
         if spi_r == bytes(8):
             raise InvalidSyntax("the responder's SPI is zero", 8)
-        answer = contents.one(SecurityAssociation).proposals
-        if len(answer) != 1:
-            raise InvalidSyntax(f"the response holds {len(answer)} proposals instead of one")
-        check_accepted(sa.connection.proposals, answer[0])
-        suite = ike_suite(answer[0])
-        exchange, nonce = contents.one(KeyExchange), contents.one(Nonce).data
-        if exchange.group != self.agreement.group or suite.group != self.agreement.group:
-            raise InvalidSyntax("the response is for another key exchange method than ours")
-        check_nonce(nonce, suite.prf_key_length)
+        suite = ike_suite(accepted_proposal(sa.connection.proposals, contents.one(SecurityAssociation).proposals))
+        nonce = peer_nonce(contents, suite.prf_key_length)
         hashes = peer_hashes(contents)
         check_can_prove(sa.connection, hashes)
         check_childless(sa.connection, contents)
-        shared = self.agreement.shared(exchange.data)
+        shared = self.key_exchange.finish(suite.group, contents.one(KeyExchange))
         keys = derive_ike_keys(suite, shared, self.nonce, nonce, self.spi_i, spi_r)
 
         # From here on nothing can fail.
@@ -356,15 +341,11 @@ def answer_init(
     Raises NoProposalChosen or InvalidKePayload, which the caller answers without keeping anything, or InvalidSyntax,
     which nobody answers. *connections* are those that the peer's address admits, in order.
     """
-    offered = contents.one(SecurityAssociation).proposals
-    exchange, ni = contents.one(KeyExchange), contents.one(Nonce).data
-    connection, chosen = _choose(connections, offered, exchange.group)
+    theirs = contents.one(KeyExchange)
+    connection, chosen = _choose(connections, contents.one(SecurityAssociation).proposals, theirs.group)
     suite = ike_suite(chosen)
-    check_nonce(ni, suite.prf_key_length)
-    if exchange.group != suite.group:
-        raise InvalidKePayload(suite.group)
-    agreement = generate(suite.group, services.random)
-    shared = agreement.shared(exchange.data)
+    ni = peer_nonce(contents, suite.prf_key_length)
+    ours, shared = answer_key_exchange(suite.group, theirs, services.random)
     spi_i, spi_r, nr = envelope.header.spi_i, services.new_ike_spi(), services.random(NONCE_OCTETS)
     keys = derive_ike_keys(suite, shared, ni, nr, spi_i, spi_r)
 
@@ -388,7 +369,7 @@ def answer_init(
         services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
 
     fitting = _fitting(connections, connection, chosen)
-    payloads = _answer_payloads(sa, fitting, chosen, agreement, nr, path)
+    payloads = _answer_payloads(sa, fitting, chosen, ours, nr, path)
     octets = encode_message(
         spi_i=spi_i,
         spi_r=spi_r,
@@ -440,14 +421,14 @@ def _answer_payloads(
     sa: IkeSa,
     connections: Sequence[Connection],
     chosen: Proposal,
-    agreement: KeyAgreement,
+    key_exchange: KeyExchange,
     nr: bytes,
     path: Path,
 ) -> list[Payload]:
     services = sa.services
     payloads: list[Payload] = [
         SecurityAssociation((chosen,)),
-        KeyExchange(agreement.group, agreement.public),
+        key_exchange,
         Nonce(nr),
         *nat_notifications(sa.current.spi_i, sa.current.spi_r, path, false_source(sa.connection, services.random)),
     ]

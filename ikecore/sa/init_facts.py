@@ -1,33 +1,29 @@
-"""What the payloads of IKE_SA_INIT tell, the same in both roles: groups, nonces, NATs, TCP, hash algorithms."""
+"""What the payloads of IKE_SA_INIT tell, the same in both roles: NATs, TCP, hash algorithms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
-from ..errors import InvalidSyntax, NoProposalChosen, PeerRefused
+from ..errors import NoProposalChosen, PeerRefused
 from ..events import NatDetected, TcpAnnounced
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
     CertificateRequest,
     Contents,
     Notification,
-    Proposal,
     VendorId,
 )
 from ..wire.notify_data import decode_hash_algorithms, decode_tcp_port, encode_hash_algorithms, encode_tcp_port
-from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, TransformType, name_of
+from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, name_of
 from .ike_sa import IkeSa
 
 __all__ = [
     "can_look_up",
     "check_childless",
-    "check_nonce",
     "false_source",
-    "first_group",
-    "groups_of",
     "hash_notification",
     "nat_facts",
     "nat_notifications",
@@ -43,27 +39,7 @@ __all__ = [
 
 DIGEST_OCTETS = 20
 """Of SHA-1."""
-_KE = TransformType.KE
 _SOURCE, _DESTINATION = Notify.NAT_DETECTION_SOURCE_IP, Notify.NAT_DETECTION_DESTINATION_IP
-
-
-def groups_of(proposals: Sequence[Proposal]) -> tuple[int, ...]:
-    """Return every key exchange method that is proposed, in order of preference."""
-    return tuple(transform.id for proposal in proposals for transform in proposal.transforms if transform.type == _KE)
-
-
-def first_group(proposals: Sequence[Proposal]) -> int:
-    """Return the method that the responder will most likely accept (RFC 7296 section 3.3.6).
-
-    Every configured proposal has one.
-    """
-    return groups_of(proposals)[0]
-
-
-def check_nonce(nonce: bytes, prf_key_length: int) -> None:
-    """Refuse a nonce that is too short for the PRF (RFC 7296 section 2.10)."""
-    if not 16 <= len(nonce) <= 256 or 2 * len(nonce) < prf_key_length:
-        raise InvalidSyntax(f"a nonce of {len(nonce)} octets")
 
 
 def false_source(connection: Connection, random: Callable[[int], bytes]) -> bytes | None:

@@ -18,7 +18,7 @@ from ..wire import Contents
 from ..wire.numbers import Notify
 from .init_facts import refusal_of
 
-__all__ = ["CHILD_REFUSALS", "CHILD_REFUSED", "refusal", "wanted_group"]
+__all__ = ["CHILD_REFUSALS", "CHILD_REFUSED", "refusal"]
 
 CHILD_REFUSALS: Mapping[int, tuple[type[RemoteProtocolError], str]] = {
     Notify.SINGLE_PAIR_REQUIRED: (SinglePairRequired, "the peer wants selectors of a single pair of addresses"),
@@ -48,11 +48,3 @@ def refusal(contents: Contents) -> RemoteProtocolError:
         kind, words = CHILD_REFUSALS[number]
         return kind(words)
     return refusal_of(number)
-
-
-def wanted_group(contents: Contents) -> int | None:
-    """Return the key exchange method that INVALID_KE_PAYLOAD asks for, None if it is another refusal."""
-    found = contents.error()
-    if found is None or found.notify_type != Notify.INVALID_KE_PAYLOAD:
-        return None
-    return int.from_bytes(found.data, "big") if len(found.data) == 2 else 0

@@ -7,16 +7,8 @@ with the lowest of the four nonces loses, and is deleted by the side that made i
 
 from __future__ import annotations
 
-from ..crypto import KeyAgreement, check_accepted, choose_proposal, generate, ike_suite, rekey_ike_keys
-from ..errors import (
-    IkeError,
-    InvalidKePayload,
-    InvalidSyntax,
-    NoProposalChosen,
-    SaClosed,
-    Superseded,
-    TemporaryFailure,
-)
+from ..crypto import accepted_proposal, choose_proposal, ike_suite, rekey_ike_keys
+from ..errors import IkeError, InvalidSyntax, NoProposalChosen, SaClosed, Superseded, TemporaryFailure
 from ..events import IkeKeysDerived, Role
 from ..outputs import RequestId
 from ..transport import Path
@@ -27,15 +19,21 @@ from .generation import Generation, Rival
 from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import DeleteGeneration, WindowSize
-from .init_facts import check_nonce, first_group, groups_of
+from .key_exchange import (
+    NONCE_OCTETS,
+    OurKeyExchange,
+    answer_key_exchange,
+    first_method,
+    method_to_retry,
+    peer_nonce,
+)
 from .keys import SaKeys
 from .persistence import Persistence
-from .refusals import refusal, wanted_group
+from .refusals import refusal
 from .states import State
 
 __all__ = ["RekeyIke", "answer_rekey_ike", "delete_overdue"]
 
-NONCE_OCTETS = 32
 SPI_OCTETS = 8
 
 
@@ -45,11 +43,11 @@ class RekeyIke(OurExchange):
     exchange = int(Exchange.CREATE_CHILD_SA)
     alone = True
 
-    def __init__(self, sa: IkeSa, wish: RequestId | None = None, *, group: int | None = None, rounds: int = 0) -> None:
+    def __init__(self, sa: IkeSa, wish: RequestId | None = None, *, method: int | None = None, rounds: int = 0) -> None:
         self.sa = sa
         self.wish = wish
         self.old = sa.current
-        self.group = first_group(sa.connection.proposals) if group is None else group
+        self.method = first_method(sa.connection.proposals) if method is None else method
         self.rounds = rounds
         self.persistence = Persistence()
         self.spi = b""
@@ -69,16 +67,12 @@ class RekeyIke(OurExchange):
         self.spi = services.new_ike_spi()
         services.claim(self.spi, self.sa)
         self.nonce = services.random(NONCE_OCTETS)
-        self.agreement: KeyAgreement = generate(self.group, services.random)
+        self.key_exchange = OurKeyExchange(self.method, services.random)
         self.proposals = tuple(
             Proposal(number, each.protocol, self.spi, each.transforms)
             for number, each in enumerate(self.sa.connection.proposals, 1)
         )
-        return [
-            SecurityAssociation(self.proposals),
-            Nonce(self.nonce),
-            KeyExchange(self.agreement.group, self.agreement.public),
-        ]
+        return [SecurityAssociation(self.proposals), Nonce(self.nonce), self.key_exchange.payload]
 
     # --- the response -----------------------------------------------------------------------------------------------
 
@@ -114,18 +108,12 @@ class RekeyIke(OurExchange):
 
     def _made(self, contents: Contents) -> tuple[Generation, bytes]:
         """Derive the keys of the new pair of SPIs."""
-        answer = contents.one(SecurityAssociation).proposals
-        if len(answer) != 1:
-            raise NoProposalChosen(f"the response holds {len(answer)} proposals instead of one")
-        check_accepted(self.proposals, answer[0])
-        chosen, suite = answer[0], ike_suite(answer[0])
-        exchange, nonce = contents.one(KeyExchange), contents.one(Nonce).data
+        chosen = accepted_proposal(self.proposals, contents.one(SecurityAssociation).proposals)
+        suite = ike_suite(chosen)
         if len(chosen.spi) != SPI_OCTETS or not any(chosen.spi):
             raise NoProposalChosen(f"the response has an IKE SPI of {len(chosen.spi)} octets, or of zeros")
-        if exchange.group != self.agreement.group or suite.group != self.agreement.group:
-            raise NoProposalChosen("the response is for another key exchange method than ours")
-        check_nonce(nonce, suite.prf_key_length)
-        shared = self.agreement.shared(exchange.data)
+        nonce = peer_nonce(contents, suite.prf_key_length)
+        shared = self.key_exchange.finish(suite.group, contents.one(KeyExchange))
         made = make_generation(
             self.sa, self.keys, "initiator", chosen, (self.spi, chosen.spi), (self.nonce, nonce), shared
         )
@@ -137,22 +125,19 @@ class RekeyIke(OurExchange):
         self.sa.go_on(DeleteGeneration(self.sa, made), now, made)
 
     def _refused(self, contents: Contents, now: float) -> None:
-        error = refusal(contents)
-        group = wanted_group(contents)
-        if self.sa.rival is not None and self.sa.rival.deleted:
+        sa, error = self.sa, refusal(contents)
+        method = method_to_retry(contents.error(), self.method, sa.connection.proposals)
+        if (sa.rival is not None and sa.rival.deleted) or sa.current is not self.old:
             pass  # there is nothing left to rekey
-        elif group is not None:
-            limit = self.sa.services.limits.cookie_rounds
-            known = groups_of(self.sa.connection.proposals)
-            if group != self.group and group in known and self.rounds < limit and self.sa.current is self.old:
-                again = RekeyIke(self.sa, self.wish, group=group, rounds=self.rounds + 1)
-                self.wish = None
-                self.withdraw()
-                self.sa.go_on(again, now)
-                return
-        elif isinstance(error, TemporaryFailure) and self.sa.rival is None and self.sa.current is self.old:
+        elif method is not None and self.rounds < sa.services.limits.cookie_rounds:
+            again = RekeyIke(sa, self.wish, method=method, rounds=self.rounds + 1)
+            self.wish = None
             self.withdraw()
-            self.sa.try_later(self, self.persistence, now)
+            sa.go_on(again, now)
+            return
+        elif isinstance(error, TemporaryFailure) and sa.rival is None:
+            self.withdraw()
+            sa.try_later(self, self.persistence, now)
             return
         self.failed(error, now)
 
@@ -238,24 +223,20 @@ def answer_rekey_ike(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
         raise TemporaryFailure("a Child SA is being created, rekeyed or closed")
     if len(sa.generations) >= sa.services.limits.generations:
         raise TemporaryFailure(f"{len(sa.others)} replaced pairs of IKE SPIs wait for their Delete")
-    contents, services = asked.contents, sa.services
-    exchange, ni = contents.one(KeyExchange), contents.one(Nonce).data
+    contents, services, theirs = asked.contents, sa.services, asked.contents.one(KeyExchange)
     chosen = choose_proposal(
         [each for each in contents.one(SecurityAssociation).proposals if any(each.spi)],
         sa.connection.proposals,
         protocol=Protocol.IKE,
         spi_size=SPI_OCTETS,
         with_group=True,
-        group=exchange.group,
+        group=theirs.group,
     )
     if chosen is None:
         raise NoProposalChosen("the connection's proposals do not meet the offered ones")
     suite = ike_suite(chosen)
-    check_nonce(ni, suite.prf_key_length)
-    if exchange.group != suite.group:
-        raise InvalidKePayload(suite.group)
-    agreement = generate(suite.group, services.random)
-    shared = agreement.shared(exchange.data)
+    ni = peer_nonce(contents, suite.prf_key_length)
+    ours, shared = answer_key_exchange(suite.group, theirs, services.random)
     spi, nr = services.new_ike_spi(), services.random(NONCE_OCTETS)
     made = make_generation(sa, asked.generation.need_keys(), "responder", chosen, (chosen.spi, spi), (ni, nr), shared)
     services.claim(spi, sa)
@@ -267,5 +248,5 @@ def answer_rekey_ike(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
     return [
         SecurityAssociation((Proposal(chosen.number, chosen.protocol, spi, chosen.transforms),)),
         Nonce(nr),
-        KeyExchange(agreement.group, agreement.public),
+        ours,
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ikecore.crypto import (
     DEFAULT_ESP_PROPOSALS,
     DEFAULT_IKE_PROPOSALS,
-    check_accepted,
+    accepted_proposal,
     child_suite,
     choose_proposal,
     esp_proposals,
@@ -274,7 +274,7 @@ def test_whatever_is_chosen_for_an_ike_sa_is_a_suite_and_passes_the_offerers_che
     if chosen is not None:
         ike_suite(chosen)
         assert any(chosen.number == each.number and set(chosen.transforms) <= set(each.transforms) for each in offered)
-        check_accepted([each for each in offered if set(chosen.transforms) <= set(each.transforms)], chosen)
+        accepted_proposal([each for each in offered if set(chosen.transforms) <= set(each.transforms)], [chosen])
 
 
 @given(offered=offers(Protocol.ESP, b"spi4"), with_group=st.booleans())
@@ -300,20 +300,19 @@ ACCEPTED = ike(GCM, SHA, X25519)
 
 @pytest.mark.requirement("IKE-110")
 def test_a_proper_answer_passes() -> None:
-    check_accepted(OFFERED, ACCEPTED)
-    check_accepted(OFFERED, ike(*ACCEPTED.transforms[::-1]))
-    check_accepted(OFFERED, changed(ACCEPTED, spi=bytes(8)))
+    for accepted in (ACCEPTED, ike(*ACCEPTED.transforms[::-1]), changed(ACCEPTED, spi=bytes(8))):
+        assert accepted_proposal(OFFERED, [accepted]) is accepted
 
 
 @pytest.mark.requirement("IKE-110", "IKE-256")
 def test_none_may_be_said_or_left_out_in_an_answer() -> None:
-    check_accepted(OFFERED, ike(*ACCEPTED.transforms, NO_MAC))
-    check_accepted([ike(*ACCEPTED.transforms, NO_MAC)], ACCEPTED)
-    check_accepted([esp(GCM, NO_ESN, X25519, NO_KE)], esp(GCM, NO_ESN))
+    accepted_proposal(OFFERED, [ike(*ACCEPTED.transforms, NO_MAC)])
+    accepted_proposal([ike(*ACCEPTED.transforms, NO_MAC)], [ACCEPTED])
+    accepted_proposal([esp(GCM, NO_ESN, X25519, NO_KE)], [esp(GCM, NO_ESN)])
     with pytest.raises(NoProposalChosen):
-        check_accepted([esp(GCM, NO_ESN, X25519)], esp(GCM, NO_ESN))
+        accepted_proposal([esp(GCM, NO_ESN, X25519)], [esp(GCM, NO_ESN)])
     with pytest.raises(NoProposalChosen):
-        check_accepted([esp(GCM, NO_ESN, X25519)], esp(GCM, NO_ESN, NO_KE))
+        accepted_proposal([esp(GCM, NO_ESN, X25519)], [esp(GCM, NO_ESN, NO_KE)])
 
 
 @pytest.mark.requirement("IKE-110", "IKE-111", "IKE-250")
@@ -340,9 +339,16 @@ def test_none_may_be_said_or_left_out_in_an_answer() -> None:
 )
 def test_an_answer_that_differs_from_the_offer_is_refused(bad: Proposal) -> None:
     for _ in range(2):
-        check_accepted(OFFERED, ACCEPTED)
+        accepted_proposal(OFFERED, [ACCEPTED])
         with pytest.raises(NoProposalChosen):
-            check_accepted(OFFERED, bad)
+            accepted_proposal(OFFERED, [bad])
+
+
+@pytest.mark.requirement("IKE-110")
+def test_an_answer_holds_one_proposal() -> None:
+    for answer in ((), (ACCEPTED, ACCEPTED), (ACCEPTED, changed(ACCEPTED, number=2))):
+        with pytest.raises(NoProposalChosen, match=f"{len(answer)} proposals instead of one"):
+            accepted_proposal(OFFERED, answer)
 
 
 def test_answers_that_fit_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,9 +356,9 @@ def test_answers_that_fit_are_remembered_up_to_a_bound(monkeypatch: pytest.Monke
     negotiation._FITTING.clear()
     for number in range(1000, 1100):
         private = Transform(PRF, number)
-        check_accepted([ike(GCM, private, X25519)], ike(GCM, private, X25519))
+        accepted_proposal([ike(GCM, private, X25519)], [ike(GCM, private, X25519)])
         assert 0 < len(negotiation._FITTING) <= 8
     negotiation._FITTING.clear()
     many = [Transform(PRF, number) for number in range(200)]
-    check_accepted([ike(GCM, *many, X25519)], ike(GCM, many[0], X25519))
+    accepted_proposal([ike(GCM, *many, X25519)], [ike(GCM, many[0], X25519)])
     assert not negotiation._FITTING

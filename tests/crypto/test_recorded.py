@@ -17,7 +17,7 @@ from ikecore.crypto import (
     IkeKeys,
     IkeSuite,
     Protection,
-    check_accepted,
+    accepted_proposal,
     check_psk,
     child_suite,
     derive_child_keys,
@@ -129,8 +129,8 @@ def whole(name: str, exchange: int, flags: int) -> Iterator[list[Payload]]:
 def test_the_keys_of_the_first_ike_sa(name: str) -> None:
     sa = RUNS[name]["ike_sas"][0]
     init, answer = (decode_envelope(data) for data in octets(name)[:2])
-    check_accepted(
-        find(init.payloads, SecurityAssociation).proposals, find(answer.payloads, SecurityAssociation).proposals[0]
+    accepted_proposal(
+        find(init.payloads, SecurityAssociation).proposals, find(answer.payloads, SecurityAssociation).proposals
     )
     suite = suite_of(name)
     ni, nr = find(init.payloads, Nonce).data, find(answer.payloads, Nonce).data
@@ -149,8 +149,7 @@ def test_the_keys_of_the_rekeyed_ike_sa(name: str) -> None:
         offered = find(request, SecurityAssociation).proposals
         if offered[0].spi != bytes.fromhex(new["spi_i"]):
             continue
-        accepted = find(response, SecurityAssociation).proposals[0]
-        check_accepted(offered, accepted)
+        accepted = accepted_proposal(offered, find(response, SecurityAssociation).proposals)
         assert ike_suite(accepted) == suite
         ni, nr = find(request, Nonce).data, find(response, Nonce).data
         shared, sk_d = bytes.fromhex(new["dh"]), bytes.fromhex(old["sk_d"])

@@ -12,6 +12,7 @@ import ikecore.sa.ike_auth
 import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
 import ikecore.sa.informational
+import ikecore.sa.key_exchange
 import ikecore.sa.receiving
 from ikecore.endpoint import Endpoint
 from ikecore.endpoint.delivery import Delivery
@@ -113,7 +114,7 @@ def test_a_bug_in_initiate_fails_that_sa(monkeypatch: pytest.MonkeyPatch) -> Non
     rig = Rig(raise_bugs=False)
     peers = good_peers(rig)
     with monkeypatch.context() as patch:
-        patch.setattr(ikecore.sa.ike_sa_init, "generate", broken)
+        patch.setattr(ikecore.sa.key_exchange, "generate", broken)
         sa = rig.initiate()
     assert told(rig).sa == sa
     assert rig.one(IkeSaFailed).sa == sa

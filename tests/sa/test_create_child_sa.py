@@ -312,6 +312,107 @@ def test_the_group_that_the_peer_wants_is_tried_once() -> None:
     assert len(rig.endpoint.sa(sa).children) == 1
 
 
+@pytest.mark.requirement("IKE-008")
+@pytest.mark.parametrize("data", [b"", b"\x13", b"\0\0\x13"])
+def test_a_demand_that_names_no_group_is_not_followed_even_where_none_is_on_offer(data: bytes) -> None:
+    rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.NONE))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    reply(puppet, message_id, [Notification(Notify.INVALID_KE_PAYLOAD, data)])
+    assert isinstance(rig.one(RequestFailed).error, PeerRefused)
+    assert asked(rig, puppet)[0] == message_id
+
+
+def granted(request: list[Payload], spi: bytes, chosen: int | None, exchange: KeyExchange | None) -> list[Payload]:
+    """Answer a request of the endpoint with the method *chosen* in the proposal and *exchange* beside it."""
+    answer = grant(request, spi)
+    offer = answer[0]
+    assert isinstance(offer, SecurityAssociation)
+    (proposal,) = offer.proposals
+    method = () if chosen is None else (Transform(TransformType.KE, chosen),)
+    answer[0] = SecurityAssociation((Proposal(1, Protocol.ESP, spi, (*proposal.transforms, *method)),))
+    return [*answer[:2], *([] if exchange is None else [exchange]), *answer[2:]]
+
+
+@pytest.mark.requirement("IKE-018", "IKE-175")
+@ROLES
+def test_the_key_exchange_that_we_began_goes_into_the_keys(role: Role) -> None:
+    rig, puppet, sa = up(role, children=with_groups(Ke.CURVE25519, Ke.NONE))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    begun = {type(each): each for each in request}
+    ours, nonce = begun[KeyExchange], begun[Nonce]
+    assert isinstance(ours, KeyExchange)
+    assert isinstance(nonce, Nonce)
+    agreement = generate(Ke.CURVE25519, puppet.random.randbytes)
+    answer = KeyExchange(Ke.CURVE25519, agreement.public)
+    reply(puppet, message_id, granted(request, b"\1\2\3\4", Ke.CURVE25519, answer))
+    child = rig.endpoint.sa(sa).children[-1]
+    assert "CURVE25519" in child.suite
+    assert puppet.keys is not None
+    expected = derive_child_keys(
+        rig.endpoint._keeper.sas[sa].children[child.id].suite,
+        puppet.keys.suite.prf,
+        puppet.keys.ike.sk_d,
+        nonce.data,
+        NONCE,
+        agreement.shared(ours.data),
+    )
+    assert child.export_keys().encr_out == expected.encr_i
+
+
+@pytest.mark.requirement("IKE-018", "IKE-110")
+@pytest.mark.parametrize("left_out", [True, False])
+def test_the_peer_may_choose_to_do_without_where_that_is_on_offer(left_out: bool) -> None:
+    rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.NONE))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    reply(puppet, message_id, granted(request, b"\1\2\3\4", None if left_out else Ke.NONE, None))
+    assert "CURVE25519" not in rig.endpoint.sa(sa).children[-1].suite
+    assert len(rig.of(RequestCompleted)) == 1
+
+
+@pytest.mark.requirement("IKE-018", "IKE-110")
+@pytest.mark.parametrize(
+    ("chosen", "method"),
+    [
+        (Ke.CURVE25519, Ke.ECP_256),
+        (Ke.ECP_256, Ke.CURVE25519),
+        (Ke.ECP_256, Ke.ECP_256),
+        (Ke.CURVE25519, None),
+        (Ke.NONE, Ke.CURVE25519),
+        (None, Ke.CURVE25519),
+    ],
+)
+def test_an_answer_with_another_key_exchange_than_ours_is_refused_and_the_sa_lives(
+    chosen: int | None, method: int | None
+) -> None:
+    rig, puppet, sa = up(children=with_groups(Ke.CURVE25519, Ke.ECP_256, Ke.NONE))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    exchange = None if method is None else KeyExchange(method, generate(method, puppet.random.randbytes).public)
+    reply(puppet, message_id, granted(request, b"\1\2\3\4", chosen, exchange))
+    assert isinstance(rig.one(RequestFailed).error, NoProposalChosen)
+    offer = request[0]
+    assert isinstance(offer, SecurityAssociation)
+    message_id, request = asked(rig, puppet)
+    assert request == [Delete(Protocol.ESP, (offer.proposals[0].spi,))], "the peer believes that it is there"
+    assert len(rig.endpoint.sa(sa).children) == 1
+    assert rig.endpoint.sa(sa).state == "established"
+
+
+@pytest.mark.requirement("IKE-018", "IKE-110")
+def test_a_key_exchange_that_was_not_begun_cannot_be_chosen() -> None:
+    rig, puppet, sa = up(children=with_groups(Ke.NONE, Ke.CURVE25519))
+    rig.endpoint.create_child(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    assert not any(isinstance(each, KeyExchange) for each in request)
+    answer = KeyExchange(Ke.CURVE25519, generate(Ke.CURVE25519, puppet.random.randbytes).public)
+    reply(puppet, message_id, granted(request, b"\1\2\3\4", Ke.CURVE25519, answer))
+    assert isinstance(rig.one(RequestFailed).error, NoProposalChosen)
+    assert len(rig.endpoint.sa(sa).children) == 1
+
+
 @pytest.mark.requirement("IKE-016", "IKE-017", "IKE-187")
 @pytest.mark.parametrize(
     ("number", "error"),

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore.crypto import rekey_ike_keys
+from ikecore.crypto import generate, rekey_ike_keys
 from ikecore.errors import LocalProtocolError, NoProposalChosen, PeerRefused, TemporaryFailure
 from ikecore.events import ChildSaClosed, IkeSaClosed, RequestCompleted, RequestFailed, Role, SpisChanged
 from ikecore.limits import Limits
 from ikecore.outputs import SaId
 from ikecore.sa.keys import SaKeys
-from ikecore.wire import Delete, Header, KeyExchange, Nonce, Notification, Payload, Proposal, SecurityAssociation
-from ikecore.wire.numbers import Exchange, Ke, Notify, Protocol
+from ikecore.wire import (
+    Delete,
+    Header,
+    KeyExchange,
+    Nonce,
+    Notification,
+    Payload,
+    Proposal,
+    SecurityAssociation,
+    Transform,
+)
+from ikecore.wire.numbers import Exchange, Ke, Notify, Protocol, TransformType
 from tests.rig import Puppet, Rig, notifications
 
 CHILD, INFO = Exchange.CREATE_CHILD_SA, Exchange.INFORMATIONAL
@@ -354,6 +364,25 @@ def test_an_impossible_answer_ends_the_wish_and_not_the_sa() -> None:
         reply(puppet, message_id, answer)
         assert isinstance(rig.one(RequestFailed).error, NoProposalChosen)
         assert rig.endpoint.sa(sa).replaced_spis == ()
+
+
+@pytest.mark.requirement("IKE-110", "IKE-265")
+@pytest.mark.parametrize(
+    ("chosen", "method"),
+    [(Ke.CURVE25519, Ke.ECP_256), (Ke.ECP_256, Ke.CURVE25519), (Ke.ECP_256, Ke.ECP_256)],
+)
+def test_an_answer_with_another_key_exchange_than_ours_ends_the_wish_and_not_the_sa(chosen: Ke, method: Ke) -> None:
+    rig, puppet, sa = up()
+    rig.endpoint.rekey(sa, now=rig.now)
+    message_id, request = asked(rig, puppet)
+    assert next(each.group for each in request if isinstance(each, KeyExchange)) == Ke.CURVE25519
+    transforms = [each for each in puppet.chosen.transforms if each.type != TransformType.KE]
+    named = Proposal(1, Protocol.IKE, NEW_SPI, (*transforms, Transform(TransformType.KE, chosen)))
+    exchange = KeyExchange(method, generate(method, puppet.random.randbytes).public)
+    reply(puppet, message_id, [SecurityAssociation((named,)), Nonce(NONCE), exchange])
+    assert isinstance(rig.one(RequestFailed).error, NoProposalChosen)
+    assert rig.endpoint.sa(sa).replaced_spis == ()
+    assert rig.endpoint.sa(sa).state == "established"
 
 
 def test_no_proposal_that_fits_is_told_and_the_sa_lives() -> None:
