@@ -127,15 +127,15 @@ class RekeyIke(OurExchange):
     def _refused(self, contents: Contents, now: float) -> None:
         sa, error = self.sa, refusal(contents)
         method = method_to_retry(contents.error(), self.method, sa.connection.proposals)
-        if (sa.rival is not None and sa.rival.deleted) or sa.current is not self.old:
-            pass  # there is nothing left to rekey
+        if sa.rival is not None or sa.current is not self.old:
+            pass  # the peer's is the one that counts, and to ask again would be one too many
         elif method is not None and self.rounds < sa.services.limits.cookie_rounds:
             again = RekeyIke(sa, self.wish, method=method, rounds=self.rounds + 1)
             self.wish = None
             self.withdraw()
             sa.go_on(again, now)
             return
-        elif isinstance(error, TemporaryFailure) and sa.rival is None:
+        elif isinstance(error, TemporaryFailure):
             self.withdraw()
             sa.try_later(self, self.persistence, now)
             return

@@ -102,7 +102,7 @@ THREE: list[tuple[Action, Action, Action]] = [
 EVERY_THREE = [each for each in itertools.product(FIRST, ACTIONS, ACTIONS) if each[0] != "delete ike"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS if FULL else VARIANTS[:2])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("three", EVERY_THREE if FULL else THREE, ids=", ".join)
 def test_a_second_one_waits_behind_the_first(three: tuple[Action, Action, Action], variant: Variant) -> None:
     """One side does two things, of which the second waits for the first where the window is one."""

@@ -228,6 +228,32 @@ def test_the_peer_deletes_what_it_made_before_its_answer_to_ours_is_here(outcome
         assert rig.endpoint.idle
 
 
+@pytest.mark.requirement("IKE-015", "IKE-230")
+@pytest.mark.parametrize("then", ["nothing", "delete"])
+def test_both_at_once_and_the_peer_wants_another_group_of_us(then: str) -> None:
+    """Its own rekey is done, so ours is not tried again: a second one would wait behind what else is wished for."""
+    rig, puppet, sa = up()
+    wish = rig.endpoint.rekey(sa, now=rig.now)
+    if then == "delete":
+        rig.endpoint.delete(sa, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    ours = rekey(puppet)
+    answer = puppet.request(CHILD, ours)
+    reply(puppet, message_id, [Notification(Notify.INVALID_KE_PAYLOAD, int(Ke.ECP_256).to_bytes(2, "big"))])
+    assert rig.one(RequestCompleted).request == wish
+    assert rig.endpoint.sa(sa).spi_i == NEW_SPI
+    rig.drain()
+    assert [header.message_id for header, _ in safe_requests(puppet)] == [message_id], "not tried again"
+    old_role, old_id = puppet.role, puppet.next_id
+    old_keys = move(puppet, ours, answer, we_initiated=True)
+    assert [request for _, request in safe_requests(puppet)] == (
+        [[Delete(Protocol.IKE, ())]] if then == "delete" else []
+    )
+    puppet.keys, puppet.role, puppet.next_id = old_keys, old_role, old_id
+    assert puppet.request(INFO, [Delete(Protocol.IKE, ())]) == []
+    assert rig.of(IkeSaClosed) == []
+
+
 @pytest.mark.requirement("IKE-130")
 def test_a_pair_that_the_peer_never_knew_goes_without_a_word() -> None:
     """Our Delete of the old pair came before our answer, so the peer has forgotten its rekey."""
