@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from ..events import Refused, Transport
 from ..limits import Limits
-from ..outputs import Address, SaId
+from ..outputs import Address, Output, SaId
 from ..transport import source_key
 
 __all__ = ["Admission", "Refusals", "Verdict"]
@@ -88,19 +89,22 @@ class Refusals:
 
     MOST_REASONS = 256
 
-    def __init__(self, interval: float) -> None:
+    def __init__(self, interval: float, counters: Counter[str], emit: Callable[[Output], None]) -> None:
         self._interval = interval
+        self._counters = counters
+        self._emit = emit
         self._said: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
 
-    def note(self, what: str, source: Address, reason: str, now: float) -> Refused | None:
-        """Count one; return the event if it is time for one."""
+    def add(self, what: str, source: Address, reason: str, now: float) -> None:
+        """Count one, and say so if it is time."""
+        self._counters[f"{what} refused: {reason}" if what == "connection" else what] += 1
         key = (what, reason)
         said, silent = self._said.get(key, (float("-inf"), 0))
         if now - said < self._interval:
             self._said[key] = (said, silent + 1)
-            return None
+            return
         self._said[key] = (now, 0)
         self._said.move_to_end(key)
         if len(self._said) > self.MOST_REASONS:
             self._said.popitem(last=False)
-        return Refused(what, source, reason, silent + 1)
+        self._emit(Refused(what, source, reason, silent + 1))

@@ -6,19 +6,16 @@ That memory is short and bounded, and only moves a transport behind the others: 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 from ..events import Transport
 from ..limits import Limits
-from ..outputs import Address
 from ..sa import IkeSa, OutgoingRequest
 from ..transport import Choice, Situation, Way, room_in
 from ..wire.numbers import Exchange, name_of
+from .sockets import Sockets
 from .streams import Streams
 
 __all__ = ["Chooser"]
-
-LocalAddress = Callable[[str, bool, "str | None"], "Address | None"]
 
 
 class Chooser:
@@ -26,16 +23,16 @@ class Chooser:
 
     MOST_REMEMBERED = 1024
 
-    def __init__(self, limits: Limits, streams: Streams, local_address: LocalAddress) -> None:
+    def __init__(self, limits: Limits, streams: Streams, sockets: Sockets) -> None:
         self._limits = limits
         self._streams = streams
-        self._local_address = local_address
+        self._sockets = sockets
         self._failed: OrderedDict[tuple[str, str, Transport], float] = OrderedDict()
 
     def for_attempt(self, sa: IkeSa, host: str, tried: frozenset[Way], now: float) -> Choice:
         """Choose the transport of an IKE_SA_INIT with *host*, after *tried* came to nothing."""
-        ours, local_address = sa.hosts[0] or None, self._local_address
-        udp = local_address(host, False, ours) is not None or local_address(host, True, ours) is not None
+        ours, address = sa.hosts[0] or None, self._sockets.udp_address
+        udp = address(host, False, ours) is not None or address(host, True, ours) is not None
         return self._ask(sa, host, "IKE_SA_INIT", now, initial=True, udp=udp, tried=tried)
 
     def for_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> Choice:

@@ -7,12 +7,14 @@ anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from ..config import Connection
 from ..crypto import Identity
+from ..limits import Limits
 from ..outputs import SaId
 from ..sa import IkeSa, delete_ike
+from .turn import Turn
 
 __all__ = ["Contacts"]
 
@@ -23,8 +25,10 @@ REPLACED = "another SA with the same peer has replaced it"
 class Contacts:
     """The established ones of *sas* by their identities."""
 
-    def __init__(self, sas: Mapping[SaId, IkeSa]) -> None:
+    def __init__(self, sas: Mapping[SaId, IkeSa], limits: Limits, turn: Turn) -> None:
         self._sas = sas
+        self._limits = limits
+        self._turn = turn
         self._between: dict[Identity, dict[Identity, tuple[SaId, ...]]] = {}
         """By our identity and the peer's, as proved. Most have one SA with a peer: they share all but a number."""
 
@@ -69,10 +73,10 @@ class Contacts:
         """
         return sa.connection.unique == "keep" and any(each.hosts[1] != sa.hosts[1] for each in self.others(sa))
 
-    def met(self, sa: IkeSa, initial: bool, retire: Callable[[IkeSa, str], None], now: float) -> None:
-        """*sa* is established, and its peer said INITIAL_CONTACT or not. *retire* ends an SA if its peer does not.
+    def met(self, sa: IkeSa, initial: bool, now: float) -> None:
+        """*sa* is established, and its peer said INITIAL_CONTACT or not.
 
-        Only the one before it may stay for that while: a peer that sets up one after another keeps no more.
+        Of others only the one before it may stay for a while: a peer that sets up one after another keeps no more.
         """
         unique = sa.connection.unique
         if initial and unique != "never":
@@ -81,10 +85,17 @@ class Contacts:
         elif unique in ("replace", "keep") and sa.role == "responder":
             for each in self.others(sa):
                 if each.hosts[1] == sa.hosts[1] and not each.life.retired:
-                    retire(each, REPLACED)
+                    self._retire(each, now)
                 elif each.delete_under_way is None:
                     delete_ike(each, REPLACED, now)
         self.add(sa)
+
+    def _retire(self, sa: IkeSa, now: float) -> None:
+        """Another SA has replaced *sa*. Its peer may carry over Child SAs yet, then it deletes it; else we do."""
+        sa.life.reason = REPLACED
+        sa.life.replaced(self._limits, now)
+        sa.watch_life()
+        self._turn.touched(sa)
 
     def _with_peer_of(self, sa: IkeSa) -> tuple[SaId, ...]:
         if sa.peer_identity is None:

@@ -15,20 +15,22 @@ from collections.abc import Callable
 from ..errors import PeerUnreachable
 from ..events import Transport, TransportChosen, TransportSwitched, UdpPathMissing
 from ..limits import Limits
-from ..outputs import Address, Output
-from ..sa import Attempt, IkeSa, InitAttempt, OutgoingRequest, Timer
+from ..outputs import Output
+from ..sa import IkeSa, InitAttempt, OutgoingRequest, Timer
 from ..transport import (
     Choice,
     DatagramPath,
     Stream,
-    Way,
     room_in,
     smaller_packet,
 )
 from ..wire.numbers import Exchange, name_of
+from .attempts import Attempts
 from .choosing import Chooser
 from .sending import Sender
+from .sockets import Sockets
 from .streams import Streams
+from .turn import Turn
 
 __all__ = ["Delivery"]
 
@@ -44,23 +46,26 @@ class Delivery:
         limits: Limits,
         streams: Streams,
         emit: Callable[[Output], None],
-        local_address: Callable[[str, bool, str | None], Address | None],
+        sockets: Sockets,
         chooser: Chooser,
         sender: Sender,
-        another_attempt: Callable[[IkeSa, Attempt, frozenset[Way], float], bool],
+        attempts: Attempts,
+        turn: Turn,
     ) -> None:
         self._limits = limits
         self._streams = streams
         self._emit = emit
-        self._local_address = local_address
+        self._sockets = sockets
         self._chooser = chooser
         self._sender = sender
-        self._another_attempt = another_attempt
+        self._attempts = attempts
+        self._turn = turn
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
     def send_request(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
         """Choose a transport and send."""
+        self._turn.touched(sa)
         self._go(sa, request, request.handler.choice or self._chooser.for_request(sa, request, now), now)
 
     def _go(self, sa: IkeSa, request: OutgoingRequest, choice: Choice, now: float) -> None:
@@ -137,7 +142,7 @@ class Delivery:
             return attempt.path
         transports = sa.connection.transports
         marker = transports.udp_start == "nat"
-        local = self._local_address(attempt.host, marker, sa.hosts[0] or None)
+        local = self._sockets.udp_address(attempt.host, marker, sa.hosts[0] or None)
         if local is None:
             return None
         path = DatagramPath(local, (attempt.host, transports.udp_nat_port if marker else transports.udp_port), marker)
@@ -208,6 +213,7 @@ class Delivery:
 
     def request_done(self, sa: IkeSa, request: OutgoingRequest) -> None:
         """It is answered or given up: nothing of it goes out any more."""
+        self._turn.touched(sa)
         request.repeat_at = request.patience_until = None
         self._streams.let_go(sa, request)
         self._rearm(sa)
@@ -283,7 +289,7 @@ class Delivery:
         request.tried |= {way}
         if isinstance(attempt, InitAttempt):
             self._chooser.failed(sa, attempt.host, transport, now)
-            self._another_attempt(sa, attempt, attempt.tried | request.tried, now)
+            self._attempts.another(sa, attempt, attempt.tried | request.tried, now)
             return
         choice = self._chooser.for_request(sa, request, now)
         if choice.way == way:

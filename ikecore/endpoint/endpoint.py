@@ -40,7 +40,7 @@ from ..sa import (
     timer_rang,
     view_of,
 )
-from ..transport import DatagramPath, Local, Stream, Way, packed_address
+from ..transport import DatagramPath, Local, Stream, packed_address
 from ..wire import Delete, is_whole
 from ..wire.numbers import Exchange, Protocol, name_of
 from .keeper import Keeper
@@ -92,17 +92,17 @@ class Endpoint:
         if local.kind == "tcp" and local.framings != frozenset({Framing.IKE_TCP}):
             raise LocalProtocolError(f"framings: {_framings(local)} is not served; allowed is ike-tcp")
         now = self._clamp(now)
-        self._keeper.locals[local.kind, local.address] = local
+        self._keeper.sockets.locals[local.kind, local.address] = local
         if local.kind == "udp":
-            for sa in self._keeper.waiting_for(local):
-                self._guard(sa, now, self._keeper.socket_back, sa)
+            for sa in self._keeper.paths.waiting_for(local):
+                self._guard(sa, now, self._keeper.paths.socket_back, sa)
 
     def local_removed(self, address: Address, kind: str = "udp", *, now: float) -> None:
         """A socket is gone. Raises LocalProtocolError if there was none."""
-        if self._keeper.locals.pop((kind, address), None) is None:
+        if self._keeper.sockets.locals.pop((kind, address), None) is None:
             raise LocalProtocolError(f"address: there is no {kind} socket {address}")
         if kind == "udp":
-            self._keeper.socket_gone(address)
+            self._keeper.paths.socket_gone(address)
 
     def datagram_received(self, data: bytes, *, local: Address, remote: Address, now: float) -> None:
         """A UDP datagram came to the socket *local* from *remote*.
@@ -110,7 +110,7 @@ class Endpoint:
         Any bytes-like object will do; what is no bytes is copied. Raises LocalProtocolError if there is no such socket.
         """
         now = self._clamp(now)
-        socket = self._keeper.locals.get(("udp", local))
+        socket = self._keeper.sockets.locals.get(("udp", local))
         if socket is None:
             raise LocalProtocolError(f"local: there is no udp socket {local}")
         if type(data) is not bytes:  # a view of a buffer changes under us, and stands for no bytes in tables
@@ -146,13 +146,13 @@ class Endpoint:
         no such SA, or none with a Child SA, or no such socket with the non-ESP marker.
         """
         now, found = self._clamp(now), self._sa(sa)
-        socket = self._keeper.locals.get(("udp", local))
+        socket = self._keeper.sockets.locals.get(("udp", local))
         if socket is None or not socket.marker:
             raise LocalProtocolError(f"local: there is no udp socket {local} with the non-ESP marker")
         if found.setting_up:
             raise LocalProtocolError(f"sa: SA {sa} has no Child SA yet")
         _check_address(remote, "remote")
-        self._keeper.touched(found)
+        self._keeper.turn.touched(found)
         found.heard_at = now
         self._guard(found, now, esp_came_by, found, DatagramPath(local, remote, True))
 
@@ -175,13 +175,13 @@ class Endpoint:
         Raises LocalProtocolError if there is no such listener.
         """
         now = self._clamp(now)
-        listener = self._keeper.locals.get(("tcp", local))
+        listener = self._keeper.sockets.locals.get(("tcp", local))
         if listener is None:
             raise LocalProtocolError(f"local: there is no tcp listener {local}")
         _check_address(remote, "remote", lowest=0)  # a peer can put any port into its packets
         stream, refusal = self._keeper.streams.accept(local, remote, listener.framings, now)
         if refusal:
-            self._keeper.refused("connection", remote, refusal, now)
+            self._keeper.refusals.add("connection", remote, refusal, now)
         self._settle(now)
         return stream.id
 
@@ -198,7 +198,7 @@ class Endpoint:
             raise LocalProtocolError(f"stream {stream} is connected already")
         _check_address(local, "local")
         found.connected(local, now)
-        self._guard(None, now, self._keeper.stream_up, found)
+        self._guard(None, now, self._keeper.stream_events.up, found)
 
     def stream_received(self, stream: StreamId, data: bytes, *, now: float) -> None:
         """Octets came by a stream, in any portion and any bytes-like object; what is no bytes is copied.
@@ -232,7 +232,7 @@ class Endpoint:
         now = self._clamp(now)
         found = self._stream(stream)
         if found is not None:
-            self._guard(None, now, self._keeper.stream_eof, found)
+            self._guard(None, now, self._keeper.stream_events.eof, found)
 
     def stream_lost(self, stream: StreamId, error: str, *, now: float) -> None:
         """The connection is gone, or could not be made. *error* says why, in words.
@@ -244,14 +244,14 @@ class Endpoint:
         if found is None:
             return
         found.lost(error)
-        self._guard(None, now, self._keeper.stream_gone, found)
+        self._guard(None, now, self._keeper.stream_events.gone, found)
 
     def timer_expired(self, *, now: float) -> None:
         """Time has passed: do what is due."""
         now = self._clamp(now)
         for sleeper in self._keeper.schedule.take_due(now):
             if isinstance(sleeper, Stream):
-                self._guard(None, now, self._keeper.stream_expired, sleeper)
+                self._guard(None, now, self._keeper.stream_events.expired, sleeper)
             elif isinstance(sleeper, IkeSa):
                 self._guard(sleeper, now, self._expired, sleeper)
         self._settle(now)
@@ -275,7 +275,7 @@ class Endpoint:
         found = self._keeper.sas.get(sa)
         concerned = None if found is None else found.children.get(child)
         if found is not None and concerned is not None:
-            self._keeper.touched(found)
+            self._keeper.turn.touched(found)
             self._guard(found, now, child_expiring, found, concerned, hard)
 
     # --- wishes, from the application -------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class Endpoint:
         sa.hosts = (local or "", remotes[0])
         sa.all_remotes, sa.local_host = remotes, local or ""
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
-        self._guard(sa, now, self._keeper.begin_attempt, sa, setup, remotes[0], frozenset[Way]())
+        self._guard(sa, now, self._keeper.attempts.begin, sa, setup, remotes[0])
         return sa.id
 
     def check_liveness(self, sa: SaId, *, now: float) -> RequestId:
@@ -397,10 +397,10 @@ class Endpoint:
     def answer(self, question: QuestionId, value: object, *, now: float) -> bool:
         """Answer a question. False if it is no longer open; LocalProtocolError for an unknown one or a wrong type."""
         now = self._clamp(now)
-        found = self._keeper.questions.answer(question, value)
+        found = self._keeper.asker.questions.answer(question, value)
         if found is None:
             return False
-        self._guard(None, now, self._keeper.question_closed, question, found, value)
+        self._guard(None, now, self._keeper.asker.closed, question, found, value)
         return True
 
     def shutdown(self, *, now: float) -> None:
@@ -457,11 +457,11 @@ class Endpoint:
             if timer is Timer.RETRANSMIT:
                 self._keeper.delivery.retransmit(sa, now)
             elif timer is Timer.QUESTION:
-                self._keeper.question_overdue(sa, now)
+                self._keeper.asker.overdue(sa, now)
             elif timer is Timer.KEEPALIVE:
                 self._keeper.keepalives.due(sa, now)
             elif timer is Timer.FORGET_INIT:
-                self._keeper.forget_init(sa)
+                self._keeper.half_open.forget(sa)
             elif timer is Timer.START:
                 self._keeper.succession.start(sa, now)
             else:
@@ -475,9 +475,9 @@ class Endpoint:
         except Exception as bug:
             if self._raise_bugs:
                 raise
-            self._bug(bug, sa or self._keeper.concerned, now)
+            self._bug(bug, sa or self._keeper.turn.concerned, now)
         finally:
-            self._keeper.concerned = None
+            self._keeper.turn.concerned = None
         self._settle(now)
 
     def _fulfil(
@@ -512,7 +512,7 @@ class Endpoint:
 
     def _settle(self, now: float) -> None:
         """After an input: close streams whose work is done, and arm every deadline that may have moved."""
-        self._keeper.settle(now)
+        self._keeper.turn.settle(now)
 
     def _clamp(self, now: float) -> float:
         if now > self._now:

@@ -6,12 +6,13 @@ What goes over TCP keeps no mapping of UDP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from ..framing import KEEPALIVE
-from ..outputs import Address, Output, SendDatagram
+from ..outputs import Output, SendDatagram
 from ..sa import IkeSa, State, Timer
-from ..transport import DatagramPath, Local
+from ..transport import DatagramPath
+from .sockets import Sockets
 
 __all__ = ["Keepalives"]
 
@@ -19,9 +20,9 @@ __all__ = ["Keepalives"]
 class Keepalives:
     """Those of all SAs of an endpoint. Each has one timer, which no packet winds up: when it rings we look back."""
 
-    def __init__(self, emit: Callable[[Output], None], locals: Mapping[tuple[str, Address], Local]) -> None:
+    def __init__(self, emit: Callable[[Output], None], sockets: Sockets) -> None:
         self._emit = emit
-        self._locals = locals
+        self._sockets = sockets
 
     def sent(self, sa: IkeSa, path: DatagramPath, now: float) -> None:
         """A datagram of *sa* went out by *path*."""
@@ -43,6 +44,6 @@ class Keepalives:
             return
         if sa.udp_sent_at + interval <= now:
             sa.udp_sent_at = now
-            if ("udp", path.local) in self._locals:
+            if ("udp", path.local) in self._sockets.locals:
                 self._emit(SendDatagram(KEEPALIVE, path.local, path.remote))
         sa.timers.set(Timer.KEEPALIVE, sa.udp_sent_at + interval)

@@ -60,9 +60,9 @@ class Reception:
                 break
         if stream.alive and stream.fault is not None:
             stream.reset(stream.fault)
-            keeper.refused("stream", stream.remote, "its octets are no messages", now)
+            keeper.refusals.add("stream", stream.remote, "its octets are no messages", now)
         if not stream.alive:
-            keeper.stream_gone(stream, now)
+            keeper.stream_events.gone(stream, now)
 
     def message(self, data: bytes, path: Path, stream: Stream | None, now: float) -> None:
         """One whole message came by *path*."""
@@ -85,14 +85,14 @@ class Reception:
             return
         if exchange == Exchange.IKE_SA_INIT and flags & (INITIATOR | RESPONSE) == INITIATOR and spi_r == _NO_SPI:
             self._init_request(data, fields, path, message_id, now)
-            keeper.concerned = None
+            keeper.turn.concerned = None
             return
         sa = keeper.by_spi.get(spi_r if flags & INITIATOR else spi_i)
         if sa is None:
             self._unknown(data, spi_r if flags & INITIATOR else spi_i, path, stream, now)
             return
-        keeper.concerned = sa
-        keeper.touched(sa)
+        turn = keeper.turn
+        turn.is_for(sa)
         try:
             reason = self._for_sa(sa, data, fields, path, now)
         except RemoteProtocolError as error:
@@ -104,7 +104,7 @@ class Reception:
             generation = sa.generation(spi_i, spi_r)
             if generation is not None and generation.theirs.is_in_progress(message_id):
                 stream.owed.add((generation.spi_local, message_id))
-        keeper.concerned = None
+        turn.concerned = None
 
     def _for_sa(self, sa: IkeSa, data: bytes, fields: HeaderFields, path: Path, now: float) -> str | None:
         spi_i, spi_r, _, _, _, flags, _, _ = fields
@@ -161,12 +161,12 @@ class Reception:
         """IKE_SA_INIT: a repeat is answered again, a new one has to be admitted."""
         keeper = self._keeper
         digest = hashlib.sha256(data).digest()
-        known = keeper.by_init.get((digest, path))
+        known = keeper.half_open.known(digest, path)
         if known is not None:
-            keeper.concerned = known
+            keeper.turn.concerned = known
             stored = known.current.theirs.stored(0)
             if stored is not None:
-                keeper.send_response(known, stored, [path], now)
+                keeper.sender.send_response(known, stored, [path], now)
             else:
                 self._drop(data, path, "IKE_SA_INIT of an SA that is further on")
             return
@@ -190,7 +190,7 @@ class Reception:
         except (InvalidKePayload, NoProposalChosen) as error:
             self._drop(data, path, type(error).__name__, error.message)
             if isinstance(error, NoProposalChosen):  # the other is how two sides come to a common group
-                keeper.refused("IKE_SA_INIT", path.remote, "no connection takes any of the proposals offered", now)
+                keeper.refusals.add("IKE_SA_INIT", path.remote, "no connection takes any of the proposals offered", now)
             self._notify(envelope, Notification(error.notify or 0, error.notify_data), path, now)
         except RemoteProtocolError as error:
             # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).
@@ -234,7 +234,7 @@ class Reception:
             answer = Notification(Notify.COOKIE, keeper.cookies.bake(nonce, path.remote[0], spi_i, now))
             self._answer(envelope, answer, path, now)
         else:
-            keeper.refused("IKE_SA_INIT", path.remote, reason, now)
+            keeper.refusals.add("IKE_SA_INIT", path.remote, reason, now)
         return False
 
     def _begin(
@@ -244,7 +244,7 @@ class Reception:
         connections = keeper.config.connections_for(path.remote[0])
         if not connections:
             self._drop(envelope.data, path, "no connection for this address")
-            keeper.refused("IKE_SA_INIT", path.remote, "no connection for this address", now)
+            keeper.refusals.add("IKE_SA_INIT", path.remote, "no connection for this address", now)
             return
         self._trace(None, envelope, path)
         setup = Setup()
@@ -259,8 +259,7 @@ class Reception:
             now,
         )
         setup.responder = Responder(sa, context, fitting)
-        keeper.remember_init(sa, digest, path)
-        keeper.half_opened(sa, path, proved=proved)
+        keeper.half_open.opened(sa, digest, path, proved=proved)
 
     def _unknown(self, data: bytes, spi: bytes, path: Path, stream: Stream | None, now: float) -> None:
         """No SA: perhaps a repeat for one that is gone. Anything else is not answered.

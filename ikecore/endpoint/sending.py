@@ -6,16 +6,17 @@ goes again, is in `delivery`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from ..events import MessageSent
 from ..framing import add_marker
 from ..limits import Limits
-from ..outputs import Address, Output, SendDatagram
+from ..outputs import Output, SendDatagram
 from ..sa import IkeSa, Message, OutgoingRequest, OutgoingResponse
-from ..transport import LEAST_PACKET, DatagramPath, Local, Path, StreamPath, room_in, source_key
+from ..transport import LEAST_PACKET, DatagramPath, Path, StreamPath, room_in, source_key
 from ..wire.numbers import Exchange, name_of
 from .keepalives import Keepalives
+from .sockets import Sockets
 from .streams import Streams
 
 __all__ = ["Sender"]
@@ -32,14 +33,14 @@ class Sender:
         limits: Limits,
         streams: Streams,
         emit: Callable[[Output], None],
-        locals: Mapping[tuple[str, Address], Local],
+        sockets: Sockets,
         keepalives: Keepalives,
         trace: bool,
     ) -> None:
         self._limits = limits
         self._streams = streams
         self._emit = emit
-        self._locals = locals
+        self._locals = sockets.locals
         self._keepalives = keepalives
         self._trace = trace
 

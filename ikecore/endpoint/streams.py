@@ -11,7 +11,7 @@ from ..limits import Limits
 from ..outputs import Address, Output, SaId, StreamId
 from ..sa import IkeSa, OutgoingRequest
 from ..transport import Stream, StreamPath, StreamState, source_key
-from ..wire.numbers import RESPONSE
+from ..wire.numbers import INITIATOR, RESPONSE
 
 __all__ = ["Streams"]
 
@@ -19,22 +19,20 @@ __all__ = ["Streams"]
 class Streams:
     """Connections opened by us for an SA, and those accepted from peers.
 
-    *bound* is asked for the largest message that a header on an accepted stream may begin, 0 refusing it. Messages of a
-    size that anyone may make us keep, with an IKE_SA_INIT, are taken unasked: who they are for is seen when they are
-    whole. *gone* is told of each stream that is forgotten. *dirty* holds the streams whose work may be done: the
-    endpoint looks at them after each input.
+    *known* tells whether an SPI of ours is, or lately was, that of an SA. *gone* is told of each stream that is
+    forgotten. *dirty* holds the streams whose work may be done: they are looked at after each input.
     """
 
     def __init__(
         self,
         limits: Limits,
         emit: Callable[[Output], None],
-        bound: Callable[[RawHeader], int],
+        known: Callable[[bytes], bool],
         gone: Callable[[Stream], None],
     ) -> None:
         self._limits = limits
         self._emit = emit
-        self._bound = bound
+        self._known = known
         self._gone = gone
         self._streams: dict[StreamId, Stream] = {}
         self._owner: dict[StreamId, IkeSa] = {}
@@ -111,7 +109,7 @@ class Streams:
         self, remote: Address, *, opened: bool, framings: frozenset[Framing] = frozenset({Framing.IKE_TCP})
     ) -> Stream:
         self._last = next(self._numbers)
-        bound, unasked = (self._response_bound, 0) if opened else (self._bound, self._limits.message_init)
+        bound, unasked = (self._response_bound, 0) if opened else (self._request_bound, self._limits.message_init)
         stream = Stream(
             StreamId(self._last),
             remote,
@@ -127,11 +125,27 @@ class Streams:
         """On a connection of ours only responses are valid (TCP-77); they may be as large as a message can be."""
         return self._limits.message_known if header[5] & RESPONSE else 0
 
+    def _request_bound(self, header: RawHeader) -> int:
+        """On a peer's connection nothing is kept for SPIs that we do not know.
+
+        Of a size that anyone may make us keep, with an IKE_SA_INIT, messages are taken unasked: who they are for is
+        seen when they are whole.
+        """
+        flags = header[5]
+        ours = header[1] if flags & INITIATOR else header[0]
+        return self._limits.message_known if not flags & RESPONSE and self._known(ours) else 0
+
     # --- ending -----------------------------------------------------------------------------------------------------
 
     def touched(self, stream: Stream) -> None:
         """Have it looked at after this input."""
         self.dirty[stream.id] = stream
+
+    def proved(self, path: StreamPath) -> None:
+        """Its peer showed who it is. Keys alone prove nothing, since any stranger gets some."""
+        stream = self._streams.get(path.stream)
+        if stream is not None:
+            stream.proved = True
 
     def let_go(self, sa: IkeSa, request: OutgoingRequest) -> None:
         """The request is over: its streams await it no longer."""

@@ -16,6 +16,7 @@ from ..events import IkeSaReauthenticated, SuccessorBegun
 from ..limits import Limits
 from ..outputs import Output, SaId
 from ..sa import CreateChild, IkeSa, Setup, Timer, delete_ike, retry_wait
+from .attempts import Attempts
 
 __all__ = ["Succession"]
 
@@ -23,7 +24,7 @@ AUTHENTICATED_ANEW = "the peers authenticated anew"
 
 
 class Succession:
-    """Makes successors. *begin* begins IKE_SA_INIT of an SA; *closing* tells whether there are to be no new ones."""
+    """Makes successors. *closing* tells whether there are to be no new ones."""
 
     def __init__(
         self,
@@ -31,7 +32,7 @@ class Succession:
         random: Callable[[int], bytes],
         sas: dict[SaId, IkeSa],
         new_sa: Callable[[Connection, Setup], IkeSa],
-        begin: Callable[[IkeSa, Setup, float], None],
+        attempts: Attempts,
         emit: Callable[[Output], None],
         closing: Callable[[], bool],
     ) -> None:
@@ -39,7 +40,7 @@ class Succession:
         self._random = random
         self._sas = sas
         self._new_sa = new_sa
-        self._begin = begin
+        self._attempts = attempts
         self._emit = emit
         self._closing = closing
 
@@ -75,7 +76,7 @@ class Succession:
         if sa.setup is not None:
             self._start(sa, sa.setup, now)
 
-    def established(self, new: IkeSa, predecessor: SaId, now: float) -> None:
+    def ready(self, new: IkeSa, predecessor: SaId, now: float) -> None:
         """A successor that we set up is there: what its predecessor carried goes over to it."""
         old = self._sas.get(predecessor)
         if old is None or not old.alive:
@@ -109,7 +110,7 @@ class Succession:
 
     def _start(self, new: IkeSa, setup: Setup, now: float) -> None:
         new.timers.set(Timer.ESTABLISH, now + self._limits.establish_timeout)
-        self._begin(new, setup, now)
+        self._attempts.begin(new, setup, new.hosts[1], now)
 
 
 def _remotes(old: IkeSa) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ def run(
     """
     try:
         ask = steps.send(answer)
-        while ask.early and sa.role == "responder" and not sa.services.may_ask_early(now):
+        while ask.early and sa.role == "responder" and not sa.services.asker.may_ask_early(now):
             ask = steps.send(ask.refusal)
     except StopIteration as end:
         result: T = end.value
@@ -81,4 +81,4 @@ def _pause(
         run(sa, steps, then, done=done, failed=failed, answer=answer)
 
     sa.current.move(Input.QUESTION_ASKED)
-    sa.services.ask(sa, ask.make, ask.wants, ask.refusal, resume, now)
+    sa.services.asker.ask(sa, ask.make, ask.wants, ask.refusal, resume, now)

@@ -51,7 +51,7 @@ class ChildOffer:
         self.sa = sa
         self.config = config
         self.replaces = replaces
-        self.spi_in = sa.services.new_child_spi(sa)
+        self.spi_in = sa.services.child_spis.new(sa.id)
         self.proposals: tuple[Proposal, ...] = offer(config, self.spi_in, with_group=with_group)
         self.asks = replaces is None and wants_addresses(sa)
         """The request asks for addresses too, and ours in the selectors are those that will be assigned."""
@@ -123,7 +123,7 @@ class ChildOffer:
 
     def withdraw(self) -> None:
         """Nothing came of it: the SPI is free again."""
-        self.sa.services.release_child_spi(self.sa, self.spi_in)
+        self.sa.services.child_spis.release(self.sa.id, self.spi_in)
 
 
 def agree(

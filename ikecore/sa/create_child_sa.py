@@ -284,7 +284,7 @@ def _grant_child(sa: IkeSa, asked: Incoming, old: ChildSa | None, granting: Gran
         agreed,
         keys,
         (ni, nr, shared),
-        services.new_child_spi(sa),
+        services.child_spis.new(sa.id),
         contents,
         now,
         initiator=False,

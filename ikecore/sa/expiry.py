@@ -65,7 +65,7 @@ def _rekey_ike(sa: IkeSa, now: float) -> None:
 
 def _reauthenticate(sa: IkeSa, reason: str, now: float) -> None:
     sa.services.emit(LifetimeReached(sa.id, None, "reauthenticate", reason))
-    sa.services.reauthenticate(sa, now)
+    sa.services.succession.reauthenticate(sa, now)
 
 
 def delete_ike(sa: IkeSa, reason: str, now: float) -> None:

@@ -5,6 +5,7 @@ Addresses come out of the connection's pools, or from the application.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
 from typing import Final
@@ -116,7 +117,7 @@ class Granting:
         """What it was for came to nothing: take the lease back."""
         if self._fresh:
             self._sa.granted = None
-            self._sa.services.release_addresses(self._sa)
+            self._sa.services.leases.release(self._sa.id)
 
 
 def grants(connection: Connection) -> bool:
@@ -129,14 +130,14 @@ def _from_pools(sa: IkeSa, request: Request) -> Lease:
 
     What is told beside the addresses comes from the pools that gave one.
     """
-    pools = sa.connection.pools
+    pools, whose = sa.connection.pools, _whose(sa)
     addresses: list[str] = []
     used: dict[Pool, None] = {}
     prefix_length = 128
     for wanted in request.addresses[: sa.services.limits.addresses_per_sa]:
         version = ip_address(wanted).version
         exact = None if wanted in ANY.values() else wanted
-        found = sa.services.lease_address(sa, pools, version, exact)
+        found = sa.services.leases.take(sa.id, whose, pools, version, exact)
         if found is None:
             continue
         text, of = found
@@ -156,6 +157,12 @@ def _from_pools(sa: IkeSa, request: Request) -> Lease:
     )
 
 
+def _whose(sa: IkeSa) -> str:
+    """Return what stands for the peer's identity where it is remembered: short, and never the same for two."""
+    identity = sa.peer_identity
+    return "" if identity is None else hashlib.sha256(bytes([identity.id_type]) + identity.data).hexdigest()
+
+
 def _joined(pools: dict[Pool, None], what: Callable[[Pool], tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for pool in pools for text in what(pool)))
 
@@ -164,11 +171,11 @@ def _as_chosen(sa: IkeSa, request: Request, chosen: Lease | None) -> Lease:
     """Lease what the application chose, as far as it was asked for and nobody else has it."""
     if chosen is None:
         return Lease()
-    room = {version: count_of(request, version) for version in (4, 6)}
+    room, whose = {version: count_of(request, version) for version in (4, 6)}, _whose(sa)
     kept: list[str] = []
     for text in chosen.addresses:
         version = ip_address(text).version
-        if room[version] and text not in kept and sa.services.hold_address(sa, text):
+        if room[version] and text not in kept and sa.services.leases.hold(sa.id, whose, text):
             room[version] -= 1
             kept.append(text)
     return attrs.evolve(chosen, addresses=kept)

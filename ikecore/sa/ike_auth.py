@@ -129,7 +129,7 @@ class OurIkeAuth(OurExchange):
             request = configuration_request(sa.connection) if wants_addresses(sa) else None
             payloads += [] if request is None else [request]
             self.asks = request is not None
-        if self.setup.predecessor is None and sa.services.first_contact(sa):
+        if self.setup.predecessor is None and sa.services.contacts.first(sa):
             payloads.append(Notification(Notify.INITIAL_CONTACT))
         return [*payloads, *window_notification(sa, sa.current)]
 
@@ -175,7 +175,7 @@ class OurIkeAuth(OurExchange):
         note_window(sa, sa.current, contents)
         sa.established(now)
         note_auth_lifetime(sa, contents, now)
-        sa.services.met(sa, contents.notify(Notify.INITIAL_CONTACT) is not None, now)
+        sa.services.contacts.met(sa, contents.notify(Notify.INITIAL_CONTACT) is not None, now)
         announce(sa, path)
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
@@ -206,7 +206,7 @@ class OurIkeAuth(OurExchange):
             else:
                 self._refuse_child(contents, InternalAddressFailure("the application refused the addresses"), then)
 
-        sa.services.ask(
+        sa.services.asker.ask(
             sa,
             lambda question, deadline: AcceptanceNeeded(
                 question, sa.id, deadline, sa.connection.name, str(sa.peer_identity), lease
@@ -244,7 +244,7 @@ class OurIkeAuth(OurExchange):
     def _ready(self, now: float) -> None:
         """Its Child SA is there or refused: it takes over, where it is to replace another SA."""
         if self.setup.predecessor is not None:
-            self.sa.services.ready(self.sa, self.setup.predecessor, now)
+            self.sa.services.succession.ready(self.sa, self.setup.predecessor, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""
@@ -287,7 +287,7 @@ class Responder:
         sa.timers.clear(Timer.HALF_OPEN)
         sa.services.authenticated(sa, asked.path)
         yield from authorize(sa, identity, remote)
-        if sa.services.too_many(sa) and contents.notify(Notify.INITIAL_CONTACT) is None:
+        if sa.services.contacts.too_many(sa) and contents.notify(Notify.INITIAL_CONTACT) is None:
             raise AuthenticationFailed(f"there is an SA with {identity} already")
         lease = yield from wanted_lease(sa, contents, remote)
         proof = yield from prove(sa, keys, self.context, self._identity.body, identity, remote)
@@ -325,7 +325,7 @@ class Responder:
         note_window(sa, asked.generation, asked.contents)
         tell_facts(sa)
         sa.established(now)
-        sa.services.met(sa, asked.contents.notify(Notify.INITIAL_CONTACT) is not None, now)
+        sa.services.contacts.met(sa, asked.contents.notify(Notify.INITIAL_CONTACT) is not None, now)
         announce(sa, path)
         keys = asked.generation.need_keys()
         window = window_notification(sa, asked.generation)
@@ -353,7 +353,7 @@ class Responder:
             agreed,
             keys,
             (keys.ni, keys.nr, b""),
-            sa.services.new_child_spi(sa),
+            sa.services.child_spis.new(sa.id),
             contents,
             now,
             initiator=False,

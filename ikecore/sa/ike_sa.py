@@ -307,7 +307,7 @@ class IkeSa:
         except LocalProtocolError as error:  # more than one payload can hold (TCP-04)
             self.fail(error, "error", now)
             return
-        self.services.send_request(self, request, now)
+        self.services.delivery.send_request(self, request, now)
 
     def last_words(self, payloads: Sequence[Payload], now: float) -> None:
         """Send one INFORMATIONAL request and forget it: the SA is about to go, and nobody waits for the answer."""
@@ -320,7 +320,7 @@ class IkeSa:
         message_id = generation.ours.take_id()
         unsealed = Unsealed(keys, exchange, 0, message_id, first, chain)
         message = Message(exchange, message_id, unsealed.whole, names)
-        self.services.send_once(self, message, now)
+        self.services.sender.send_once(self, message, now)
 
     @property
     def in_flight(self) -> list[OutgoingRequest]:
@@ -369,7 +369,7 @@ class IkeSa:
         except LocalProtocolError as error:
             self.fail(error, "error", now)
             return
-        self.services.send_response(self, response, paths, now)
+        self.services.sender.send_response(self, response, paths, now)
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -472,7 +472,7 @@ class IkeSa:
         unanswered, generation.ours.unanswered = generation.ours.unanswered, {}
         waiting, generation.ours.queue = generation.ours.queue, ()
         for request in unanswered.values():
-            self.services.request_done(self, request, now)
+            self.services.delivery.request_done(self, request)
             request.handler.failed(error, now)
         for exchange in waiting:
             exchange.failed(error, now)
@@ -489,7 +489,7 @@ class IkeSa:
         remote = self.path.remote if self.path is not None else None
         claimed = None if setup.claimed_identity is None else str(setup.claimed_identity)
         if setup.restarts is not None and by != "us":
-            self.services.restart(self, setup.restarts, now)
+            self.services.succession.restart(self, setup.restarts, now)
         self.services.emit(IkeSaFailed(self.id, self.connection.name, self.role, step_name, error, remote, claimed))
         self._end(error, now)
 
@@ -501,13 +501,13 @@ class IkeSa:
             self.close_child(child, reason, by)
         wanted = self.role == "initiator" and self.connection.dpd_action == "restart"
         if wanted and by == "silence" and self.delete_under_way is None:
-            self.services.restart(self, 0, now)
+            self.services.succession.restart(self, 0, now)
         self.services.emit(IkeSaClosed(self.id, reason, by))
         self._end(error or SaClosed(reason), now)
 
     def close_child(self, child: ChildSa, reason: str, by: By) -> None:
         del self.children[child.id]
-        self.services.release_child_spi(self, child.spi_in)
+        self.services.child_spis.release(self.id, child.spi_in)
         self.services.emit(ChildSaClosed(self.id, child.id, child.spi_in, child.spi_out, reason, by))
 
     @property

@@ -89,7 +89,7 @@ class InitAttempt(OurExchange):
         self.tried = tried
         """Transports that came to nothing with this host before."""
         self.then = then
-        self.spi_i = sa.services.new_ike_spi()
+        self.spi_i = sa.services.ike_spis.new()
         self.nonce = sa.services.random(NONCE_OCTETS)
         self.false_source = false_source(sa.connection, sa.services.random)
         self.key_exchange = OurKeyExchange(first_method(sa.connection.proposals), sa.services.random)
@@ -106,11 +106,11 @@ class InitAttempt(OurExchange):
         """Send the request of this attempt, as it is now."""
         sa = self.sa
         self.setup.attempts[self.spi_i] = self
-        sa.services.claim(self.spi_i, sa)
+        sa.services.ike_spis.claim(self.spi_i, sa)
         self.request = OutgoingRequest(
             self.exchange, 0, self._octets, (), handler=self, expected=self.expected_octets(), started=now, size=500
         )
-        sa.services.send_request(sa, self.request, now)
+        sa.services.delivery.send_request(sa, self.request, now)
 
     def bind(self, path: Path) -> None:
         """The path is known now, and with it the addresses that NAT detection hashes."""
@@ -282,13 +282,13 @@ class InitAttempt(OurExchange):
             if not sa.nat.any or path.marker:
                 return
         marker = sa.nat.any or transports.udp_start == "nat"
-        local = services.local_address(self.host, marker, path.local[0])
+        local = services.sockets.udp_address(self.host, marker, path.local[0])
         if local is None:
             return
         settled = DatagramPath(local, (self.host, transports.udp_nat_port if marker else transports.udp_port), marker)
         if sa.nat.any:
             why = "UDP encapsulation is forced" if sa.nat == NatFacts(forced=True) else "a NAT was found"
-            services.move_path(sa, settled, f"{why}: port {settled.remote[1]}", now)
+            services.paths.move(sa, settled, f"{why}: port {settled.remote[1]}", now)
         else:
             sa.path = settled
 
@@ -302,21 +302,21 @@ class InitAttempt(OurExchange):
         """Stop sending the present request, and let go of it: it holds on to this attempt, and so to the SA."""
         request, self.request = self.request, None
         if request is not None:
-            self.sa.services.request_done(self.sa, request, now)
+            self.sa.services.delivery.request_done(self.sa, request)
 
     def drop(self, now: float) -> None:
         """Forget this attempt."""
         self._retire(now)
         self.setup.attempts.pop(self.spi_i, None)
         if self.spi_i != self.sa.current.spi_i:
-            self.sa.services.release(self.spi_i)
+            self.sa.services.ike_spis.release(self.spi_i)
 
     def failed(self, error: IkeError, now: float) -> None:
         """This attempt came to nothing; so has the SA if it was the last one."""
         sa = self.sa
         sa.progress += (f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}",)
         self.drop(now)
-        if self.setup.attempts or not sa.alive or sa.services.attempt_failed(sa, self, now):
+        if self.setup.attempts or not sa.alive or sa.services.attempts.failed(sa, self, now):
             return
         if isinstance(error, PeerUnreachable):
             error = PeerUnreachable("no answer to IKE_SA_INIT", sa.progress)
@@ -346,7 +346,7 @@ def answer_init(
     suite = ike_suite(chosen)
     ni = peer_nonce(contents, suite.prf_key_length)
     ours, shared = answer_key_exchange(suite.group, theirs, services.random)
-    spi_i, spi_r, nr = envelope.header.spi_i, services.new_ike_spi(), services.random(NONCE_OCTETS)
+    spi_i, spi_r, nr = envelope.header.spi_i, services.ike_spis.new(), services.random(NONCE_OCTETS)
     keys = derive_ike_keys(suite, shared, ni, nr, spi_i, spi_r)
 
     sa = make_sa(connection)
@@ -359,12 +359,12 @@ def answer_init(
         sa.path = path
     elif not sa.nat.any:
         # Until a datagram of the peer says otherwise it is where every IKE peer is (TCP-73).
-        local = services.local_address(path.remote[0], False, path.local[0])
+        local = services.sockets.udp_address(path.remote[0], False, path.local[0])
         remote = (path.remote[0], connection.transports.udp_port)
         sa.path = None if local is None else DatagramPath(local, remote, False)
     note_fragmentation(sa, contents)
     note_tcp(sa, contents, path)
-    services.claim(spi_r, sa)
+    services.ike_spis.claim(spi_r, sa)
     if services.config.trace:
         services.emit(IkeKeysDerived(sa.id, generation.keys.export()))
 
@@ -380,7 +380,7 @@ def answer_init(
     )
     response = OutgoingResponse(Exchange.IKE_SA_INIT, 0, lambda: octets, services.names_of(payloads), spi=spi_r)
     generation.theirs.begin(0, digest, path)
-    services.send_response(sa, response, generation.theirs.answer(0, response), now)
+    services.sender.send_response(sa, response, generation.theirs.answer(0, response), now)
     sa.timers.set(Timer.HALF_OPEN, now + services.limits.half_open_lifetime)
     return (
         sa,
@@ -452,4 +452,4 @@ def _announced_port(sa: IkeSa, path: Path) -> int | None:
     configured = sa.connection.transports.announce_tcp
     if configured is not None:
         return configured
-    return None if sa.nat.local_behind_nat else sa.services.listener_port(path.local[0])
+    return None if sa.nat.local_behind_nat else sa.services.sockets.listener_port(path.local[0])

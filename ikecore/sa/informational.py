@@ -180,7 +180,7 @@ class DeleteSpi(Informational):
         return [Delete(Protocol.ESP, (self.spi_in,))]
 
     def process(self, contents: Contents, path: Path, now: float) -> None:
-        self.sa.services.release_child_spi(self.sa, self.spi_in)
+        self.sa.services.child_spis.release(self.sa.id, self.spi_in)
 
 
 class DeleteChild(Informational):

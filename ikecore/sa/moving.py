@@ -35,7 +35,7 @@ def _follow(sa: IkeSa, path: DatagramPath, reason: str, now: float) -> None:
         return
     if not sa.setting_up:
         _at_host(sa, path)
-    sa.services.move_path(sa, path, reason, now)
+    sa.services.paths.move(sa, path, reason, now)
 
 
 def _may_follow(sa: IkeSa) -> bool:

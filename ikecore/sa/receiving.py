@@ -134,7 +134,7 @@ def _repeat(sa: IkeSa, generation: Generation, message_id: int, path: Path, now:
     response = generation.theirs.stored(message_id)
     if response is None:
         return "response forgotten"
-    sa.services.send_response(sa, response, [path], now)
+    sa.services.sender.send_response(sa, response, [path], now)
     return None
 
 
@@ -205,7 +205,7 @@ def _answer(
         elif generation in sa.generations:
             _at_fault(sa, asked, TemporaryFailure(f"the SA is {generation.state.value} by now"), then)
 
-    sa.services.ask(sa, question.make, question.wants, question.refusal, resume, now)
+    sa.services.asker.ask(sa, question.make, question.wants, question.refusal, resume, now)
 
 
 def _exchange(sa: IkeSa, asked: Incoming, now: float) -> None:
@@ -239,7 +239,7 @@ def _process(
     """Take the response to *request*; a malformed one ends the SA (RFC 7296 section 2.21.3)."""
     came_by(sa, path, now, newest=generation is sa.current and request.message_id + 1 == generation.ours.next_id)
     del generation.ours.unanswered[request.message_id]
-    sa.services.request_done(sa, request, now)
+    sa.services.delivery.request_done(sa, request)
     if path.transport == "udp" and request.in_fragments and request.packet is not None:
         sa.smaller_packets(request.packet)
     exchange = request.handler

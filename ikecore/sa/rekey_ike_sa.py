@@ -64,8 +64,8 @@ class RekeyIke(OurExchange):
 
     def build(self, now: float) -> list[Payload]:
         services = self.sa.services
-        self.spi = services.new_ike_spi()
-        services.claim(self.spi, self.sa)
+        self.spi = services.ike_spis.new()
+        services.ike_spis.claim(self.spi, self.sa)
         self.nonce = services.random(NONCE_OCTETS)
         self.key_exchange = OurKeyExchange(self.method, services.random)
         self.proposals = tuple(
@@ -165,7 +165,7 @@ class RekeyIke(OurExchange):
     def withdraw(self) -> None:
         """Let go of the SPI that was offered."""
         if self.spi:
-            self.sa.services.release(self.spi)
+            self.sa.services.ike_spis.release(self.spi)
             self.spi = b""
 
 
@@ -237,9 +237,9 @@ def answer_rekey_ike(sa: IkeSa, asked: Incoming, now: float) -> list[Payload]:
     suite = ike_suite(chosen)
     ni = peer_nonce(contents, suite.prf_key_length)
     ours, shared = answer_key_exchange(suite.group, theirs, services.random)
-    spi, nr = services.new_ike_spi(), services.random(NONCE_OCTETS)
+    spi, nr = services.ike_spis.new(), services.random(NONCE_OCTETS)
     made = make_generation(sa, asked.generation.need_keys(), "responder", chosen, (chosen.spi, spi), (ni, nr), shared)
-    services.claim(spi, sa)
+    services.ike_spis.claim(spi, sa)
     sa.others += (made,)
     if any(isinstance(request.handler, RekeyIke) for request in asked.generation.ours.unanswered.values()):
         sa.rival = Rival(made, min(ni, nr))

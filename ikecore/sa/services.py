@@ -1,4 +1,4 @@
-"""What an SA needs from whoever keeps it. A protocol only, which lets the arrows stay downwards."""
+"""What an SA needs from whoever keeps it, one protocol for each thing. They let the arrows stay downwards."""
 
 from __future__ import annotations
 
@@ -27,70 +27,90 @@ A = TypeVar("A")
 """The answer to a question."""
 
 
-class Services(Protocol[S]):
-    """The endpoint as an SA sees it."""
+class IkeSpis(Protocol[S]):
+    """Our SPIs of IKE SAs, 8 octets each, and whose messages bear them."""
 
-    config: Config
-    limits: Limits
-    fragments_of_strangers: FragmentBudget
-    random: Callable[[int], bytes]
-    utc: Callable[[], datetime]
+    def new(self) -> bytes:
+        """Draw one that no SA of the endpoint uses."""
 
-    def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
-        """Name *payloads* for whoever traces; empty without `Config.trace`."""
+    def claim(self, spi: bytes, sa: S) -> None:
+        """Route messages for *spi* to *sa*."""
 
-    def emit(self, output: Output) -> None:
-        """Queue an event."""
+    def release(self, spi: bytes) -> None:
+        """Stop routing messages for *spi*."""
 
-    def wish_ended(self, sa: S, end: RequestCompleted | RequestFailed) -> None:
-        """Queue the end of a wish of *sa*, if it has not ended yet."""
 
-    def new_ike_spi(self) -> bytes:
-        """Return 8 octets that no SA of the endpoint uses."""
+class ChildSpis(Protocol):
+    """Inbound SPIs of Child SAs, 4 octets each."""
 
-    def new_child_id(self) -> ChildId:
-        """Return a handle never used before."""
+    def new(self, sa: SaId) -> bytes:
+        """Draw one that no Child SA of the endpoint has; kept for *sa* until it is released or the SA ends."""
 
-    def new_child_spi(self, sa: S) -> bytes:
-        """Return 4 octets that no Child SA of the endpoint has for its inbound SPI; kept for *sa* until it ends."""
-
-    def release_child_spi(self, sa: S, spi: bytes) -> None:
+    def release(self, sa: SaId, spi: bytes) -> None:
         """Let *spi* be used again."""
 
-    def lease_address(
-        self, sa: S, pools: Sequence[Pool], version: int, wanted: str | None
+
+class Leases(Protocol):
+    """Addresses that peers are assigned. *whose* stands for the identity of one, which may come back."""
+
+    def take(
+        self, sa: SaId, whose: str, pools: Sequence[Pool], version: int, wanted: str | None
     ) -> tuple[str, AddressRange] | None:
         """Give *sa* an address of family *version* until it ends, if it can be *wanted*; None if none is left."""
 
-    def hold_address(self, sa: S, address: str) -> bool:
+    def hold(self, sa: SaId, whose: str, address: str) -> bool:
         """Give *sa* exactly *address* until it ends; False if another SA has it."""
 
-    def release_addresses(self, sa: S) -> None:
+    def release(self, sa: SaId) -> None:
         """Take back the addresses that *sa* has."""
 
-    def claim(self, spi: bytes, sa: S) -> None:
-        """Route messages for our *spi* to *sa*."""
 
-    def release(self, spi: bytes) -> None:
-        """Stop routing messages for our *spi*."""
+class Sockets(Protocol):
+    """Our sockets."""
 
-    def local_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
-        """Return the UDP socket of ours to reach *remote_host* from, or None."""
+    def udp_address(self, remote_host: str, marker: bool, preferred: str | None) -> Address | None:
+        """Return the UDP socket with or without the non-ESP *marker* to reach *remote_host* from, or None."""
 
     def listener_port(self, host: str) -> int | None:
         """Return the port of our TCP listener on the address *host*, or None."""
 
+
+class Paths(Protocol[S]):
+    """Where datagrams go."""
+
+    def move(self, sa: S, path: DatagramPath, reason: str, now: float) -> None:
+        """Send datagrams of *sa* by *path* from now on, and say so."""
+
+
+class Delivery(Protocol[S]):
+    """Whatever gets requests to the peer."""
+
     def send_request(self, sa: S, request: OutgoingRequest, now: float) -> None:
         """Choose a transport for *request* and send it until it is answered or given up."""
+
+    def request_done(self, sa: S, request: OutgoingRequest) -> None:
+        """Stop sending *request*; let go of the streams that it used."""
+
+
+class Sender(Protocol[S]):
+    """Whatever sends what nobody answers."""
+
+    def send_response(self, sa: S, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
+        """Send *response* on each of *paths* that still exists."""
 
     def send_once(self, sa: S, message: Message, now: float) -> None:
         """Send *message* where the peer was last, without waiting for anything."""
 
-    def request_done(self, sa: S, request: OutgoingRequest, now: float) -> None:
-        """Stop sending *request*; let go of the streams that it used."""
 
-    def send_response(self, sa: S, response: OutgoingResponse, paths: Sequence[Path], now: float) -> None:
-        """Send *response* on each of *paths* that still exists."""
+class Attempts(Protocol[S]):
+    """Attempts at IKE_SA_INIT."""
+
+    def failed(self, sa: S, attempt: Attempt, now: float) -> bool:
+        """Begin another one in place of *attempt*, if there is any way left. False if not."""
+
+
+class Asker(Protocol[S]):
+    """Questions to the application."""
 
     def ask(
         self,
@@ -101,7 +121,7 @@ class Services(Protocol[S]):
         resume: Callable[[A, float], None],
         now: float,
     ) -> None:
-        """Put a question to the application whose answer is of the type *wants*.
+        """Put a question whose answer is of the type *wants*.
 
         *resume* gets the answer, or *refusal* when time is up. An SA may have several open questions.
         """
@@ -109,11 +129,79 @@ class Services(Protocol[S]):
     def may_ask_early(self, now: float) -> bool:
         """Tell whether one more question about a peer that has proved nothing may be asked now; it counts as asked."""
 
-    def attempt_failed(self, sa: S, attempt: Attempt, now: float) -> bool:
-        """Begin another IKE_SA_INIT attempt in place of *attempt*, if there is any way left. False if not."""
 
-    def move_path(self, sa: S, path: DatagramPath, reason: str, now: float) -> None:
-        """Send datagrams of *sa* by *path* from now on, and say so."""
+class Contacts(Protocol[S]):
+    """Which SAs are with the same peer."""
+
+    def first(self, sa: S) -> bool:
+        """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and wanted."""
+
+    def too_many(self, sa: S) -> bool:
+        """Tell whether *sa* is refused because there is another SA with its peer, which has just proved itself."""
+
+    def met(self, sa: S, initial: bool, now: float) -> None:
+        """*sa* is established. *initial*: its peer said INITIAL_CONTACT, so that other SAs with it are gone."""
+
+
+class Succession(Protocol[S]):
+    """SAs that take the place of another one."""
+
+    def reauthenticate(self, old: S, now: float) -> None:
+        """Set up an SA that is to replace *old*."""
+
+    def restart(self, old: S, restarts: int, now: float) -> None:
+        """Set up an SA in place of *old*, which is about to end: that another one follows is told before the end is.
+
+        It was begun anew *restarts* times since the peer was last there.
+        """
+
+    def ready(self, new: S, predecessor: SaId, now: float) -> None:
+        """*new*, set up to replace *predecessor*, is established and has its first Child SA: it may take over."""
+
+
+class Services(Protocol[S]):
+    """The endpoint as an SA sees it."""
+
+    config: Config
+    limits: Limits
+    fragments_of_strangers: FragmentBudget
+    random: Callable[[int], bytes]
+    utc: Callable[[], datetime]
+
+    @property
+    def ike_spis(self) -> IkeSpis[S]: ...
+    @property
+    def child_spis(self) -> ChildSpis: ...
+    @property
+    def leases(self) -> Leases: ...
+    @property
+    def sockets(self) -> Sockets: ...
+    @property
+    def paths(self) -> Paths[S]: ...
+    @property
+    def delivery(self) -> Delivery[S]: ...
+    @property
+    def sender(self) -> Sender[S]: ...
+    @property
+    def attempts(self) -> Attempts[S]: ...
+    @property
+    def asker(self) -> Asker[S]: ...
+    @property
+    def contacts(self) -> Contacts[S]: ...
+    @property
+    def succession(self) -> Succession[S]: ...
+
+    def emit(self, output: Output) -> None:
+        """Queue an event."""
+
+    def names_of(self, payloads: Sequence[Payload]) -> tuple[str, ...]:
+        """Name *payloads* for whoever traces; empty without `Config.trace`."""
+
+    def wish_ended(self, sa: S, end: RequestCompleted | RequestFailed) -> None:
+        """Queue the end of a wish of *sa*, if it has not ended yet."""
+
+    def new_child_id(self) -> ChildId:
+        """Return a handle never used before."""
 
     def authenticated(self, sa: S, path: Path) -> None:
         """The peer of *sa* has proved who it is, by *path*: it counts no more as half-open."""
@@ -123,27 +211,6 @@ class Services(Protocol[S]):
 
     def retire(self, sa: S, generation: Generation, now: float) -> None:
         """Stop routing messages for a pair of SPIs of *sa* that is gone; its last answer is kept for a while."""
-
-    def first_contact(self, sa: S) -> bool:
-        """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and wanted."""
-
-    def too_many(self, sa: S) -> bool:
-        """Tell whether *sa* is refused because there is another SA with its peer, which has just proved itself."""
-
-    def met(self, sa: S, initial: bool, now: float) -> None:
-        """*sa* is established. *initial*: its peer said INITIAL_CONTACT, so that other SAs with it are gone."""
-
-    def ready(self, sa: S, predecessor: SaId, now: float) -> None:
-        """*sa*, set up to replace *predecessor*, is established and has its first Child SA: it may take over."""
-
-    def reauthenticate(self, sa: S, now: float) -> None:
-        """Set up an SA that is to replace *sa*."""
-
-    def restart(self, sa: S, restarts: int, now: float) -> None:
-        """Set up an SA in place of *sa*, which is about to end: that another one follows is told before the end is.
-
-        It was begun anew *restarts* times since the peer was last there.
-        """
 
     def remove(self, sa: S, now: float) -> None:
         """Forget *sa*, which is closed, and all that belongs to it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from ikecore.endpoint.admission import Admission, Refusals, Verdict
 from ikecore.events import Refused, Transport
 from ikecore.limits import Limits
-from ikecore.outputs import SaId
+from ikecore.outputs import Output, SaId
 
 LIMITS = Limits(half_open_udp=8, half_open_tcp=6, half_open_per_source=3, cookie_threshold=5, sas=20)
 US, THEM = "192.0.2.1", "198.51.100.7"
@@ -107,19 +109,30 @@ def test_counts_never_drift(steps: list[tuple[bool, int]]) -> None:
 
 
 def test_refusals_are_told_now_and_then_with_their_number() -> None:
-    refusals = Refusals(1.0)
+    told: list[Output] = []
+    counters: Counter[str] = Counter()
+    refusals = Refusals(1.0, counters, told.append)
     source = ("192.0.2.1", 500)
-    assert refusals.note("x", source, "why", 10.0) == Refused("x", source, "why", 1)
-    assert [refusals.note("x", source, "why", 10.0 + step / 10) for step in range(1, 10)] == [None] * 9
-    assert refusals.note("x", source, "another reason", 10.5) == Refused("x", source, "another reason", 1)
-    assert refusals.note("x", source, "why", 11.0) == Refused("x", source, "why", 10)
-    assert refusals.note("x", source, "why", 100.0) == Refused("x", source, "why", 1)
+    refusals.add("x", source, "why", 10.0)
+    assert told == [Refused("x", source, "why", 1)]
+    for step in range(1, 10):
+        refusals.add("x", source, "why", 10.0 + step / 10)
+    assert len(told) == 1
+    refusals.add("x", source, "another reason", 10.5)
+    refusals.add("x", source, "why", 11.0)
+    refusals.add("x", source, "why", 100.0)
+    assert told[1:] == [
+        Refused("x", source, "another reason", 1),
+        Refused("x", source, "why", 10),
+        Refused("x", source, "why", 1),
+    ]
+    assert counters == {"x": 13}
 
 
 def test_the_reasons_remembered_are_bounded() -> None:
-    refusals = Refusals(1000.0)
-    source = ("192.0.2.1", 500)
-    for number in range(Refusals.MOST_REASONS + 1):
-        assert refusals.note("x", source, str(number), 1.0) is not None
-    assert refusals.note("x", source, "0", 1.0) is not None
-    assert refusals.note("x", source, str(Refusals.MOST_REASONS), 1.0) is None
+    told: list[Output] = []
+    refusals = Refusals(1000.0, Counter(), told.append)
+    source, most = ("192.0.2.1", 500), Refusals.MOST_REASONS
+    for number in (*range(most + 1), 0, most):
+        refusals.add("x", source, str(number), 1.0)
+    assert [event.reason for event in told if isinstance(event, Refused)] == [*map(str, range(most + 1)), "0"]

@@ -17,6 +17,7 @@ import ikecore.sa.receiving
 from ikecore.endpoint import Endpoint
 from ikecore.endpoint.delivery import Delivery
 from ikecore.endpoint.keeper import Keeper
+from ikecore.endpoint.paths import Paths
 from ikecore.errors import InternalFailure, LocalProtocolError
 from ikecore.events import (
     IkeSaClosed,
@@ -417,7 +418,7 @@ def test_a_wish_that_cannot_be_put_into_octets_has_had_no_effect(
     assert rig.one(RequestCompleted).request == request
     keeper: Keeper = vars(rig.endpoint)["_keeper"]
     assert not keeper.wishes.left(sa)
-    assert len(keeper._child_spis) == 1  # that of the Child SA: none is held by what came to nothing
+    assert len(keeper.child_spis.taken) == 1  # that of the Child SA: none is held by what came to nothing
     assert len(keeper.by_spi) == 1
 
 
@@ -471,13 +472,13 @@ def test_a_bug_in_one_sa_does_not_keep_the_others_from_their_socket(monkeypatch:
     rig = Rig(raise_bugs=False)
     peers = good_peers(rig)
     unlucky, *others = rig.endpoint.sas
-    honest: Callable[..., Any] = vars(Keeper)["move_path"]
+    honest: Callable[..., Any] = vars(Paths)["move"]
 
-    def sometimes(keeper: Keeper, sa: IkeSa, *args: Any) -> Any:
-        return broken() if sa.id == unlucky else honest(keeper, sa, *args)
+    def sometimes(paths: Paths, sa: IkeSa, *args: Any) -> Any:
+        return broken() if sa.id == unlucky else honest(paths, sa, *args)
 
     rig.endpoint.local_removed(HERE, now=rig.now)
-    monkeypatch.setattr(Keeper, "move_path", sometimes)
+    monkeypatch.setattr(Paths, "move", sometimes)
     rig.endpoint.local_added(Local(HERE), now=rig.now)
     rig.drain()
     assert told(rig).sa == unlucky

@@ -182,7 +182,7 @@ class Life(Run):
             keeper = side.endpoint._keeper
             spis = set() if view is None else {view.spi_i, view.spi_r}
             assert set(keeper.by_spi) == ({keeper.sas[view.id].current.spi_local} if view else set())
-            assert keeper._child_spis == {spi_in for spi_in, _ in side.installed}
+            assert keeper.child_spis.taken == {spi_in for spi_in, _ in side.installed}
             assert set(keeper.by_spi) <= spis
         if "delete ike" in self.flat:
             assert (ours, theirs) == (None, None)

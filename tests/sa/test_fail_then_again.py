@@ -101,7 +101,7 @@ def kept(rig: Rig) -> tuple[object, ...]:
     """Everything that a request could leave behind."""
     keeper = rig.endpoint._keeper
     (sa,) = keeper.sas.values()
-    return rig.picture()["sas"], set(keeper.by_spi), set(keeper._child_spis), len(sa.others), sa.rival
+    return rig.picture()["sas"], set(keeper.by_spi), keeper.child_spis.taken, len(sa.others), sa.rival
 
 
 @pytest.mark.requirement("IKE-017", "IKE-187", "IKE-223")
