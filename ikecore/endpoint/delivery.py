@@ -16,14 +16,8 @@ from ..errors import PeerUnreachable
 from ..events import Transport, TransportChosen, TransportSwitched, UdpPathMissing
 from ..limits import Limits
 from ..outputs import Output
-from ..sa import IkeSa, InitAttempt, OutgoingRequest, Timer
-from ..transport import (
-    Choice,
-    DatagramPath,
-    Stream,
-    room_in,
-    smaller_packet,
-)
+from ..sa import IkeSa, InitAttempt, OutgoingRequest, Timer, request_expired
+from ..transport import Choice, DatagramPath, Stream, room_in, smaller_packet
 from ..wire.numbers import Exchange, name_of
 from .attempts import Attempts
 from .choosing import Chooser
@@ -316,7 +310,7 @@ class Delivery:
             attempt.failed(attempt.refusal or PeerUnreachable(reason), now)
             return
         sa.progress += (request.in_words(),)
-        sa.request_expired(request, now)
+        request_expired(sa, request, now)
 
     def _rearm(self, sa: IkeSa) -> None:
         due: float | None = None

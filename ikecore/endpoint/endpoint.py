@@ -35,8 +35,11 @@ from ..sa import (
     State,
     Timer,
     UnknownSpi,
+    begin,
+    begin_if_possible,
     child_expiring,
     esp_came_by,
+    last_words,
     timer_rang,
     view_of,
 )
@@ -167,7 +170,7 @@ class Endpoint:
             raise LocalProtocolError(f"spi: {len(spi)} octets; an SPI of ESP has 4")
         if found.may_follow_hint(now):
             found.hinted_at = now
-            self._guard(found, now, found.begin_if_possible, UnknownSpi(found, spi))
+            self._guard(found, now, begin_if_possible, found, UnknownSpi(found, spi))
 
     def stream_accepted(self, *, local: Address, remote: Address, now: float) -> StreamId:
         """A peer connected to the listener *local*. A refusal is a `ResetStream` among the outputs.
@@ -317,7 +320,7 @@ class Endpoint:
         now = self._clamp(now)
         found = self._sa(sa)
         wish = self._wish(found, Exchange.INFORMATIONAL)
-        self._fulfil(found, wish, now, found.begin, Liveness(found, wish))
+        self._fulfil(found, wish, now, begin, found, Liveness(found, wish))
         return wish
 
     def create_child(self, sa: SaId, child: ChildConfig | str | None = None, *, now: float) -> RequestId:
@@ -331,7 +334,7 @@ class Endpoint:
         found = self._sa(sa)
         config = child if isinstance(child, ChildConfig) else found.connection.child(child)
         wish = self._wish(found, Exchange.CREATE_CHILD_SA)
-        self._fulfil(found, wish, now, found.begin, CreateChild(found, config, wish))
+        self._fulfil(found, wish, now, begin, found, CreateChild(found, config, wish))
         return wish
 
     def rekey(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -347,9 +350,9 @@ class Endpoint:
         old = None if child is None else _child(found, child)
         wish = self._wish(found, Exchange.CREATE_CHILD_SA)
         if old is None:
-            self._fulfil(found, wish, now, found.begin, RekeyIke(found, wish))
+            self._fulfil(found, wish, now, begin, found, RekeyIke(found, wish))
         else:
-            self._fulfil(found, wish, now, found.begin, CreateChild(found, old.config, wish, replaces=old))
+            self._fulfil(found, wish, now, begin, found, CreateChild(found, old.config, wish, replaces=old))
         return wish
 
     def delete(self, sa: SaId, *, child: ChildId | None = None, now: float) -> RequestId:
@@ -366,7 +369,7 @@ class Endpoint:
 
     def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
         if child is not None:
-            sa.begin(DeleteChild(sa, _child(sa, child), wish), now)
+            begin(sa, DeleteChild(sa, _child(sa, child), wish), now)
         elif sa.setting_up:
             exchange = DeleteIke(sa, wish)
             sa.fail(LocalProtocolError("given up by the application"), "us", now)
@@ -374,7 +377,7 @@ class Endpoint:
         elif isinstance(under_way := sa.delete_under_way, DeleteIke):
             under_way.more_wishes.append(wish)
         else:
-            sa.begin(DeleteIke(sa, wish), now)
+            begin(sa, DeleteIke(sa, wish), now)
             sa.timers.set(Timer.DELETE, now + self._keeper.limits.delete_timeout)
 
     def abandon(self, sa: SaId, *, now: float) -> None:
@@ -391,7 +394,7 @@ class Endpoint:
             sa.fail(LocalProtocolError("given up by the application"), "us", now)
         else:
             if sa.state is State.ESTABLISHED:
-                sa.last_words([Delete(Protocol.IKE, ())], now)
+                last_words(sa, [Delete(Protocol.IKE, ())], now)
             sa.close("given up by the application", "us", now)
 
     def answer(self, question: QuestionId, value: object, *, now: float) -> bool:

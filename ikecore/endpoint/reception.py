@@ -12,7 +12,17 @@ import hashlib
 from ..errors import InvalidKePayload, InvalidMajorVersion, NoProposalChosen, RemoteProtocolError
 from ..events import MessageDropped, MessageReceived
 from ..outputs import SaId
-from ..sa import IkeSa, Liveness, OutgoingResponse, Responder, Setup, State, answer_init, message_received
+from ..sa import (
+    IkeSa,
+    Liveness,
+    OutgoingResponse,
+    Responder,
+    Setup,
+    State,
+    answer_init,
+    begin_if_possible,
+    message_received,
+)
 from ..transport import Path, Stream
 from ..wire import (
     Contents,
@@ -134,7 +144,7 @@ class Reception:
             return "not protected"
         if sa.may_follow_hint(now) and self._hints.take(now):
             sa.hinted_at = now
-            sa.begin_if_possible(Liveness(sa), now)
+            begin_if_possible(sa, Liveness(sa), now)
         return "an unprotected error"
 
     def _init_response(

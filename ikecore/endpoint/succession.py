@@ -15,7 +15,7 @@ from ..config import ChildConfig, Connection
 from ..events import IkeSaReauthenticated, SuccessorBegun
 from ..limits import Limits
 from ..outputs import Output, SaId
-from ..sa import CreateChild, IkeSa, Setup, Timer, delete_ike, retry_wait
+from ..sa import CreateChild, IkeSa, Setup, Timer, begin_if_possible, delete_ike, retry_wait
 from .attempts import Attempts
 
 __all__ = ["Succession"]
@@ -92,9 +92,8 @@ class Succession:
             return
         if carried:
             first, *rest = carried
-            new.begin_if_possible(
-                CreateChild(new, first, then=lambda later: self._take_over(old, new, rest, later)), now
-            )
+            another = CreateChild(new, first, then=lambda later: self._take_over(old, new, rest, later))
+            begin_if_possible(new, another, now)
             return
         self._emit(IkeSaReauthenticated(old.id, new.id))
         if old.delete_under_way is None:

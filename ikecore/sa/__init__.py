@@ -3,6 +3,7 @@
 It never chooses a transport and never sees a socket.
 """
 
+from .beginning import begin, begin_if_possible, request_expired
 from .child_sa import MOST_DRAWS, ChildSa, new_spi
 from .create_child_sa import CreateChild
 from .expiry import child_expiring, delete_ike
@@ -14,6 +15,7 @@ from .ike_sa_init import InitAttempt, answer_init
 from .informational import DeleteChild, DeleteIke, Liveness, UnknownSpi
 from .life import retry_wait
 from .moving import esp_came_by
+from .outgoing import last_words
 from .receiving import message_received
 from .rekey_ike_sa import RekeyIke
 from .request import Message, OutgoingRequest, OutgoingResponse, payload_names
@@ -53,14 +55,18 @@ __all__ = [
     "UnknownSpi",
     "Verdict",
     "answer_init",
+    "begin",
     "begin_auth",
+    "begin_if_possible",
     "child_expiring",
     "delete_ike",
     "esp_came_by",
+    "last_words",
     "message_received",
     "new_spi",
     "parse_selector",
     "payload_names",
+    "request_expired",
     "retry_wait",
     "timer_rang",
     "view_of",

@@ -29,6 +29,7 @@ from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, KeyExchange, Nonce, Notification, Payload, SecurityAssociation
 from ..wire.numbers import Exchange, Ke, Notify
+from .beginning import go_on, try_later
 from .child_ends import ends_of
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_sa import ChildSa
@@ -146,7 +147,7 @@ class CreateChild(OurExchange):
         except (NoProposalChosen, TsUnacceptable, InternalAddressFailure) as error:
             # The peer believes that it is there. The IKE SA is none the worse.
             self.offer = None
-            self.sa.go_on(DeleteSpi(self.sa, offer.spi_in), now)
+            go_on(self.sa, DeleteSpi(self.sa, offer.spi_in), now)
             self.failed(error, now)
             return
         self.offer = None
@@ -170,7 +171,7 @@ class CreateChild(OurExchange):
         rival, children = self.rival, self.sa.children
         if rival is not None and lowest < rival.lowest:
             old.heir = rival.child
-            self.sa.go_on(DeleteChild(self.sa, made, heirs=False, reason=REDUNDANT), now)
+            go_on(self.sa, DeleteChild(self.sa, made, heirs=False, reason=REDUNDANT), now)
         else:
             old.heir = made
             if rival is not None:
@@ -178,7 +179,7 @@ class CreateChild(OurExchange):
                 rival.child.life.replaced(self.sa.services.limits, now)
                 self.sa.watch_children()
             if old.id in children:
-                self.sa.go_on(DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
+                go_on(self.sa, DeleteChild(self.sa, old, heirs=False, reason=REKEYED), now)
 
     def _refused(self, contents: Contents, now: float) -> None:
         sa, old, error = self.sa, self.replaces, refusal(contents)
@@ -188,14 +189,14 @@ class CreateChild(OurExchange):
             return
         elif self.rival is None and isinstance(error, TemporaryFailure) and (old is None or old.id in sa.children):
             self.withdraw()
-            sa.try_later(self, self.persistence, now)
+            try_later(sa, self, self.persistence, now)
             return
         elif self.rival is None and isinstance(error, ChildSaNotFound) and old is not None and old.id in sa.children:
             # The peer has lost it, or we missed its Delete: what it carried is set up anew (RFC 7296 section 2.25).
             sa.close_child(old, "the peer has no such Child SA", "peer")
             wish, self.wish = self.wish, None
             self.withdraw()
-            sa.go_on(CreateChild(sa, self.config, wish), now)
+            go_on(sa, CreateChild(sa, self.config, wish), now)
             return
         self.failed(error, now)
 
@@ -205,7 +206,7 @@ class CreateChild(OurExchange):
         self.wish = self.then = None
         again.rival = self.rival
         self.withdraw()
-        self.sa.go_on(again, now)
+        go_on(self.sa, again, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """There is no new Child SA of ours. If the peer's rekey made one meanwhile, that is as good."""

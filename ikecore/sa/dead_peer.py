@@ -7,6 +7,7 @@ SA with traffic costs one look per `dpd_delay`.
 from __future__ import annotations
 
 from ..errors import PeerUnreachable
+from .beginning import begin_if_possible
 from .ike_sa import IkeSa
 from .informational import Liveness
 from .states import State
@@ -29,7 +30,7 @@ def peer_was_silent(sa: IkeSa, now: float) -> None:
             return
         sa.doubted_at = now
         if not sa.in_flight:  # whatever else is unanswered asks as well
-            sa.begin_if_possible(Liveness(sa), now)
+            begin_if_possible(sa, Liveness(sa), now)
     if not sa.alive:
         return
     if not timeout:

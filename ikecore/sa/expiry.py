@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import inf
 
 from ..events import LifetimeReached
+from .beginning import begin, begin_if_possible
 from .child_sa import ChildSa
 from .create_child_sa import CreateChild
 from .ike_sa import IkeSa
@@ -60,7 +61,7 @@ def _rekey_ike(sa: IkeSa, now: float) -> None:
         life.rekey_at = min(life.rekey_at, last_resort)
     if not any(isinstance(each, RekeyIke) for each in sa.begun):
         services.emit(LifetimeReached(sa.id, None, "rekey", TIME_TO_REKEY))
-        sa.begin_if_possible(RekeyIke(sa), now)
+        begin_if_possible(sa, RekeyIke(sa), now)
 
 
 def _reauthenticate(sa: IkeSa, reason: str, now: float) -> None:
@@ -70,7 +71,7 @@ def _reauthenticate(sa: IkeSa, reason: str, now: float) -> None:
 
 def delete_ike(sa: IkeSa, reason: str, now: float) -> None:
     """Delete the IKE SA in order, because of *reason*."""
-    sa.begin(DeleteIke(sa, reason=reason), now)
+    begin(sa, DeleteIke(sa, reason=reason), now)
     if sa.alive:
         sa.timers.set(Timer.DELETE, now + sa.services.limits.delete_timeout)
 
@@ -102,7 +103,7 @@ def _rekey_child(sa: IkeSa, child: ChildSa, now: float) -> None:
     if any(isinstance(each, CreateChild) and each.replaces is child for each in sa.begun):
         return
     sa.services.emit(LifetimeReached(sa.id, child.id, "rekey", TIME_TO_REKEY))
-    sa.begin_if_possible(CreateChild(sa, child.config, replaces=child), now)
+    begin_if_possible(sa, CreateChild(sa, child.config, replaces=child), now)
 
 
 def _end_child(sa: IkeSa, child: ChildSa, now: float) -> None:
@@ -113,4 +114,4 @@ def _end_child(sa: IkeSa, child: ChildSa, now: float) -> None:
     if child.heir is None:
         sa.services.emit(LifetimeReached(sa.id, child.id, "delete", OVER))
     reason = OVER if child.heir is None else REPLACED
-    sa.begin_if_possible(DeleteChild(sa, child, heirs=False, reason=reason), now)
+    begin_if_possible(sa, DeleteChild(sa, child, heirs=False, reason=reason), now)

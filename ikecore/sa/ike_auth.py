@@ -35,6 +35,7 @@ from ..wire import (
 from ..wire.numbers import Exchange, Notify
 from .asking import Steps, run
 from .auth_context import AuthContext
+from .beginning import begin, go_on
 from .child_ends import ends_of, wants_addresses
 from .child_negotiation import ChildOffer, add_child, agree, answer_payloads
 from .child_terms import cannot_offer, no_host
@@ -54,6 +55,7 @@ from .informational import (
 )
 from .init_facts import can_look_up, refusal_of, settle_facts, tell_facts, wanted_authorities
 from .keys import SaKeys
+from .outgoing import last_words, respond
 from .proving import Proof, certificate_requests, prove
 from .refusals import CHILD_REFUSED
 from .setup import Setup
@@ -76,7 +78,7 @@ def begin_auth(sa: IkeSa, setup: Setup, context: AuthContext, now: float) -> Non
         sa,
         prove(sa, sa.current.need_keys(), context, identity.body, wanted_of(connection), remote),
         now,
-        done=lambda proof, then: sa.begin(OurIkeAuth(sa, setup, context, identity, proof), then),
+        done=lambda proof, then: begin(sa, OurIkeAuth(sa, setup, context, identity, proof), then),
         failed=lambda error, then: sa.fail(error, "error", then),
     )
 
@@ -166,7 +168,7 @@ class OurIkeAuth(OurExchange):
 
     def _not_verified(self, error: IkeError, now: float) -> None:
         """End the SA. The peer holds it for established: tell it (RFC 7296 section 2.21.2), without waiting."""
-        self.sa.last_words([Notification(Notify.AUTHENTICATION_FAILED)], now)
+        last_words(self.sa, [Notification(Notify.AUTHENTICATION_FAILED)], now)
         self.failed(error, now)
 
     def _verified(self, contents: Contents, path: Path, now: float) -> None:
@@ -179,7 +181,7 @@ class OurIkeAuth(OurExchange):
         announce(sa, path)
         self._take_addresses(contents, now)
         if path.transport == "tcp" and needs_udp_mapping(sa):
-            sa.go_on(Liveness(sa), now)
+            go_on(sa, Liveness(sa), now)
 
     def _take_addresses(self, contents: Contents, now: float) -> None:
         """Take what the response assigns to us, asking the application if it wants that, and the Child SA after it."""
@@ -238,7 +240,7 @@ class OurIkeAuth(OurExchange):
         if contents.maybe(SecurityAssociation) is None:
             offer.withdraw()
         else:
-            sa.go_on(DeleteSpi(sa, offer.spi_in), now)
+            go_on(sa, DeleteSpi(sa, offer.spi_in), now)
         self._ready(now)
 
     def _ready(self, now: float) -> None:
@@ -270,7 +272,7 @@ class Responder:
             sa,
             self._authenticate(setup, asked),
             now,
-            done=lambda result, then: sa.respond(asked, self._accept(asked, *result, then), then),
+            done=lambda result, then: respond(sa, asked, self._accept(asked, *result, then), then),
             failed=lambda error, then: self._refuse(asked, error, then),
         )
         return None
@@ -314,7 +316,7 @@ class Responder:
 
     def _refuse(self, asked: Incoming, error: IkeError, now: float) -> None:
         """End the SA. What was wrong, even if it was on our side, is nothing that the peer is told."""
-        self.sa.respond(asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
+        respond(self.sa, asked, [Notification(Notify.AUTHENTICATION_FAILED)], now)
         self.sa.fail(error, "error", now)
 
     def _accept(self, asked: Incoming, proof: Proof, chosen: Lease | None, now: float) -> list[Payload]:

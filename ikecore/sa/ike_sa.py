@@ -1,18 +1,18 @@
-"""One IKE SA: what is known of it, the exchanges that we begin, our answers, its timers and its end.
+"""One IKE SA: what is known of it, its life-time, its pairs of SPIs, and its end.
 
-How a message comes in is in `receiving`; what each exchange means is in the modules named after the exchanges.
+How a message comes in is in `receiving`, what we begin in `beginning`, what we say in `outgoing`, what is done when a
+timer rings in `waking`. What each exchange means is in the modules named after the exchanges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
 from typing import Final, Literal
 
 from ..addressing import Lease
 from ..config import Connection
 from ..crypto import Identity
-from ..errors import IkeError, LocalProtocolError, PeerUnreachable, SaClosed, TemporaryFailure
+from ..errors import IkeError, SaClosed
 from ..events import (
     ChildSaClosed,
     IkeSaClosed,
@@ -25,21 +25,16 @@ from ..events import (
 )
 from ..outputs import ChildId, SaId
 from ..transport import NO_NAT, DatagramPath, EspRoute, esp_route, least_packet, nothing_known
-from ..wire import Delete, Payload, encode_payloads
-from ..wire.numbers import RESPONSE, Exchange, Protocol, name_of
+from ..wire.numbers import Exchange, name_of
 from .child_sa import ChildSa
 from .exchange import OurExchange
 from .generation import Generation, Rival
-from .incoming import Incoming
-from .keys import Unsealed
 from .life import IkeLife
-from .persistence import Persistence
-from .request import Message, OutgoingRequest, OutgoingResponse
+from .request import OutgoingRequest
 from .services import Services
 from .setup import Setup
 from .states import Input, State
 from .timers import Timer, Timers
-from .window import NEARLY_USED_UP
 
 __all__ = ["By", "IkeSa"]
 
@@ -206,122 +201,6 @@ class IkeSa:
                 return generation
         return None
 
-    # --- what we begin ----------------------------------------------------------------------------------------------
-
-    def begin(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
-        """Begin *exchange* as soon as the window has room; LocalProtocolError where the state forbids it.
-
-        It runs on the SPIs that are current when its turn comes, unless it is for a *generation* of its own.
-        """
-        target = self.current if generation is None else generation
-        if not target.may_begin(exchange.exchange):
-            name = name_of(Exchange, exchange.exchange)
-            raise LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
-        if len(target.ours.queue) >= self.services.limits.queued_requests and not exchange.ends_sa:
-            raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
-        target.ours.queue += (exchange,)
-        try:
-            self.pump(now)
-        except LocalProtocolError:  # it cannot be built: it was never begun
-            target.ours.queue = tuple([each for each in target.ours.queue if each is not exchange])
-            raise
-
-    def go_on(self, exchange: OurExchange, now: float, generation: Generation | None = None) -> None:
-        """Begin what another exchange leaves to be done. Where the state forbids it by now it fails.
-
-        It waits even behind `Limits.queued_requests`: an exchange that ends leaves room for the one or two after it.
-        """
-        target = self.current if generation is None else generation
-        if not target.may_begin(exchange.exchange):
-            name = name_of(Exchange, exchange.exchange)
-            exchange.failed(LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}"), now)
-            return
-        target.ours.queue += (exchange,)
-        self.pump(now)
-
-    def begin_if_possible(self, exchange: OurExchange, now: float) -> None:
-        """Begin *exchange*, which nobody waits for; where that is not possible now it fails."""
-        try:
-            self.begin(exchange, now)
-        except LocalProtocolError as error:
-            exchange.failed(error, now)
-
-    def begin_later(self, exchange: OurExchange, when: float) -> None:
-        """Begin *exchange* at the moment *when*."""
-        self.postponed += ((when, exchange),)
-        self.timers.set(Timer.POSTPONED, min(moment for moment, _ in self.postponed))
-
-    def try_later(self, exchange: OurExchange, persistence: Persistence, now: float) -> None:
-        """The peer cannot do it now. Ask again, or end the SA where that has gone on for too long."""
-        wait = persistence.wait(self.services.limits, self.services.random(2), now)
-        if wait is not None:
-            self.begin_later(exchange, now + wait)
-            return
-        error = TemporaryFailure("the peer has answered TEMPORARY_FAILURE for too long")
-        self.last_words([Delete(Protocol.IKE, ())], now)
-        self.close(str(error), "error", now, error)
-        exchange.failed(error, now)  # what comes after it must see that this SA is gone
-
-    def pump(self, now: float) -> None:
-        """Send waiting requests while the windows have room."""
-        for generation in self.generations:
-            while self.alive and generation.ours.queue:
-                if generation.ours.used_up and generation.ours.has_room:
-                    self.fail(LocalProtocolError("the SA has used all its Message IDs"), "us", now)
-                    return
-                exchange = generation.ours.take_next(now)
-                if exchange is None:
-                    break
-                self._send(generation, exchange, now)
-
-    def _send(self, generation: Generation, exchange: OurExchange, now: float) -> None:
-        try:
-            keys = exchange.keys = generation.need_keys()
-            payloads = exchange.build(now)
-            first, chain = encode_payloads(payloads)
-        except Exception:  # it waits again, to fail with the SA if that is to end, and no Message ID is missing
-            exchange.withdraw()
-            generation.ours.queue = (exchange, *generation.ours.queue)
-            raise
-        names = self.services.names_of(payloads)
-        message_id = generation.ours.take_id()
-        unsealed = Unsealed(keys, exchange.exchange, 0, message_id, first, chain)
-        request = OutgoingRequest(
-            exchange.exchange,
-            message_id,
-            unsealed.whole,
-            names,
-            fragment=unsealed.fragments if self.may_fragment else None,
-            length=unsealed.length,
-            handler=exchange,
-            expected=exchange.expected_octets(),
-            started=now,
-            last=not generation.ours.queue,
-        )
-        generation.ours.unanswered[message_id] = request
-        if generation.ours.next_id == NEARLY_USED_UP and generation is self.current:
-            self.life.rekey_at = min(self.life.rekey_at, now)
-            self.watch_life()
-        try:
-            request.seal()
-        except LocalProtocolError as error:  # more than one payload can hold (TCP-04)
-            self.fail(error, "error", now)
-            return
-        self.services.delivery.send_request(self, request, now)
-
-    def last_words(self, payloads: Sequence[Payload], now: float) -> None:
-        """Send one INFORMATIONAL request and forget it: the SA is about to go, and nobody waits for the answer."""
-        generation, exchange = self.current, int(Exchange.INFORMATIONAL)
-        keys = generation.need_keys()
-        if generation.ours.used_up:
-            return
-        first, chain = encode_payloads(payloads)
-        names = self.services.names_of(payloads)
-        message_id = generation.ours.take_id()
-        unsealed = Unsealed(keys, exchange, 0, message_id, first, chain)
-        message = Message(exchange, message_id, unsealed.whole, names)
-        self.services.sender.send_once(self, message, now)
-
     @property
     def in_flight(self) -> list[OutgoingRequest]:
         """Every request that is not answered, IKE_SA_INIT attempts included."""
@@ -332,46 +211,7 @@ class IkeSa:
             found += [each.request for each in self.setup.attempts.values() if each.request is not None]
         return found
 
-    def request_expired(self, request: OutgoingRequest, now: float) -> None:
-        """Nobody answered *request* in any way that we know: the peer is gone (RFC 7296 section 2.4)."""
-        what = name_of(Exchange, request.exchange)
-        for generation in self.others:
-            if request in generation.ours.unanswered.values():  # on SPIs that were replaced: the peer forgot them
-                self.drop_generation(generation, PeerUnreachable(f"no answer to {what}"), now)
-                self.pump(now)
-                return
-        self.fail(PeerUnreachable(f"no answer to {what}", self.progress), "silence", now)
-
-    # --- what we answer ---------------------------------------------------------------------------------------------
-
-    def respond(self, asked: Incoming, payloads: Sequence[Payload], now: float) -> None:
-        """Answer the peer's request on every path that it came by."""
-        generation, exchange, message_id = asked.generation, asked.exchange, asked.message_id
-        keys = generation.need_keys()
-        names = self.services.names_of(payloads)
-        unsealed = Unsealed(keys, exchange, RESPONSE, message_id, *encode_payloads(payloads, is_response=True))
-        fragment = unsealed.fragments if self.may_fragment else None
-        response = OutgoingResponse(
-            exchange,
-            message_id,
-            unsealed.whole,
-            names,
-            fragment=fragment,
-            length=unsealed.length,
-            spi=generation.spi_local,
-        )
-        response.answered_at = now
-        paths = generation.theirs.answer(message_id, response)
-        if not self.timers.is_set(Timer.RESPONSES):
-            self.timers.set(Timer.RESPONSES, now + self.services.limits.response_lifetime)
-        try:
-            response.seal()
-        except LocalProtocolError as error:
-            self.fail(error, "error", now)
-            return
-        self.services.sender.send_response(self, response, paths, now)
-
-    # --- time -------------------------------------------------------------------------------------------------------
+    # --- its times --------------------------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
@@ -387,16 +227,6 @@ class IkeSa:
             else:
                 first = min(first, deadline)
         self.timers.move(Timer.FRAGMENTS, first)
-
-    def begin_postponed(self, now: float) -> None:
-        """Begin those whose moment has come."""
-        due = [exchange for when, exchange in self.postponed if when <= now]
-        self.postponed = tuple(entry for entry in self.postponed if entry[0] > now)
-        self.timers.move(Timer.POSTPONED, min((when for when, _ in self.postponed), default=inf))
-        for exchange in due:
-            self.begin_if_possible(exchange, now)
-
-    # --- its life-time ----------------------------------------------------------------------------------------------
 
     def established(self, now: float) -> None:
         """Both sides have proved who they are: the set-up is over, and its time begins."""

@@ -10,12 +10,14 @@ from ..transport import Path
 from ..wire import Contents, Delete, Notification, Payload
 from ..wire.notify_data import decode_auth_lifetime, decode_window_size, encode_auth_lifetime, encode_window_size
 from ..wire.numbers import Exchange, Notify, Protocol
+from .beginning import pump
 from .child_sa import ChildSa
 from .exchange import OurExchange
 from .generation import Generation
 from .granting import answer_configuration
 from .ike_sa import IkeSa
 from .incoming import Incoming
+from .outgoing import respond
 from .states import Input
 
 __all__ = [
@@ -245,7 +247,7 @@ def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload
     if not contents.payloads:
         return []  # whether we are there: mostly nothing else is asked
     if contents.notify(Notify.AUTHENTICATION_FAILED) is not None:
-        sa.respond(asked, [], now)
+        respond(sa, asked, [], now)
         sa.close("the peer could not authenticate us", "peer", now)
         return None
     note_window(sa, asked.generation, contents)
@@ -253,7 +255,7 @@ def answer_informational(sa: IkeSa, asked: Incoming, now: float) -> list[Payload
     deletes = contents.all(Delete)
     if any(each.protocol == Protocol.IKE for each in deletes):
         # The answer is empty and comes first; then everything goes (RFC 7296 section 1.4.1).
-        sa.respond(asked, [], now)
+        respond(sa, asked, [], now)
         _peer_deleted(sa, asked.generation, now)
         return None
     gone: list[bytes] = []
@@ -278,7 +280,7 @@ def _peer_deleted(sa: IkeSa, generation: Generation, now: float) -> None:
         sa.close("the peer deleted it", "peer", now)
     else:
         sa.drop_generation(generation, Superseded(), now)
-        sa.pump(now)
+        pump(sa, now)
 
 
 def _delete_children(sa: IkeSa, delete: Delete) -> list[bytes]:

@@ -16,6 +16,7 @@ from ..events import MessageReceived
 from ..transport import DatagramPath, Path, packet_of
 from ..wire import Contents, EncryptedFragment, Envelope, Notification, Payload, decode_payloads, match
 from ..wire.numbers import RESPONSE, Exchange, name_of
+from .beginning import pump
 from .create_child_sa import answer_create_child_sa
 from .generation import Generation
 from .granting import lease_question
@@ -23,6 +24,7 @@ from .ike_sa import IkeSa
 from .incoming import Incoming
 from .informational import answer_informational
 from .moving import came_by
+from .outgoing import respond
 from .request import OutgoingRequest
 from .states import Verdict, verdict
 from .window import Glance
@@ -216,13 +218,13 @@ def _exchange(sa: IkeSa, asked: Incoming, now: float) -> None:
         _at_fault(sa, asked, error, now)
         return
     if answer is not None:
-        sa.respond(asked, answer, now)
+        respond(sa, asked, answer, now)
         if sa.others:
-            sa.pump(now)  # a rekey of the peer: what waited for the old SPIs goes on behind our answer
+            pump(sa, now)  # a rekey of the peer: what waited for the old SPIs goes on behind our answer
 
 
 def _at_fault(sa: IkeSa, asked: Incoming, error: RemoteProtocolError, now: float) -> None:
-    sa.respond(asked, _error_payloads(error), now)
+    respond(sa, asked, _error_payloads(error), now)
     if error.scope == "ike" or sa.setting_up:
         sa.fail(error, "error", now)
 
@@ -257,7 +259,7 @@ def _process(
     except Exception:  # a bug, and nothing knows of the exchange any more
         exchange.withdraw()
         raise
-    sa.pump(now)
+    pump(sa, now)
 
 
 def _parse(sa: IkeSa, envelope: Envelope, plaintext: bytes | InvalidSyntax) -> list[Payload]:

@@ -14,6 +14,7 @@ from ..outputs import RequestId
 from ..transport import Path
 from ..wire import Contents, KeyExchange, Nonce, Payload, Proposal, SecurityAssociation
 from ..wire.numbers import Exchange, Protocol
+from .beginning import go_on, try_later
 from .exchange import OurExchange
 from .generation import Generation, Rival
 from .ike_sa import IkeSa
@@ -102,7 +103,7 @@ class RekeyIke(OurExchange):
             old = sa.replace(made, "we rekeyed the IKE SA", now)
             if rival is not None and not rival.deleted:
                 sa.await_delete(rival.generation, now)  # the peer made it, and deletes it
-            sa.go_on(DeleteGeneration(sa, old), now, old)
+            go_on(sa, DeleteGeneration(sa, old), now, old)
         announce_window(sa, now)
         sa.wish_done(self)
 
@@ -122,7 +123,7 @@ class RekeyIke(OurExchange):
     def _lost(self, made: Generation, now: float) -> None:
         """What we made is one too many: we delete it, and the peer the old one."""
         self.sa.await_delete(made, now)
-        self.sa.go_on(DeleteGeneration(self.sa, made), now, made)
+        go_on(self.sa, DeleteGeneration(self.sa, made), now, made)
 
     def _refused(self, contents: Contents, now: float) -> None:
         sa, error = self.sa, refusal(contents)
@@ -133,11 +134,11 @@ class RekeyIke(OurExchange):
             again = RekeyIke(sa, self.wish, method=method, rounds=self.rounds + 1)
             self.wish = None
             self.withdraw()
-            sa.go_on(again, now)
+            go_on(sa, again, now)
             return
         elif isinstance(error, TemporaryFailure):
             self.withdraw()
-            sa.try_later(self, self.persistence, now)
+            try_later(sa, self, self.persistence, now)
             return
         self.failed(error, now)
 
@@ -192,7 +193,7 @@ def make_generation(
 def announce_window(sa: IkeSa, now: float) -> None:
     """Every pair of SPIs begins with a window of one; tell the peer if ours is larger."""
     if sa.services.limits.window > 1:
-        sa.go_on(WindowSize(sa), now)
+        go_on(sa, WindowSize(sa), now)
 
 
 def delete_overdue(sa: IkeSa, now: float) -> None:
@@ -205,7 +206,7 @@ def delete_overdue(sa: IkeSa, now: float) -> None:
         if generation.unused:
             sa.drop_generation(generation, Superseded(), now)
         else:
-            sa.go_on(DeleteGeneration(sa, generation), now, generation)
+            go_on(sa, DeleteGeneration(sa, generation), now, generation)
 
 
 # --- the side that answers ------------------------------------------------------------------------------------------

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from ..errors import AuthenticationFailed, PeerUnreachable
 from ..wire import Delete
 from ..wire.numbers import Protocol
+from .beginning import begin_postponed
 from .dead_peer import peer_was_silent
 from .expiry import child_lifetimes_reached, ike_lifetime_reached
 from .ike_sa import IkeSa
+from .outgoing import last_words
 from .rekey_ike_sa import delete_overdue
 from .setup import Setup
 from .states import State
@@ -79,7 +81,7 @@ def _forget_responses(sa: IkeSa, now: float) -> None:
 
 def _delete_not_answered(sa: IkeSa, now: float) -> None:
     if sa.state is State.ESTABLISHED:  # it still waits behind a request that nobody answers
-        sa.last_words([Delete(Protocol.IKE, ())], now)
+        last_words(sa, [Delete(Protocol.IKE, ())], now)
     reason = "Delete was not answered"
     sa.close(reason, "us", now, PeerUnreachable(reason))
 
@@ -87,7 +89,7 @@ def _delete_not_answered(sa: IkeSa, now: float) -> None:
 _OTHERS: Mapping[Timer, Callable[[IkeSa, float], None]] = {
     Timer.FRAGMENTS: _fragments_missing,
     Timer.RESPONSES: _forget_responses,
-    Timer.POSTPONED: IkeSa.begin_postponed,
+    Timer.POSTPONED: begin_postponed,
     Timer.REKEYED: delete_overdue,
     Timer.DEAD_PEER: peer_was_silent,
     Timer.LIFETIME: ike_lifetime_reached,

@@ -9,10 +9,10 @@ import pytest
 
 import ikecore.endpoint.endpoint
 import ikecore.sa.ike_auth
-import ikecore.sa.ike_sa
 import ikecore.sa.ike_sa_init
 import ikecore.sa.informational
 import ikecore.sa.key_exchange
+import ikecore.sa.outgoing
 import ikecore.sa.receiving
 from ikecore.endpoint import Endpoint
 from ikecore.endpoint.delivery import Delivery
@@ -294,7 +294,7 @@ def test_a_bug_in_a_wish_ends_that_sa_at_once(monkeypatch: pytest.MonkeyPatch, n
         if place == "build":
             patch.setattr(kind, "build", broken)
         elif place == "encode":
-            patch.setattr(ikecore.sa.ike_sa, "encode_payloads", broken)
+            patch.setattr(ikecore.sa.outgoing, "encode_payloads", broken)
         else:
             patch.setattr(Delivery, "send_request", broken)
         request = wish(rig.endpoint, sa, rig.now)
@@ -406,7 +406,7 @@ def test_a_wish_that_cannot_be_put_into_octets_has_had_no_effect(
         if place == "build":
             patch.setattr(kind, "build", refuses)
         else:
-            patch.setattr(ikecore.sa.ike_sa, "encode_payloads", refuses)
+            patch.setattr(ikecore.sa.outgoing, "encode_payloads", refuses)
         with pytest.raises(LocalProtocolError, match="70000 octets"):
             wish(rig.endpoint, sa, rig.now)
     assert rig.drain() == []
@@ -445,7 +445,7 @@ def test_a_bug_while_an_sa_is_abandoned_ends_it_all_the_same(monkeypatch: pytest
     peers = good_peers(rig)
     sa = Puppet(rig).establish()
     with monkeypatch.context() as patch:
-        patch.setattr(IkeSa, "last_words", broken)
+        patch.setattr(ikecore.endpoint.endpoint, "last_words", broken)
         rig.endpoint.abandon(sa, now=rig.now)
     rig.drain()
     assert told(rig).sa == sa
