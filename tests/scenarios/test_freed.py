@@ -1,4 +1,7 @@
-"""An SA that has ended is gone at once, with its keys: nothing waits for the collector of cycles."""
+"""An SA that has ended is gone at once, with its keys, and its set-up once it is established.
+
+Nothing waits for the collector of cycles.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ikecore import (
     Connection,
     Event,
     IkeSaClosed,
+    IkeSaEstablished,
     IkeSaFailed,
     InvalidSyntax,
     NoProposalChosen,
@@ -25,7 +29,9 @@ from ikecore import (
     ike_proposals,
 )
 from ikecore.errors import IkeError
-from ikecore.sa import IkeSa
+from ikecore.sa import IkeSa, InitAttempt, Responder, Setup
+from ikecore.sa.auth_context import AuthContext
+from ikecore.sa.ike_auth import OurIkeAuth
 from ikecore.testing import Pair, Udp
 from ikecore.testing.pair import psk_connection
 
@@ -115,6 +121,33 @@ def test_nobody_answers() -> None:
     pair.run_for(400.0)
     assert pair.initiator.one(IkeSaFailed)
     assert len(left()) == before
+
+
+def of_set_ups() -> list[type]:
+    """What there is in memory of set-ups, by its types, whoever holds on to it."""
+    kinds = (Setup, InitAttempt, AuthContext, OurIkeAuth, Responder)
+    return [type(each) for each in gc.get_objects() if type(each) in kinds]
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_what_only_the_set_up_needs_ends_with_it(tcp: bool) -> None:
+    before = len(of_set_ups())
+    pair = Pair(tcp=tcp)
+    pair.initiate()
+    pair.run(until=lambda: bool(pair.responder.endpoint.sas))
+    assert {Setup, InitAttempt, AuthContext, Responder} <= set(of_set_ups())
+    pair.run()
+    assert [len(host.of(IkeSaEstablished)) for host in (pair.initiator, pair.responder)] == [1, 1]
+    assert len(of_set_ups()) == before
+
+
+def test_what_only_the_set_up_needs_ends_with_its_sa() -> None:
+    before = len(of_set_ups())
+    pair = Pair(responder=with_another_secret(psk_connection("responder")))
+    pair.initiate()
+    pair.run()
+    assert [len(host.of(IkeSaFailed)) for host in (pair.initiator, pair.responder)] == [1, 1]
+    assert len(of_set_ups()) == before
 
 
 def raised(cause: bool) -> IkeError:
