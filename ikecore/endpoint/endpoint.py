@@ -306,7 +306,7 @@ class Endpoint:
         setup = Setup(remotes[1:])
         sa = self._keeper.new_sa("initiator", connection, setup)
         sa.hosts = (local or "", remotes[0])
-        sa.all_remotes, sa.local_host = remotes, local or ""
+        self._keeper.succession.wished(sa.id, remotes, local or "")
         sa.timers.set(Timer.ESTABLISH, now + self._keeper.limits.establish_timeout)
         self._guard(sa, now, self._keeper.attempts.begin, sa, setup, remotes[0])
         return sa.id

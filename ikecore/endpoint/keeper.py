@@ -76,6 +76,7 @@ class Keeper:
         self.sas: dict[SaId, IkeSa] = {}
         self.ike_spis = IkeSpis(random, new_spi)
         self.by_spi = self.ike_spis.owners
+        """The SAs by our SPIs."""
         self.child_spis = ChildSpis(random)
         self.sockets = Sockets()
         self.leases = Leases(limits.past_leases)
@@ -168,6 +169,7 @@ class Keeper:
         self.turn.forget(sa)
         self.schedule.forget(sa)
         self.contacts.remove(sa)
+        self.succession.forget(sa.id)
         for generation in sa.generations:
             self.ike_spis.release(generation.spi_local)
         if sa.setup is not None:

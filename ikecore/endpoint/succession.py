@@ -8,6 +8,7 @@ waits that grow to some minutes, until it succeeds or the application deletes it
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import attrs
 
@@ -21,10 +22,12 @@ from .attempts import Attempts
 __all__ = ["Succession"]
 
 AUTHENTICATED_ANEW = "the peers authenticated anew"
+Wanted: TypeAlias = tuple[tuple[str, ...], str]
+"""The addresses one of which the application wants an SA with, and our host that it wants it from, "" for any."""
 
 
 class Succession:
-    """Makes successors. *closing* tells whether there are to be no new ones."""
+    """Makes successors, for SAs that we set up. *closing* tells whether there are to be no new ones."""
 
     def __init__(
         self,
@@ -43,14 +46,27 @@ class Succession:
         self._attempts = attempts
         self._emit = emit
         self._closing = closing
+        self._wanted: dict[SaId, Wanted] = {}
+        """For each SA that we set up; successors share it."""
+        self._heirs: dict[SaId, SaId] = {}
+        """By the SA that each of them was set up to replace."""
+
+    def wished(self, sa: SaId, remotes: tuple[str, ...], local: str) -> None:
+        """The application wished for *sa*."""
+        self._wanted[sa] = (remotes, local)
+
+    def forget(self, sa: SaId) -> None:
+        """It is gone."""
+        self._wanted.pop(sa, None)
+        self._heirs.pop(sa, None)
 
     def reauthenticate(self, old: IkeSa, now: float) -> None:
         """Begin a new IKE SA that is to replace *old*, unless that is under way."""
-        if self._closing() or (old.successor is not None and old.successor in self._sas):
+        if self._closing() or self._heirs.get(old.id) in self._sas:
             return
-        setup = Setup(_remotes(old), predecessor=old.id)
+        setup = Setup(self._remotes(old), predecessor=old.id)
         new = self._successor(old, _first(old.connection, _carried(old)), setup, AUTHENTICATED_ANEW)
-        old.successor = new.id
+        self._heirs[old.id] = new.id
         self._start(new, setup, now)
 
     def restart(self, old: IkeSa, restarts: int, now: float) -> None:
@@ -61,12 +77,12 @@ class Succession:
         """
         if self._closing():
             return
-        heir = None if old.successor is None else self._sas.get(old.successor)
-        if heir is not None:
-            if heir.setup is not None:
-                heir.setup.restarts = 1
+        heir = self._heirs.get(old.id)
+        if heir in self._sas:
+            if (under_way := self._sas[heir].setup) is not None:
+                under_way.restarts = 1
             return
-        setup = Setup(_remotes(old), restarts=restarts + 1)
+        setup = Setup(self._remotes(old), restarts=restarts + 1)
         new = self._successor(old, old.connection, setup, "the peer was silent")
         wait = retry_wait(restarts - 1, self._limits, self._random) if restarts else 0.0
         new.timers.set(Timer.START, now + wait)
@@ -101,9 +117,8 @@ class Succession:
 
     def _successor(self, old: IkeSa, connection: Connection, setup: Setup, reason: str) -> IkeSa:
         new = self._new_sa(connection, setup)
-        new.all_remotes = old.all_remotes
-        new.hosts = (old.local_host, old.hosts[1])
-        new.local_host = old.local_host
+        _, local = self._wanted[new.id] = self._wanted[old.id]
+        new.hosts = (local, old.hosts[1])
         self._emit(SuccessorBegun(old.id, new.id, reason))
         return new
 
@@ -111,10 +126,10 @@ class Succession:
         new.timers.set(Timer.ESTABLISH, now + self._limits.establish_timeout)
         self._attempts.begin(new, setup, new.hosts[1], now)
 
-
-def _remotes(old: IkeSa) -> tuple[str, ...]:
-    """Return the addresses that follow where the one that the peer of *old* has now, which comes first, fails."""
-    return tuple(host for host in old.all_remotes if host != old.hosts[1])
+    def _remotes(self, old: IkeSa) -> tuple[str, ...]:
+        """Return the addresses that follow where the one that the peer of *old* has now, which comes first, fails."""
+        remotes, _ = self._wanted[old.id]
+        return tuple(host for host in remotes if host != old.hosts[1])
 
 
 def _carried(old: IkeSa) -> list[ChildConfig]:

@@ -47,7 +47,6 @@ class IkeSa:
     """One IKE SA, in either role."""
 
     __slots__ = (
-        "all_remotes",
         "armed",
         "authenticated_at",
         "assigned",
@@ -64,7 +63,6 @@ class IkeSa:
         "hosts",
         "id",
         "life",
-        "local_host",
         "lost_path",
         "nat",
         "number",
@@ -78,7 +76,6 @@ class IkeSa:
         "role",
         "services",
         "setup",
-        "successor",
         "timers",
         "transport",
         "transport_reason",
@@ -128,11 +125,6 @@ class IkeSa:
         """When the peer was last heard of, by anything that only it can have sent."""
         self.doubted_at: float | None = None
         """When it was asked whether it is there, if nothing has come since."""
-        self.all_remotes: tuple[str, ...] = ()
-        """Where we set it up as initiator; *local_host* is the address that we were to do that from, "" for any."""
-        self.local_host = ""
-        self.successor: SaId | None = None
-        """The SA that was set up to replace this one."""
         self.peer_identity: Identity | None = None
         self.assigned: Lease | None = None
         """What the peer assigned to us."""

@@ -9,7 +9,8 @@ table is refused: our own wish with `LocalProtocolError`, the peer's request as 
 drawn from it, and a test walks every state, exchange and role.
 
 Adding an exchange to the set-up (IKE_INTERMEDIATE, EAP rounds, IKE_FOLLOWUP_KE) means adding it to a row here, giving
-it a module, and naming what answers it in `receiving`; nothing else knows the order.
+it a module, and naming what answers it in `receiving`; nothing else knows the order. What it has to know until both
+sides are authenticated has its place in `setup`.
 """
 
 from __future__ import annotations
