@@ -168,6 +168,8 @@ class Line:
     up: bool = False
     up_at: float = 0.0
     inbox: bytearray = attrs.Factory(bytearray)
+    begun: float | None = None
+    """When the message in the inbox was begun, that is not whole yet."""
     written: dict[tuple[Asks, bool], float] = attrs.Factory(dict)
     asked: dict[Asks, float] = attrs.Factory(dict)
     """Requests that came by it."""
@@ -265,11 +267,15 @@ class Side:
         line = self.lines[stream]
         line.inbox += data
         for message in cut(line.inbox):
-            line.last, line.heard = now, True
+            line.last, line.heard, line.begun = now, True, None
             if not line.ended:
                 self._heard(message, ("tcp", stream), line.remote)
                 if not message.is_response and self._has_room(message.asks):
                     line.asked[message.asks] = now
+        if not line.inbox:
+            line.begun = None
+        elif line.begun is None:
+            line.begun = now
         self.endpoint.stream_received(stream, data, now=now)
 
     def stream_sent(self, stream: int, octets: int, *, now: float) -> None:
@@ -506,9 +512,10 @@ class Side:
     def _on_ResetStream(self, action: ResetStream) -> None:  # noqa: N802
         line = self.lines[action.stream]
         line.ended = True
+        stalled = line.begun is not None and self.now - line.begun >= self.limits.stream_message - SLACK
         if line.opened:
-            if any(self.now - line.written[asks, False] < self.limits.stream_answer_timeout - SLACK
-                   for asks in self._unanswered(line)):  # fmt: skip
+            if not stalled and any(self.now - line.written[asks, False] < self.limits.stream_answer_timeout - SLACK
+                                   for asks in self._unanswered(line)):  # fmt: skip
                 raise self.broken("TCP-12: reset before the responses, and before its time")
         elif self._owed(line):
             raise self.broken("TCP-34: reset while an answer is being decided")

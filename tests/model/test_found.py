@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import Fallback, RequestCompleted, TcpOnly, UdpOnly
-from ikecore.testing import Udp
+from ikecore import BySize, Fallback, RequestCompleted, TcpOnly, UdpOnly
+from ikecore.testing import Tcp, Udp
 from ikecore.transport import Step
 from tests.model.world import A, B, Setting, World
 
@@ -108,4 +108,23 @@ def test_a_request_that_comes_back_to_a_connection_which_still_awaits_its_answer
     world.run_for(1.0)
     assert len(world.established("initiator")) == 1
     assert len(world.network.connections) == 1
+    world.finish()
+
+
+@pytest.mark.requirement("TCP-12", "TCP-13")
+def test_an_answer_that_stops_after_its_first_octet_is_not_waited_for_as_long_as_one_that_never_comes() -> None:
+    """The model knew no other time than `stream_answer_timeout`; a message that was begun has less, and went again."""
+    world = World(Setting(authorize=True))
+    world.initiate("initiator", BySize(threshold=200), 500)
+    world.run_for(0.1)
+    world.network.tcp = Tcp(window=1)
+    [question] = world.sides["responder"].questions
+    responder = world.hosts["responder"]
+    responder.call(responder.endpoint.answer, question, True)
+    world.network.tcp = Tcp(window=1, black_hole=True)
+    world.run_for(world.limits.stream_message + 0.1)
+    assert [(line.ended, bytes(line.inbox[:1]) != b"") for line in world.sides["initiator"].lines.values()] == [
+        (True, True),
+        (False, False),
+    ]
     world.finish()
