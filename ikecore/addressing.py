@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import pairwise
+from typing import TypeAlias
 
 import attrs
 
 from .checking import are, check_types, several
 from .errors import LocalProtocolError
 
-__all__ = ["AddressRange", "Lease", "Pool"]
+__all__ = ["AddressRange", "Holder", "Lease", "Pool"]
+
+Holder: TypeAlias = tuple[str, str]
+"""An identity, and the connection to which it was proved: by another one the same name may be somebody else's."""
 
 
 def _addresses(texts: Iterable[str]) -> tuple[str, ...]:

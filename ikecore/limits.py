@@ -78,6 +78,10 @@ class Limits:
     # Addresses for peers.
     addresses_per_sa: int = _count(4)
     """Addresses that one peer may lease: one or two of each family are normal, and a pool is for many peers."""
+    addresses_per_identity: int = _count(64)
+    """Addresses that one identity may lease at once out of the pools of a connection, with all its IKE SAs: enough for
+    the machines of one user, while a pool like a /24 has some left for the others. More where many share an identity.
+    """
     past_leases: int = _count(10_000)
     """Addresses of a pool's range kept for identities that may come back, before the oldest is anybody's again."""
 

@@ -79,7 +79,7 @@ class Keeper:
         """The SAs by our SPIs."""
         self.child_spis = ChildSpis(random)
         self.sockets = Sockets()
-        self.leases = Leases(limits.past_leases)
+        self.leases = Leases(limits.past_leases, limits.addresses_per_identity)
         self.tombstones = Tombstones()
         self.wishes = Wishes()
         self.schedule = Schedule()

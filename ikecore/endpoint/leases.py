@@ -3,7 +3,8 @@
 Taking and giving back cost the same whatever the size of a pool, and memory follows the leases, not the pools: of a
 range only those addresses are known one by one that are leased now, that were leased to an identity which may come
 back, or that are free again. The rest is "from *next* on". A peer that comes back gets the address it had, while that
-is remembered and free. The order of everything is fixed, so a run repeats.
+is remembered and free. One that sets up SA after SA has so many at once, and the rest of the pool is for others. The
+order of everything is fixed, so a run repeats.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TypeAlias
 
 import attrs
 
-from ..addressing import AddressRange, Pool
+from ..addressing import AddressRange, Holder, Pool
 from ..outputs import SaId
 
 __all__ = ["Leases"]
@@ -65,58 +66,78 @@ class _Stock:
 
 
 class Leases:
-    """The addresses that are leased, and who had which before (*memory* of those for each range)."""
+    """The addresses that are leased, and who had which before (*memory* of those for each range).
 
-    def __init__(self, memory: int) -> None:
+    Of the pools each holder has at most *most* addresses at once.
+    """
+
+    def __init__(self, memory: int, most: int) -> None:
         self._memory = memory
+        self._most = most
         self._stocks: dict[str, list[_Stock]] = {}
         self._taken: dict[IpAddress, SaId] = {}
-        self._of: dict[SaId, dict[IpAddress, tuple[str, _Stock | None]]] = {}
+        self._of: dict[SaId, tuple[Holder, dict[IpAddress, _Stock | None]]] = {}
+        self._held: dict[Holder, int] = {}
 
     def __len__(self) -> int:
         return len(self._taken)
 
+    def may_take(self, holder: Holder) -> bool:
+        """Tell whether *holder* may have one more address of the pools."""
+        return self._held.get(holder, 0) < self._most
+
     def take(
-        self, sa: SaId, identity: str, pools: Sequence[Pool], version: int, wanted: str | None = None
+        self, sa: SaId, holder: Holder, pools: Sequence[Pool], version: int, wanted: str | None = None
     ) -> tuple[str, AddressRange] | None:
         """Lease an address of family *version* (4 or 6) to *sa*; return it with its range, None if there is none.
 
-        First the address *wanted*, then the one that *identity* had, then one that nobody is expected back for, then
+        First the address *wanted*, then the one that the identity had, then one that nobody is expected back for, then
         the one whose owner is gone the longest.
         """
+        if not self.may_take(holder):
+            return None
+        identity = holder[0]
         stocks = [stock for pool in pools for stock in self._stock(pool) if stock.range.version == version]
         if wanted is not None:
             for address in _as_wanted(ip_address(wanted), stocks):
                 for stock in stocks:
                     if address in stock.range and address not in self._taken:
-                        return self._give(sa, identity, int(address), stock)
+                        return self._give(sa, holder, int(address), stock)
         for stock in stocks:
             if identity in stock.past_of:
-                return self._give(sa, identity, stock.past_of[identity], stock)
+                return self._give(sa, holder, stock.past_of[identity], stock)
         for stock in stocks:
             number = self._unused(stock)
             if number is not None:
-                return self._give(sa, identity, number, stock)
+                return self._give(sa, holder, number, stock)
         for stock in stocks:
             if stock.past:
-                return self._give(sa, identity, next(iter(stock.past)), stock)
+                return self._give(sa, holder, next(iter(stock.past)), stock)
         return None
 
-    def hold(self, sa: SaId, identity: str, address: str) -> bool:
+    def hold(self, sa: SaId, holder: Holder, address: str) -> bool:
         """Lease exactly *address*, of a pool or not, to *sa*; False if another SA has it."""
         parsed = ip_address(address)
-        holder = self._taken.get(parsed)
-        if holder is None:
-            self._note(sa, identity, parsed, self._stock_with(parsed))
-        return holder in (None, sa)
+        has = self._taken.get(parsed)
+        if has is None:
+            self._note(sa, holder, parsed, self._stock_with(parsed))
+        return has in (None, sa)
 
     def release(self, sa: SaId) -> None:
         """Take back all that *sa* has."""
-        for address, (identity, stock) in self._of.pop(sa, {}).items():
+        if sa not in self._of:
+            return
+        holder, addresses = self._of.pop(sa)
+        left = self._held[holder] - len(addresses)
+        if left:
+            self._held[holder] = left
+        else:
+            del self._held[holder]
+        for address, stock in addresses.items():
             del self._taken[address]
             stock = stock or self._stock_with(address)
             if stock is not None:
-                stock.given_back(int(address), identity, self._memory)
+                stock.given_back(int(address), holder[0], self._memory)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
@@ -142,14 +163,15 @@ class Leases:
             stock.next += 1  # somebody wanted just this one, before its turn; once free it is in `again`
         return None
 
-    def _give(self, sa: SaId, identity: str, number: int, stock: _Stock) -> tuple[str, AddressRange]:
+    def _give(self, sa: SaId, holder: Holder, number: int, stock: _Stock) -> tuple[str, AddressRange]:
         address = stock.range.address(number)
-        self._note(sa, identity, address, stock)
+        self._note(sa, holder, address, stock)
         return str(address), stock.range
 
-    def _note(self, sa: SaId, identity: str, address: IpAddress, stock: _Stock | None) -> None:
+    def _note(self, sa: SaId, holder: Holder, address: IpAddress, stock: _Stock | None) -> None:
         self._taken[address] = sa
-        self._of.setdefault(sa, {})[address] = (identity, stock)
+        self._of.setdefault(sa, (holder, {}))[1][address] = stock
+        self._held[holder] = self._held.get(holder, 0) + 1
         if stock is not None:
             stock.taken(int(address))
 

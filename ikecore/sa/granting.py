@@ -12,7 +12,7 @@ from typing import Final
 
 import attrs
 
-from ..addressing import Lease, Pool
+from ..addressing import Holder, Lease, Pool
 from ..config import Connection
 from ..errors import FailedCpRequired, InternalAddressFailure
 from ..events import AddressesAssigned
@@ -86,8 +86,8 @@ class Granting:
     """Grants addresses to the peer in the middle of an exchange, which may still come to nothing.
 
     *chosen* is what the application wants it to have, where the connection asks it instead of its pools. An SA that has
-    a lease keeps it, and is told again. A *rekey* needs none. Raises InternalAddressFailure where no address is left,
-    FailedCpRequired where one had to be asked for.
+    a lease keeps it, and is told again. A *rekey* needs none. Raises InternalAddressFailure where no address is left or
+    the peer has too many, FailedCpRequired where one had to be asked for.
     """
 
     def __init__(self, sa: IkeSa, contents: Contents, chosen: Lease | None = None, *, rekey: bool = False) -> None:
@@ -103,7 +103,7 @@ class Granting:
         if wants and sa.granted is None:
             lease = _as_chosen(sa, request, chosen) if connection.ask_lease else _from_pools(sa, request)
             if not lease.addresses:
-                raise InternalAddressFailure(f"no address is left for {sa.peer_identity}")
+                raise InternalAddressFailure(_why_none(sa))
             sa.granted, self._fresh = lease, True
         self._reply = [Configuration(CfgType.CFG_REPLY, tuple(_reply(sa, sa.granted or Lease(), request)))]
 
@@ -130,14 +130,14 @@ def _from_pools(sa: IkeSa, request: Request) -> Lease:
 
     What is told beside the addresses comes from the pools that gave one.
     """
-    pools, whose = sa.connection.pools, _whose(sa)
+    pools, holder = sa.connection.pools, _holder(sa)
     addresses: list[str] = []
     used: dict[Pool, None] = {}
     prefix_length = 128
     for wanted in request.addresses[: sa.services.limits.addresses_per_sa]:
         version = ip_address(wanted).version
         exact = None if wanted in ANY.values() else wanted
-        found = sa.services.leases.take(sa.id, whose, pools, version, exact)
+        found = sa.services.leases.take(sa.id, holder, pools, version, exact)
         if found is None:
             continue
         text, of = found
@@ -157,10 +157,18 @@ def _from_pools(sa: IkeSa, request: Request) -> Lease:
     )
 
 
-def _whose(sa: IkeSa) -> str:
-    """Return what stands for the peer's identity where it is remembered: short, and never the same for two."""
+def _why_none(sa: IkeSa) -> str:
+    if sa.connection.ask_lease or sa.services.leases.may_take(_holder(sa)):
+        return f"no address is left for {sa.peer_identity}"
+    most = sa.services.limits.addresses_per_identity
+    return f"{sa.peer_identity} has as many addresses as one identity may lease at once ({most})"
+
+
+def _holder(sa: IkeSa) -> Holder:
+    """Return what stands for the peer where its addresses are remembered: short, and never the same for two."""
     identity = sa.peer_identity
-    return "" if identity is None else hashlib.sha256(bytes([identity.id_type]) + identity.data).hexdigest()
+    whose = "" if identity is None else hashlib.sha256(bytes([identity.id_type]) + identity.data).hexdigest()
+    return whose, sa.connection.name
 
 
 def _joined(pools: dict[Pool, None], what: Callable[[Pool], tuple[str, ...]]) -> tuple[str, ...]:
@@ -171,11 +179,11 @@ def _as_chosen(sa: IkeSa, request: Request, chosen: Lease | None) -> Lease:
     """Lease what the application chose, as far as it was asked for and nobody else has it."""
     if chosen is None:
         return Lease()
-    room, whose = {version: count_of(request, version) for version in (4, 6)}, _whose(sa)
+    room, holder = {version: count_of(request, version) for version in (4, 6)}, _holder(sa)
     kept: list[str] = []
     for text in chosen.addresses:
         version = ip_address(text).version
-        if room[version] and text not in kept and sa.services.leases.hold(sa.id, whose, text):
+        if room[version] and text not in kept and sa.services.leases.hold(sa.id, holder, text):
             room[version] -= 1
             kept.append(text)
     return attrs.evolve(chosen, addresses=kept)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from ..addressing import AddressRange, Pool
+from ..addressing import AddressRange, Holder, Pool
 from ..config import Config
 from ..events import RequestCompleted, RequestFailed
 from ..limits import Limits
@@ -54,11 +54,17 @@ class Leases(Protocol):
     """Addresses that peers are assigned. *whose* stands for the identity of one, which may come back."""
 
     def take(
-        self, sa: SaId, whose: str, pools: Sequence[Pool], version: int, wanted: str | None
+        self, sa: SaId, holder: Holder, pools: Sequence[Pool], version: int, wanted: str | None
     ) -> tuple[str, AddressRange] | None:
-        """Give *sa* an address of family *version* until it ends, if it can be *wanted*; None if none is left."""
+        """Give *sa* an address of family *version* until it ends, if it can be *wanted*.
 
-    def hold(self, sa: SaId, whose: str, address: str) -> bool:
+        None if none is left, or *holder* may not have one more.
+        """
+
+    def may_take(self, holder: Holder) -> bool:
+        """Tell whether *holder*, with all its SAs, may have one more address of the pools."""
+
+    def hold(self, sa: SaId, holder: Holder, address: str) -> bool:
         """Give *sa* exactly *address* until it ends; False if another SA has it."""
 
     def release(self, sa: SaId) -> None:

@@ -43,6 +43,7 @@ SHOWN = {
     "temporary_failure_wait": "sa/test_rekey_ike_sa.py",
     "temporary_failure_limit": "sa/test_rekey_ike_sa.py",
     "addresses_per_sa": "sa/test_configuration.py",
+    "addresses_per_identity": "sa/test_configuration.py",
     "past_leases": "test_leases.py",
     "questions": "test_questions.py",
     "question_timeout": "sa/test_ike_auth.py",

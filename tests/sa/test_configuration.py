@@ -332,6 +332,26 @@ def test_one_peer_cannot_take_a_whole_pool() -> None:
     assert len(only(answer)[A.INTERNAL_IP4_ADDRESS]) == 2
 
 
+@pytest.mark.requirement("IKE-009", "IKE-299", "IKE-303")
+@pytest.mark.parametrize("unique", ["never", "no"])
+def test_one_identity_cannot_empty_a_pool_with_sa_after_sa(unique: str) -> None:
+    rig = gateway(limits=Limits(addresses_per_identity=3), unique=unique)
+    for seed, count in ((2, 2), (3, 1)):  # the last one gets a part of what it asks for
+        answer = authenticate(client(rig, seed), asks(A.INTERNAL_IP4_ADDRESS, A.INTERNAL_IP4_ADDRESS))
+        assert len(only(answer)[A.INTERNAL_IP4_ADDRESS]) == count
+    one_too_many = client(rig, seed=4)
+    answer = authenticate(one_too_many, IP4)
+    assert notifications(answer) == [Notify.INTERNAL_ADDRESS_FAILURE]
+    assert not any(isinstance(each, Configuration | SecurityAssociation) for each in answer)
+    error = rig.one(ChildSaFailed).error
+    assert str(error) == "fqdn:initiator.example has as many addresses as one identity may lease at once (3)"
+    assert len(rig.of(IkeSaEstablished)) == 3
+    assert rig.endpoint.sa(rig.endpoint.sas[-1]).children == ()
+    rig.endpoint.abandon(rig.endpoint.sas[0], now=rig.now)
+    rig.drain()
+    assert only(one_too_many.request(Exchange.INFORMATIONAL, [IP4])) == {A.INTERNAL_IP4_ADDRESS: [bytes((10, 3, 0, 2))]}
+
+
 @pytest.mark.requirement("IKE-296", "IKE-302")
 def test_attribute_5_and_unknown_ones_are_ignored() -> None:
     answer = authenticate(client(gateway()), asks((5, bytes(4)), A.INTERNAL_IP4_ADDRESS, (0x7000, b"what")))
