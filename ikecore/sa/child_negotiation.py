@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ..config import ChildConfig
 from ..crypto import child_suite, derive_child_keys
-from ..errors import LocalProtocolError, NoProposalChosen, RemoteProtocolError
+from ..errors import LocalProtocolError, NoProposalChosen
 from ..wire import (
     Contents,
     KeyExchange,
@@ -29,13 +29,12 @@ from .child_sa import ChildSa
 from .child_terms import Agreed, accept_answer, choose, no_host, offer, offered_selectors
 from .configuration import configuration_request, take_addresses
 from .ike_sa import IkeSa
-from .init_facts import refusal_of
 from .key_exchange import OurKeyExchange
 from .keys import SaKeys
-from .refusals import CHILD_REFUSALS
+from .refusals import refusal
 from .selectors import packed
 
-__all__ = ["ChildOffer", "add_child", "agree", "answer_payloads", "child_error"]
+__all__ = ["ChildOffer", "add_child", "agree", "answer_payloads"]
 
 
 class ChildOffer:
@@ -87,8 +86,7 @@ class ChildOffer:
         """
         answer = contents.maybe(SecurityAssociation)
         if answer is None:
-            error = contents.error()
-            raise child_error(0 if error is None else error.notify_type)
+            raise refusal(contents)
         if self.asks:
             take_addresses(self.sa, contents)
         agreed = accept_answer(
@@ -208,13 +206,3 @@ def add_child(
     sa.watch_children()
     sa.services.emit(child.established(sa.id, sa.esp_route, None if replaces is None else replaces.id))
     return child
-
-
-def child_error(number: int) -> RemoteProtocolError:
-    """Turn the notification that stands in place of a Child SA into its error."""
-    if number in CHILD_REFUSALS:
-        kind, words = CHILD_REFUSALS[number]
-        return kind(words)
-    if number == Notify.NO_PROPOSAL_CHOSEN:
-        return NoProposalChosen("the peer accepts none of our ESP proposals")
-    return refusal_of(number)

@@ -17,7 +17,6 @@ from ..errors import (
     IkeError,
     InternalAddressFailure,
     LocalProtocolError,
-    NoProposalChosen,
     RemoteProtocolError,
 )
 from ..events import ChildSaFailed, IkeSaEstablished
@@ -53,11 +52,11 @@ from .informational import (
     note_window,
     window_notification,
 )
-from .init_facts import can_look_up, refusal_of, settle_facts, tell_facts, wanted_authorities
+from .init_facts import can_look_up, settle_facts, tell_facts, wanted_authorities
 from .keys import SaKeys
 from .outgoing import last_words, respond
 from .proving import Proof, certificate_requests, prove
-from .refusals import CHILD_REFUSED
+from .refusals import CHILD_REFUSED, refusal
 from .setup import Setup
 from .timers import Timer
 from .verifying import authorize, expected_auth_octets, verify_peer
@@ -138,13 +137,7 @@ class OurIkeAuth(OurExchange):
     def process(self, contents: Contents, path: Path, now: float) -> None:
         """Verify the responder and take the Child SA. Raises the peer's refusal."""
         if contents.shape == "refused":
-            error = contents.error()
-            number = 0 if error is None else error.notify_type
-            if number == Notify.AUTHENTICATION_FAILED:
-                raise AuthenticationFailed("the peer did not accept our authentication")
-            if number == Notify.NO_PROPOSAL_CHOSEN:
-                raise NoProposalChosen("the peer accepts none of our proposals")
-            raise refusal_of(number)
+            raise refusal(contents)
         if contents.shape not in ("established", "established without child"):
             raise AuthenticationFailed(f"the peer goes on with EAP ({contents.shape}), which is not configured")
         run(

@@ -44,7 +44,6 @@ from .init_facts import (
     note_fragmentation,
     note_tcp,
     peer_hashes,
-    refusal_of,
     tcp_notification,
     tell_facts,
     wanted_authorities,
@@ -59,6 +58,7 @@ from .key_exchange import (
 )
 from .keys import SaKeys
 from .proving import MOST_ASKED_FOR, certificate_requests, check_can_prove
+from .refusals import refusal
 from .request import OutgoingRequest, OutgoingResponse
 from .services import Services
 from .setup import Setup
@@ -170,7 +170,7 @@ class InitAttempt(OurExchange):
             elif contents.shape == "another group wanted":
                 self._method_wanted(contents, now)
             else:
-                self._refused(contents, now)
+                raise refusal(contents)
         except RemoteProtocolError as error:
             # Anyone can forge this. The true response may still come, so nothing changes; the error is what we
             # report if it never does.
@@ -208,13 +208,6 @@ class InitAttempt(OurExchange):
         self.key_exchange = OurKeyExchange(wanted, sa.services.random)
         sa.services.emit(KeyExchangeRetried(sa.id, name_of(Ke, refused), name_of(Ke, wanted)))
         self._again(now)
-
-    def _refused(self, contents: Contents, now: float) -> None:
-        error = contents.error()
-        number = 0 if error is None else error.notify_type
-        if number == Notify.NO_PROPOSAL_CHOSEN:
-            raise NoProposalChosen("the peer accepts none of our proposals")
-        raise refusal_of(number)
 
     def _remember(self, error: IkeError, now: float) -> None:
         self.refusal = error

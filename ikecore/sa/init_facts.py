@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ..config import Connection
 from ..crypto import SUPPORTED_HASHES
-from ..errors import NoProposalChosen, PeerRefused
+from ..errors import NoProposalChosen
 from ..events import NatDetected, TcpAnnounced
 from ..transport import NatFacts, Path, detect, nat_digest, port_allowed
 from ..wire import (
@@ -17,7 +17,7 @@ from ..wire import (
     VendorId,
 )
 from ..wire.notify_data import decode_hash_algorithms, decode_tcp_port, encode_hash_algorithms, encode_tcp_port
-from ..wire.numbers import VENDOR_ID, CertEncoding, Notify, name_of
+from ..wire.numbers import VENDOR_ID, CertEncoding, Notify
 from .ike_sa import IkeSa
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "note_fragmentation",
     "note_tcp",
     "peer_hashes",
-    "refusal_of",
     "settle_facts",
     "tcp_notification",
     "tell_facts",
@@ -167,8 +166,3 @@ def check_childless(connection: Connection, contents: Contents) -> None:
     """Raise NoProposalChosen if we want no Child SA and the responder sets up none without (RFC 6023 section 3)."""
     if not connection.children and contents.notify(Notify.CHILDLESS_IKEV2_SUPPORTED) is None:
         raise NoProposalChosen("the peer sets up no IKE SA without a Child SA, and none is configured")
-
-
-def refusal_of(number: int) -> PeerRefused:
-    """Turn an error notification of the peer into our error."""
-    return PeerRefused(number, name_of(Notify, number))

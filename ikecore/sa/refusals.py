@@ -1,50 +1,54 @@
-"""What the peer's refusal of a CREATE_CHILD_SA request means for us (RFC 7296 sections 1.3, 2.25, 3.10.1)."""
+"""What an error notification of the peer means for us, in whatever exchange it comes (RFC 7296 section 3.10.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from ..errors import (
+    AuthenticationFailed,
     ChildSaNotFound,
     FailedCpRequired,
     InternalAddressFailure,
     NoProposalChosen,
+    PeerRefused,
     RemoteProtocolError,
     SinglePairRequired,
     TemporaryFailure,
     TsUnacceptable,
 )
 from ..wire import Contents
-from ..wire.numbers import Notify
-from .init_facts import refusal_of
+from ..wire.numbers import Notify, name_of
 
-__all__ = ["CHILD_REFUSALS", "CHILD_REFUSED", "refusal"]
+__all__ = ["CHILD_REFUSED", "REFUSALS", "refusal"]
 
-CHILD_REFUSALS: Mapping[int, tuple[type[RemoteProtocolError], str]] = {
+REFUSALS: Final[Mapping[int, tuple[type[RemoteProtocolError], str]]] = {
+    Notify.NO_PROPOSAL_CHOSEN: (NoProposalChosen, "the peer accepts none of our proposals"),
+    Notify.AUTHENTICATION_FAILED: (AuthenticationFailed, "the peer did not accept our authentication"),
     Notify.SINGLE_PAIR_REQUIRED: (SinglePairRequired, "the peer wants selectors of a single pair of addresses"),
     Notify.INTERNAL_ADDRESS_FAILURE: (InternalAddressFailure, "the peer has no address for us"),
     Notify.FAILED_CP_REQUIRED: (FailedCpRequired, "the peer wants us to ask for an address"),
     Notify.TS_UNACCEPTABLE: (TsUnacceptable, "the peer accepts none of our traffic selectors"),
+    Notify.TEMPORARY_FAILURE: (TemporaryFailure, "the peer cannot do it now"),
+    Notify.CHILD_SA_NOT_FOUND: (ChildSaNotFound, "the peer has no such Child SA"),
 }
-"""Refusals of a Child SA that say why, with our error and its words."""
-CHILD_REFUSED: tuple[type[RemoteProtocolError], ...] = (
+"""Refusals with an error class of their own, and its words. All others are `PeerRefused`."""
+
+CHILD_REFUSED: Final[tuple[type[RemoteProtocolError], ...]] = (
     NoProposalChosen,
-    *(kind for kind, _ in CHILD_REFUSALS.values()),
+    SinglePairRequired,
+    InternalAddressFailure,
+    FailedCpRequired,
+    TsUnacceptable,
 )
 """With what we refuse a Child SA ourselves; the IKE SA lives."""
 
 
 def refusal(contents: Contents) -> RemoteProtocolError:
-    """Return the error that stands for the first error notification of a refused request."""
+    """Return the error that stands for the first error notification of a message."""
     found = contents.error()
     number = 0 if found is None else found.notify_type
-    if number == Notify.TEMPORARY_FAILURE:
-        return TemporaryFailure("the peer cannot do it now")
-    if number == Notify.CHILD_SA_NOT_FOUND:
-        return ChildSaNotFound("the peer has no such Child SA")
-    if number == Notify.NO_PROPOSAL_CHOSEN:
-        return NoProposalChosen("the peer accepts none of our proposals")
-    if number in CHILD_REFUSALS:
-        kind, words = CHILD_REFUSALS[number]
+    if number in REFUSALS:
+        kind, words = REFUSALS[number]
         return kind(words)
-    return refusal_of(number)
+    return PeerRefused(number, name_of(Notify, number))
