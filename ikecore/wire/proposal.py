@@ -19,6 +19,7 @@ from ..record import record
 from .numbers import AttributeType, Encr, Esn, Integ, Ke, Prf, Protocol, TransformType, members
 
 __all__ = [
+    "MAX_ATTRIBUTES",
     "MAX_TRANSFORMS",
     "TRANSFORM_IDS",
     "Attribute",
@@ -33,6 +34,8 @@ __all__ = [
 
 MAX_TRANSFORMS: Final = 1024
 """Transforms in one SA payload. Real peers send tens; matching offers against policy costs by this number."""
+MAX_ATTRIBUTES: Final = 16
+"""Attributes of one transform. There is one kind so far, of 4 octets; decoded, each takes many times as much."""
 
 TRANSFORM_IDS: Final[Mapping[int, type[IntEnum]]] = {
     TransformType.ENCR: Encr,
@@ -200,69 +203,71 @@ def _transforms(data: bytes, pos: int, end: int, count: int) -> Transforms:
     """Read *count* transforms that fill *pos* to *end*, or find them by their octets, which also tell the count."""
     octets = data[pos:end]
     known = _LISTS.get(octets)
-    if known is None:
-        known = Transforms(_read_transforms(data, pos, end, count))
+    if known is None or len(known) != count:  # another number is a fault, and reading finds where
+        known = Transforms(_read_transforms(octets, count, pos))
         if len(octets) <= _STORED_LIST_LENGTH:
             if len(_LISTS) >= _STORED:
                 _LISTS.clear()
             _LISTS[octets] = known
-    elif len(known) != count:
-        raise InvalidSyntax("the number of transforms is another than the proposal says", pos)
     return known
 
 
-def _read_transforms(data: bytes, pos: int, end: int, count: int) -> list[Transform]:
+def _read_transforms(octets: bytes, count: int, offset: int) -> list[Transform]:
+    """Read *count* transforms that are all of *octets*; *offset* is where in the message these begin."""
     transforms: list[Transform] = []
-    table = _FOLLOWED
+    table, pos, end = _FOLLOWED, 0, len(octets)
     while count:
         if end - pos < 8:
-            raise InvalidSyntax("transform cut off", pos)
+            raise InvalidSyntax("transform cut off", offset + pos)
         count -= 1
         if not count:
             table = _FINAL
-        length = data[pos + 3]  # enough for all that are in the table; the others are read with care
-        transform = table.get(data[pos : pos + length])
+        length = octets[pos + 3]  # enough for all that are in the table; the others are read with care
+        transform = table.get(octets[pos : pos + length])
         if transform is None:
-            transform, length = _read_transform(data, pos, end, table)
+            transform, length = _read_transform(octets, pos, offset, table)
         transforms.append(transform)
         pos += length
     if pos != end:
-        raise InvalidSyntax("transforms and proposal disagree about the length", min(pos, end))
+        raise InvalidSyntax("transforms and proposal disagree about the length", offset + pos)
     return transforms
 
 
-def _read_transform(data: bytes, pos: int, end: int, table: dict[bytes, Transform]) -> tuple[Transform, int]:
-    more, length, kind, number = _TRANSFORM.unpack_from(data, pos)
-    if length < 8 or length > end - pos:
-        raise InvalidSyntax(f"transform says it is {length} octets long", pos + 2)
+def _read_transform(octets: bytes, pos: int, offset: int, table: dict[bytes, Transform]) -> tuple[Transform, int]:
+    more, length, kind, number = _TRANSFORM.unpack_from(octets, pos)
+    stop = pos + length
+    if length < 8 or stop > len(octets):
+        raise InvalidSyntax(f"transform says it is {length} octets long", offset + pos + 2)
     if more != (_LAST if table is _FINAL else _MORE_TRANSFORMS):
-        raise InvalidSyntax(f"transform has Last Substruc {more}, which contradicts their number", pos)
-    attributes = _attributes(data, pos + 8, pos + length)
+        raise InvalidSyntax(f"transform has Last Substruc {more}, which contradicts their number", offset + pos)
+    attributes = _attributes(octets, pos + 8, stop, offset)
     ids = _IDS.get(kind)
     transform = Transform(_TYPES.get(kind, kind), ids.get(number, number) if ids else number, attributes)
     if length <= _STORED_LENGTH:
         if len(table) >= _STORED:
             table.clear()
-        table[data[pos : pos + length]] = transform
+        table[octets[pos:stop]] = transform
     return transform, length
 
 
-def _attributes(data: bytes, pos: int, end: int) -> tuple[Attribute, ...]:
+def _attributes(octets: bytes, pos: int, end: int, offset: int) -> tuple[Attribute, ...]:
     attributes: dict[int, Attribute] = {}
     while pos < end:
         if end - pos < 4:
-            raise InvalidSyntax("transform attribute cut off", pos)
-        kind, value = _ATTRIBUTE.unpack_from(data, pos)
+            raise InvalidSyntax("transform attribute cut off", offset + pos)
+        kind, value = _ATTRIBUTE.unpack_from(octets, pos)
         start, pos = pos, pos + 4
         if kind & 0x8000:
             attribute = Attribute(kind & 0x7FFF, value)
         else:
             pos += value
             if pos > end:
-                raise InvalidSyntax(f"transform attribute says its value is {value} octets long", start + 2)
-            attribute = Attribute(kind, data[start + 4 : pos])
+                raise InvalidSyntax(f"transform attribute says its value is {value} octets long", offset + start + 2)
+            attribute = Attribute(kind, octets[start + 4 : pos])
         if attribute.type in attributes:
-            raise InvalidSyntax(f"transform has two attributes of type {attribute.type}", start)
+            raise InvalidSyntax(f"transform has two attributes of type {attribute.type}", offset + start)
+        if len(attributes) >= MAX_ATTRIBUTES:
+            raise InvalidSyntax(f"transform has more than {MAX_ATTRIBUTES} attributes", offset + start)
         attributes[attribute.type] = attribute
     return tuple(attributes.values())
 

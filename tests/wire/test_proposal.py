@@ -10,7 +10,17 @@ from hypothesis import given
 from ikecore.errors import InvalidSyntax, LocalProtocolError
 from ikecore.wire import Attribute, Proposal, SecurityAssociation, Transform
 from ikecore.wire.numbers import Encr, Esn, Ke, Prf, Protocol, TransformType
-from ikecore.wire.proposal import MAX_TRANSFORMS, Transforms, decode_security_association, numbered, octets_of
+from ikecore.wire.proposal import (
+    _FINAL,
+    _FOLLOWED,
+    _LISTS,
+    MAX_ATTRIBUTES,
+    MAX_TRANSFORMS,
+    Transforms,
+    decode_security_association,
+    numbered,
+    octets_of,
+)
 from tests.wire.strategies import transforms as any_transforms
 
 AES = Transform(TransformType.ENCR, Encr.AES_CBC, (Attribute(14, 256),))
@@ -177,6 +187,38 @@ def test_a_known_transform_is_not_taken_from_beyond_the_proposal() -> None:
     for end in (16, 20):
         with pytest.raises(InvalidSyntax):
             decode_security_association(octets, 0, end)
+
+
+@pytest.mark.parametrize("change", ["count", "length"])
+def test_a_fault_is_told_alike_whatever_came_before(change: str) -> None:
+    honest = proposal(transform(3, 9001, 3), transform(3, 9002, 3), transform(3, 9003))
+    forged = bytearray(honest)
+    if change == "count":
+        forged[7] = 2
+    else:
+        forged[-5] = 12  # as long as a transform that is known, and beyond the end
+    beyond = proposal(transform(3, 9003, attributes=bytes.fromhex("800e0100")))
+
+    def told() -> str:
+        with pytest.raises(InvalidSyntax) as caught:
+            decode_security_association(bytes(forged) + beyond[-4:], 0, len(forged))
+        return str(caught.value)
+
+    for table in (_FOLLOWED, _FINAL, _LISTS):
+        table.clear()
+    at_first = told()
+    for known in (honest, beyond):
+        read(known)
+    assert told() == at_first
+
+
+def test_a_transform_has_few_attributes() -> None:
+    def attributes(count: int) -> bytes:
+        return b"".join(struct.pack("!HH", 0x8000 | kind, 0) for kind in range(count))
+
+    assert len(read(proposal(transform(attributes=attributes(MAX_ATTRIBUTES)))).proposals[0].transforms) == 1
+    with pytest.raises(InvalidSyntax, match="more than 16 attributes"):
+        read(proposal(transform(attributes=attributes(MAX_ATTRIBUTES + 1))))
 
 
 def test_numbers_get_their_registry_by_the_type_of_transform() -> None:
