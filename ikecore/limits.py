@@ -87,7 +87,7 @@ class Limits:
 
     # Messages.
     message_init: int = _count(16_384)
-    """Largest IKE_SA_INIT on a stream: room for a large key exchange, no more for someone unknown."""
+    """Largest IKE_SA_INIT: room for a large key exchange, no more for someone unknown. It is kept until IKE_AUTH."""
     message_known: int = _count(65_535 + 28)
     """Largest message on a stream for SPIs we know: one SK payload and the header."""
     queued_requests: int = _count(64)

@@ -170,6 +170,9 @@ class Reception:
     def _init_request(self, data: bytes, fields: HeaderFields, path: Path, message_id: int, now: float) -> None:
         """IKE_SA_INIT: a repeat is answered again, a new one has to be admitted."""
         keeper = self._keeper
+        if len(data) > keeper.limits.message_init:  # it would be kept until IKE_AUTH comes, as AUTH signs it
+            self._drop(data, path, "IKE_SA_INIT too large")
+            return
         digest = hashlib.sha256(data).digest()
         known = keeper.half_open.known(digest, path)
         if known is not None:

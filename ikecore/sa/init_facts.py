@@ -17,7 +17,7 @@ from ..wire import (
     VendorId,
 )
 from ..wire.notify_data import decode_hash_algorithms, decode_tcp_port, encode_hash_algorithms, encode_tcp_port
-from ..wire.numbers import VENDOR_ID, CertEncoding, Notify
+from ..wire.numbers import VENDOR_ID, CertEncoding, HashAlgorithm, Notify
 from .ike_sa import IkeSa
 
 __all__ = [
@@ -131,7 +131,10 @@ _HASHES = Notification(Notify.SIGNATURE_HASH_ALGORITHMS, encode_hash_algorithms(
 
 
 def peer_hashes(contents: Contents) -> frozenset[int] | None:
-    """Return the hash algorithms that the peer verifies signatures with, None if it does not know RFC 7427."""
+    """Return the hash algorithms that the peer verifies signatures with, None if it does not know RFC 7427.
+
+    Of those that we know of: the numbers of a stranger would take many times its message, for as long as it is waited for.
+    """
     found = contents.notify(_HASHES.notify_type)
     if found is None:
         return None
@@ -139,13 +142,14 @@ def peer_hashes(contents: Contents) -> frozenset[int] | None:
 
 
 _KEPT_OCTETS = 64
+_REGISTERED = frozenset(HashAlgorithm)
 
 
 @lru_cache(maxsize=256)
 def _hashes(data: bytes) -> frozenset[int] | None:
     """Read SIGNATURE_HASH_ALGORITHMS, which most peers send alike."""
     hashes = decode_hash_algorithms(data)
-    return None if hashes is None else frozenset(hashes)
+    return None if hashes is None else _REGISTERED.intersection(hashes)
 
 
 def wanted_authorities(contents: Contents) -> tuple[bytes, ...] | None:

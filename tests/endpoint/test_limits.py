@@ -317,6 +317,18 @@ def test_the_size_of_messages_on_a_connection(known: bool, octets: int, taken: b
     assert len(answered) == taken
 
 
+@pytest.mark.requirement("IKE-247")
+@pytest.mark.parametrize(("octets", "taken"), [(2000, True), (2001, False)])
+def test_the_size_of_an_ike_sa_init_over_udp(octets: int, taken: bool) -> None:
+    rig = Rig(limits=Limits(message_init=2000))
+    puppet = Puppet(rig)
+    base = len(puppet.init_message([*puppet.init_payloads(), VendorId(b"")]))
+    message = puppet.init_message([*puppet.init_payloads(), VendorId(bytes(octets - base))])
+    assert len(puppet.give(message)) == taken
+    assert len(rig.endpoint.sas) == taken
+    assert rig.endpoint.counters["IKE_SA_INIT too large"] == (not taken)
+
+
 # --- our own connections --------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import struct
+import tracemalloc
 
 import attrs
 import pytest
@@ -46,6 +47,7 @@ from ikecore.wire import (
     Delete,
     IdentificationInitiator,
     Notification,
+    Payload,
     Proposal,
     TrafficSelectorsInitiator,
     VendorId,
@@ -212,6 +214,33 @@ def test_an_identity_is_one_short_printable_line_wherever_it_is_told(kind: int, 
 def alive(kind: type) -> int:
     gc.collect()
     return sum(1 for each in gc.get_objects() if type(each) is kind)
+
+
+@pytest.mark.requirement("IKE-247")
+@pytest.mark.parametrize("what", ["vendor", "hash algorithms", "NAT detection"])
+def test_what_is_kept_of_a_stranger_is_its_message_and_little_more(what: str) -> None:
+    rig = Rig()
+    puppet = Puppet(rig)
+    numbers = b"".join(number.to_bytes(2, "big") for number in range(7000))
+    more: list[Payload] = {
+        "vendor": [VendorId(numbers)],
+        "hash algorithms": [Notification(Notify.SIGNATURE_HASH_ALGORITHMS, numbers)],
+        "NAT detection": [
+            Notification(Notify.NAT_DETECTION_SOURCE_IP, numbers[start : start + 20]) for start in range(0, 4000, 20)
+        ],
+    }[what]
+    message = puppet.init_message([*puppet.init_payloads(), *more])
+    rig.datagram(Puppet(rig, address=("10.0.0.9", 500), seed=2).init_message(), remote=("10.0.0.9", 500))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        assert len(puppet.give(message)) == 1
+        rig.outputs.clear()
+    finally:
+        gc.collect()
+        kept = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+    assert kept < len(message) + 15_000
 
 
 @pytest.mark.requirement("IKE-097")
