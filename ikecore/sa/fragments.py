@@ -11,7 +11,7 @@ import attrs
 
 from ..errors import InvalidSyntax
 from ..limits import Limits
-from ..wire import EncryptedFragment, Envelope, Header
+from ..wire import EncryptedFragment, Envelope, Header, decode_envelope
 
 __all__ = ["FragmentBudget", "Fragments"]
 
@@ -23,7 +23,8 @@ class _Set:
     parts: dict[int, bytes] = attrs.Factory(dict)
     octets: int = 0
     wire_octets: int = 0
-    first: Envelope | None = None
+    first: bytes = b""
+    """The first fragment as it came. What stands in it unprotected takes many times its octets, once decoded."""
 
 
 class FragmentBudget:
@@ -87,12 +88,12 @@ class Fragments:
         found.octets += len(content)
         found.wire_octets += header.length
         if fragment.number == 1:
-            found.first = envelope
-        if len(found.parts) < found.total or found.first is None:
+            found.first = envelope.data
+        if len(found.parts) < found.total:
             self._count()
             return None
         self._drop(key)
-        return _whole(found.first, found), b"".join(found.parts[each] for each in sorted(found.parts))
+        return _whole(decode_envelope(found.first), found), b"".join(found.parts[each] for each in sorted(found.parts))
 
     def forget(self, is_response: bool, message_id: int) -> None:
         """The message came in another form, or is not wanted any more."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import tracemalloc
 from itertools import permutations
 from math import inf
 from time import process_time
@@ -19,6 +21,7 @@ from ikecore.sa.fragments import Fragments
 from ikecore.testing import BareEndpoint, Pair, psk_connection
 from ikecore.transport import BySize, Local
 from ikecore.wire import (
+    Delete,
     Encrypted,
     EncryptedFragment,
     Notification,
@@ -358,6 +361,26 @@ def test_all_that_strangers_leave_unfinished_is_bounded_together() -> None:
     assert kept == [True] * 6 + [False] * 14, "the newest, as many as fit"
     puppet, parts = strangers[0]
     assert len(puppet.give(parts[0])) == 1, "who lost some is none the worse, and sends them again"
+
+
+@pytest.mark.requirement("IKE-247")
+def test_what_stands_unprotected_before_a_fragment_is_kept_as_octets() -> None:
+    """Decoded, a Delete payload of 20,000 octets takes twenty times as many."""
+    body = struct.pack("!BBH10000H", 9, 2, 10_000, *range(10_000))
+    first = Crooked().one(1, 2, before=bytes([Delete.TYPE]) + struct.pack("!BBH", 53, 0, 4 + len(body)) + body)
+    fragments = Fragments(budget := FragmentBudget(10**6))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        envelope = decode_envelope(first)
+        assert isinstance(envelope.encrypted, EncryptedFragment)
+        fragments.add(envelope, envelope.encrypted, b"x", Limits(), 0.0)
+        del envelope
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 5_000, "besides the message itself"
+    finally:
+        tracemalloc.stop()
+    assert budget.octets == len(first)
 
 
 def test_a_peer_that_proved_itself_has_only_its_own_bounds() -> None:
