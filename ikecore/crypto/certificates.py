@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 import attrs
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import (
@@ -32,7 +33,7 @@ from cryptography.x509.verification import (
 
 from ..errors import AuthenticationFailed, LocalProtocolError
 from ..wire.numbers import IdType
-from .chain_reasons import BAD_INPUT, OWN_WORDS, name_of, out_of_date, reason, subject_of
+from .chain_reasons import BAD_INPUT, OWN_WORDS, is_authority, name_of, out_of_date, reason, subject_of
 from .identity import Identity
 from .names import elements, parse_name, same_name
 from .public_keys import PublicKey, check_public_key
@@ -260,10 +261,40 @@ def _find_chain(
     usable = [certificate for der in others if (certificate := _maybe(der)) is not None]
     key = _key_of(leaf)
     try:
-        verified = anchors.verifier(at).verify(leaf, usable)
+        verified = anchors.verifier(at).verify(leaf, _vouched_for(usable, anchors.anchors))
     except _BAD_INPUT as error:
-        raise AuthenticationFailed(reason(str(error), leaf, (*usable, *anchors.anchors), at)) from None
+        raise AuthenticationFailed(reason(str(error), leaf, usable, anchors.anchors, at)) from None
     return ValidatedPeer(key, leaf, tuple(verified.chain), tuple(verified.subjects or ()))
+
+
+def _vouched_for(
+    certificates: Sequence[x509.Certificate], anchors: Sequence[x509.Certificate]
+) -> list[x509.Certificate]:
+    """Return the authorities among *certificates* that one of *anchors* issued, or one that was found like that.
+
+    The verifier goes upwards from the leaf, through whatever bears the right name, up to a hundred signatures. A
+    stranger can make authorities that issue one another in every way and lead nowhere, with the slowest of keys. From
+    the anchors downwards each signature is by a key that is trusted, and what is not found is no way to them.
+    """
+    left = [(name_of(each, "issuer"), each) for each in certificates if is_authority(each)]
+    above, found = [*anchors], set()
+    while left and above:
+        issuer = above.pop()
+        name = name_of(issuer, "subject")
+        for entry in [each for each in left if each[0] == name]:
+            if _has_issued(issuer, entry[1]):
+                left.remove(entry)
+                above.append(entry[1])
+                found.add(entry[1])
+    return [each for each in certificates if each in found]
+
+
+def _has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (InvalidSignature, *_BAD_INPUT):
+        return False
+    return True
 
 
 def _names_match(identity: Identity, certificate: x509.Certificate, names: Iterable[x509.GeneralName]) -> bool:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from .names import printable
 
-__all__ = ["BAD_INPUT", "OWN_WORDS", "name_of", "out_of_date", "reason", "subject_of"]
+__all__ = ["BAD_INPUT", "OWN_WORDS", "is_authority", "name_of", "out_of_date", "reason", "subject_of"]
 
 BAD_INPUT: Final = (
     ValueError,
@@ -38,31 +38,46 @@ OWN_WORDS: Final = (
 )
 """What the rules of `certificates` refuse with; the verifier wraps it into words of its own."""
 
+_WRONG_SIGNATURE: Final = "a signature in the chain is wrong"
+_NO_AUTHORITY: Final = "a certificate that is no authority has issued another"
 _SENTENCES: Final = (
     ("path length", "an authority may not issue that deep"),
-    ("signature does not match", "a signature in the chain is wrong"),
+    ("signature does not match", _WRONG_SIGNATURE),
     ("max depth", "the chain has too great a depth"),
     ("critical extension", "a critical extension is not known"),
     ("name constraints", "a name lies outside of what an authority may issue"),
     ("signature check limit", "there are too many certificates to try"),
-    ("basicConstraints", "a certificate that is no authority has issued another"),
+    ("basicConstraints", _NO_AUTHORITY),
 )
 _EDWARDS: Final = "Ed25519 and Ed448 keys are supported for leaf certificates, not for authorities"
 
 
-def reason(said: str, leaf: x509.Certificate, others: Sequence[x509.Certificate], at: datetime) -> str:
-    """Say on one line why *leaf* has no good chain; *said* is the verifier's message, *others* all that were at hand.
+def reason(
+    said: str,
+    leaf: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    at: datetime,
+) -> str:
+    """Say on one line why *leaf* has no good chain to *anchors*; *said* is the verifier's message.
 
-    Of several causes on several paths, the verifier names one.
+    *others* are all that were at hand, also those that the verifier did not see as no anchor vouches for them. Of
+    several causes on several paths, it names one.
     """
-    return f"no good certificate chain for {subject_of(leaf)}: {_cause(said, leaf, others, at)}"
+    return f"no good certificate chain for {subject_of(leaf)}: {_cause(said, leaf, others, anchors, at)}"
 
 
-def _cause(said: str, leaf: x509.Certificate, others: Sequence[x509.Certificate], at: datetime) -> str:
+def _cause(
+    said: str,
+    leaf: x509.Certificate,
+    others: Sequence[x509.Certificate],
+    anchors: Sequence[x509.Certificate],
+    at: datetime,
+) -> str:
     for words in OWN_WORDS:
         if words in said:
             return words
-    path = list(_upwards(leaf, others))
+    path = list(_upwards(leaf, (*others, *anchors)))
     if "validation time" in said:
         for certificate in path:
             dates = out_of_date(certificate.not_valid_before_utc, certificate.not_valid_after_utc, at)
@@ -75,6 +90,10 @@ def _cause(said: str, leaf: x509.Certificate, others: Sequence[x509.Certificate]
         if phrase in said:
             return sentence
     if "no interior errors" in said:
+        if not all(map(is_authority, path[1:])):
+            return _NO_AUTHORITY
+        if path[-1] in anchors:
+            return _WRONG_SIGNATURE
         return f"the issuer {_issuer_of(path[-1])} is neither trusted nor among the certificates at hand"
     return "a certificate in it breaks the rules of RFC 5280, or has a key or signature that is not supported"
 
@@ -98,6 +117,14 @@ def name_of(certificate: x509.Certificate, which: str) -> bytes | None:
         return name.public_bytes()
     except BAD_INPUT:
         return None
+
+
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Tell whether it says that it may issue others."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, *BAD_INPUT):
+        return False
 
 
 def out_of_date(begin: datetime, end: datetime, at: datetime) -> str | None:

@@ -133,7 +133,7 @@ _HASHES = Notification(Notify.SIGNATURE_HASH_ALGORITHMS, encode_hash_algorithms(
 def peer_hashes(contents: Contents) -> frozenset[int] | None:
     """Return the hash algorithms that the peer verifies signatures with, None if it does not know RFC 7427.
 
-    Of those that we know of: the numbers of a stranger would take many times its message, for as long as it is waited for.
+    Of those that we know of: whatever numbers a stranger sends would take many times its message while we wait.
     """
     found = contents.notify(_HASHES.notify_type)
     if found is None:

@@ -78,6 +78,7 @@ def refused(*args: Any, match: str = ".", **more: Any) -> None:
 
 ROOT = issue("root", None, CA)
 SUB = issue("sub", ROOT, CA)
+FORGED = issue("sub", Issued("root", p256(), b""), CA, key=SUB.key)
 LEAF = issue("leaf", SUB)
 
 
@@ -399,6 +400,7 @@ def test_names_of_our_own_certificates() -> None:
             "CN=sub has expired on 2026-02-01 00:00 UTC",
         ),
         (lambda: check(LEAF, [issue("sub", ROOT, CA)]), "a signature in the chain is wrong"),
+        (lambda: check(LEAF, [FORGED]), "a signature in the chain is wrong"),
         (lambda: check(issue("leaf", LEAF), [LEAF]), "a certificate that is no authority has issued another"),
         (lambda: check(issue("leaf", ROOT, usage(key_agreement=True))), OWN_WORDS[0]),
     ],
@@ -407,6 +409,27 @@ def test_reasons_are_in_words_of_our_own(make: Any, words: str) -> None:
     with pytest.raises(AuthenticationFailed) as caught:
         make()
     assert str(caught.value) == f"no good certificate chain for CN=leaf: {words}"
+
+
+def test_authorities_that_nobody_trusts_cost_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They issue one another, so that there are more ways through them than anybody can go."""
+    keys = [p256() for _ in range(3)]
+    ring = [issue("ring", Issued("ring", above, b""), CA, key=key) for key in keys for above in keys]
+    given: list[Sequence[x509.Certificate]] = []
+    verifier = TrustStore.verifier
+
+    class Watched:
+        def __init__(self, store: TrustStore, at: datetime) -> None:
+            self._verifier = verifier(store, at)
+
+        def verify(self, leaf: x509.Certificate, others: list[x509.Certificate]) -> Any:
+            given.append(others)
+            return self._verifier.verify(leaf, others)
+
+    monkeypatch.setattr(TrustStore, "verifier", lambda store, at: Watched(store, at))
+    refused(issue("leaf", ring[0]), ring, match="CN=ring is neither trusted")
+    assert len(check(LEAF, [*ring, SUB, issue("ring", SUB)]).chain) == 3
+    assert given == [[], [x509.load_der_x509_certificate(SUB.der)]]
 
 
 def test_the_subject_is_no_domain_name() -> None:
