@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Final, TypeAlias
 
 from ..errors import LocalProtocolError
@@ -116,16 +117,31 @@ def _tlv(tag: int, content: bytes) -> bytes:
 def parse_name(data: bytes) -> Name | None:
     """Return the attributes of a DER Name, None if *data* is none. Linear in its length."""
     try:
-        ((tag, start, end),) = elements(data, 0, len(data))
-        if tag != _SEQUENCE:
-            return None
-        return tuple(
-            _attribute(data, attribute)
-            for relative in elements(data, start, end)
-            for attribute in elements(data, *_within(relative, _SET))
-        )
+        return tuple(_attributes(data))
     except ValueError:
         return None
+
+
+def _attributes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield the attributes of a DER Name. ValueError where it is none, as soon as that shows."""
+    ((tag, start, end),) = elements(data, 0, len(data))
+    if tag != _SEQUENCE:
+        raise ValueError("not a sequence")
+    for relative in elements(data, start, end):
+        for attribute in elements(data, *_within(relative, _SET)):
+            yield _attribute(data, attribute)
+
+
+def _as_long_as(name: Name, data: bytes) -> Name | None:
+    """Return the attributes of *data* if it is a DER Name with as many as *name*.
+
+    A stranger's may have thousands, and is compared with that of every connection: one too many is enough.
+    """
+    try:
+        found = tuple(islice(_attributes(data), len(name) + 1))
+    except ValueError:
+        return None
+    return found if len(found) == len(name) else None
 
 
 def is_one_sequence(data: bytes) -> bool:
@@ -190,11 +206,13 @@ def _text(tag: int, value: bytes) -> str:
 def same_name(one: bytes, other: bytes) -> bool:
     """Tell whether two DER Names are the same: attributes in order, whatever the kind of string and the case.
 
+    *one* may be a stranger's, of any length.
     This is the comparison of RFC 5280 section 7.1 without the normalization of characters beyond ASCII.
     """
     if one == other:
         return True
-    first, second = parse_name(one), parse_name(other)
+    second = parse_name(other)
+    first = None if second is None else _as_long_as(second, one)
     return first is not None and second is not None and _comparable(first) == _comparable(second)
 
 
@@ -209,8 +227,9 @@ def has_wildcard(data: bytes) -> bool:
 
 def name_fits(name: bytes, pattern: bytes) -> bool:
     """Tell whether a DER Name fits *pattern*: the same attributes in order, where a value "*" stands for any."""
-    one, other = parse_name(name), parse_name(pattern)
-    if one is None or other is None or len(one) != len(other):
+    other = parse_name(pattern)
+    one = None if other is None else _as_long_as(other, name)
+    if one is None or other is None:
         return False
     pairs = zip(_comparable(one), _comparable(other), strict=True)
     return all(ours[0] == wanted[0] and wanted[1] in ("*", ours[1]) for ours, wanted in pairs)

@@ -64,6 +64,10 @@ from .verifying import authorize, expected_auth_octets, verify_peer
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
 
 
+LONGEST_IDENTITY = 4096
+"""Octets of a peer's identity: it is kept for as long as the SA lives. A distinguished name has some hundreds."""
+
+
 def begin_auth(sa: IkeSa, setup: Setup, context: AuthContext, now: float) -> None:
     """Begin IKE_AUTH as the initiator, as soon as we have our proof."""
     connection = sa.connection
@@ -151,7 +155,7 @@ class OurIkeAuth(OurExchange):
     def _verify(self, contents: Contents, path: Path) -> Steps[None]:
         sa = self.sa
         payload = contents.one(IdentificationResponder)
-        identity = self.setup.claimed_identity = Identity(payload.id_type, payload.data)
+        identity = self.setup.claimed_identity = _claimed(payload)
         wanted = sa.connection.remote_identity
         if wanted is not None and not identity.matches(wanted):
             raise AuthenticationFailed(f"the peer says it is {identity}, {wanted} is configured")
@@ -274,7 +278,7 @@ class Responder:
         """Verify the peer, ask whether it is welcome and which addresses it gets, and prove who we are."""
         sa, contents, remote, keys = self.sa, asked.contents, asked.path.remote, asked.generation.need_keys()
         payload = contents.one(IdentificationInitiator)
-        identity = setup.claimed_identity = Identity(payload.id_type, payload.data)
+        identity = setup.claimed_identity = _claimed(payload)
         self.context.authorities, self.context.lookup = wanted_authorities(contents), can_look_up(contents)
         yield from self._verify(identity, payload.body, asked, keys)
         settle_facts(sa)
@@ -354,6 +358,13 @@ class Responder:
             initiator=False,
         )
         return [*reply, *answer_payloads(child, agreed)]
+
+
+def _claimed(payload: IdentificationInitiator | IdentificationResponder) -> Identity:
+    """Return who the peer says it is. Raises AuthenticationFailed for more than anybody is called."""
+    if len(payload.data) > LONGEST_IDENTITY:
+        raise AuthenticationFailed(f"an identity of {len(payload.data)} octets; the most is {LONGEST_IDENTITY}")
+    return Identity(payload.id_type, payload.data)
 
 
 def needs_udp_mapping(sa: IkeSa) -> bool:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ikecore.crypto.names import decode_name, encode_name, is_one_sequence, parse_name, printable, same_name
+from ikecore.crypto.names import (
+    decode_name,
+    elements,
+    encode_name,
+    is_one_sequence,
+    name_fits,
+    parse_name,
+    printable,
+    same_name,
+)
 from ikecore.errors import LocalProtocolError
 
 KNOWN = {"CN": NameOID.COMMON_NAME, "O": NameOID.ORGANIZATION_NAME, "OU": NameOID.ORGANIZATIONAL_UNIT_NAME}
@@ -84,6 +95,23 @@ def test_octets_that_are_no_name(octets: bytes) -> None:
 def test_a_long_name_takes_linear_time() -> None:
     text = ", ".join(["OU=unit"] * 4000)
     assert decode_name(encode_name(text)) == text
+
+
+def test_a_long_name_is_not_read_to_its_end_to_be_told_from_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has many connections compares a stranger's name with all of theirs."""
+    long, short = encode_name(", ".join(["OU=unit"] * 4000)), encode_name("OU=unit, OU=*")
+    looked_at: list[int] = []
+
+    def counted(data: bytes, pos: int, end: int) -> Iterator[tuple[int, int, int]]:
+        for element in elements(data, pos, end):
+            looked_at.append(len(data))
+            yield element
+
+    monkeypatch.setattr("ikecore.crypto.names.elements", counted)
+    assert not same_name(long, short)
+    assert not name_fits(long, short)
+    assert looked_at.count(len(long)) < 40
+    assert name_fits(encode_name("OU=unit, OU=more"), short)
 
 
 @pytest.mark.parametrize("text", ["", "CN", "CN=", "XY=1", "CN=a\nb", ", CN=a"])

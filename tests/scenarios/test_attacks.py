@@ -208,6 +208,19 @@ def test_an_identity_is_one_short_printable_line_wherever_it_is_told(kind: int, 
         assert len(text) < 4000
 
 
+@pytest.mark.requirement("IKE-247")
+@pytest.mark.parametrize(("octets", "up"), [(4096, True), (4097, False)])
+def test_an_identity_that_is_kept_with_the_sa_is_not_of_any_length(octets: int, up: bool) -> None:
+    identity = "keyid:" + "a" * octets
+    rig = Rig(attrs.evolve(psk_connection("responder"), remote_identity=None))
+    puppet = Puppet(rig)
+    puppet.begin()
+    puppet.give(puppet.seal(AUTH, puppet.auth(identity=identity)))
+    assert len(rig.of(IkeSaEstablished)) == up
+    if not up:
+        assert "4097 octets" in str(rig.one(IkeSaFailed).error)
+
+
 # --- what the dead leave behind ---------------------------------------------------------------------------------------
 
 
@@ -222,14 +235,14 @@ def test_what_is_kept_of_a_stranger_is_its_message_and_little_more(what: str) ->
     rig = Rig()
     puppet = Puppet(rig)
     numbers = b"".join(number.to_bytes(2, "big") for number in range(7000))
-    more: list[Payload] = {
+    kinds: dict[str, list[Payload]] = {
         "vendor": [VendorId(numbers)],
         "hash algorithms": [Notification(Notify.SIGNATURE_HASH_ALGORITHMS, numbers)],
         "NAT detection": [
             Notification(Notify.NAT_DETECTION_SOURCE_IP, numbers[start : start + 20]) for start in range(0, 4000, 20)
         ],
-    }[what]
-    message = puppet.init_message([*puppet.init_payloads(), *more])
+    }
+    message = puppet.init_message([*puppet.init_payloads(), *kinds[what]])
     rig.datagram(Puppet(rig, address=("10.0.0.9", 500), seed=2).init_message(), remote=("10.0.0.9", 500))
     gc.collect()
     tracemalloc.start()
