@@ -17,6 +17,7 @@ from ..crypto import (
     Identity,
     check_psk,
     load_public_key,
+    pad_secret,
     read_reference,
     signed_octets,
     take_fetched,
@@ -117,7 +118,8 @@ def authorize(sa: IkeSa, identity: Identity, remote: Address) -> Steps[None]:
 
 def _check_secret(keys: SaKeys, secret: bytes | None, auth: Authentication, octets: bytes, identity: Identity) -> None:
     try:
-        check_psk(keys.suite.prf, _NOBODY if secret is None else secret, octets, auth.data)
+        padded = pad_secret(keys.suite.prf, _NOBODY) if secret is None else secret
+        check_psk(keys.suite.prf, padded, octets, auth.data)
     except AuthenticationFailed:
         if secret is not None:
             raise

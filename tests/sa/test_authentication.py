@@ -19,7 +19,7 @@ from ikecore.config import (
     Transports,
     TrustedCertificates,
 )
-from ikecore.crypto import Identity
+from ikecore.crypto import Identity, pad_secret
 from ikecore.crypto.certificates import authority_hash
 from ikecore.errors import AuthenticationFailed, LocalProtocolError
 from ikecore.events import IkeSaEstablished, IkeSaFailed, OwnCertificateOutOfDate
@@ -334,6 +334,30 @@ def test_nothing_is_the_secret_of_who_has_none(guess: bytes) -> None:
     settled = settle(ours, theirs)
     assert str(settled.refusal) == "there is no pre-shared key for fqdn:x.elsewhere"
     assert settled.pair.responder.of(IkeSaEstablished) == []
+
+
+def test_who_has_no_secret_is_checked_with_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that a refusal takes does not tell which identities there are."""
+    calls: list[bytes] = []
+
+    def counted(prf_alg: int, secret: bytes) -> bytes:
+        calls.append(secret)
+        return pad_secret(prf_alg, secret)
+
+    def work(identity: str) -> int:
+        theirs = attrs.evolve(
+            psk_connection("responder"), local=PskCredential(b"x"), remote=TABLE, remote_identity=None
+        )
+        ours = attrs.evolve(
+            psk_connection("initiator", secret=b"y"), local_identity=Identity.parse(identity), children=()
+        )
+        before = len(calls)
+        assert not settle(ours, theirs).up
+        return len(calls) - before
+
+    for module in ("proving", "verifying"):
+        monkeypatch.setattr(f"ikecore.sa.{module}.pad_secret", counted)
+    assert work("x.elsewhere") == work("initiator.example") == 1
 
 
 def test_an_initiator_finds_the_secret_by_whom_it_wants() -> None:
