@@ -9,8 +9,12 @@ from ..errors import InvalidSyntax, LocalProtocolError
 from ..record import record
 from .numbers import CfgAttribute, CfgType, EapCode, members
 
-__all__ = ["Configuration", "ConfigurationAttribute", "Eap", "decode_configuration", "decode_eap"]
+__all__ = ["MAX_ATTRIBUTES", "Configuration", "ConfigurationAttribute", "Eap", "decode_configuration", "decode_eap"]
 
+MAX_ATTRIBUTES: Final = 1024
+"""Attributes of one CP payload. Real ones have tens, or hundreds where many networks are told; decoded, each takes many
+times its octets, and a stranger's request may wait for the application.
+"""
 _ATTRIBUTE = struct.Struct("!HH")  # reserved bit and type, length
 _EAP = struct.Struct("!BBH")  # code, identifier, length
 _CFG_TYPES = members(CfgType)
@@ -74,7 +78,7 @@ class Eap:
 
 
 def decode_configuration(data: bytes, pos: int, end: int) -> Configuration:
-    """Read a CP payload body; raises InvalidSyntax for wrong lengths, also of a known attribute's value."""
+    """Read a CP payload body; raises InvalidSyntax for wrong lengths, of known attributes too, or too many of them."""
     if end - pos < 4:
         raise InvalidSyntax("configuration payload too short", pos)
     kind = data[pos]
@@ -88,6 +92,8 @@ def decode_configuration(data: bytes, pos: int, end: int) -> Configuration:
         stop = pos + 4 + length
         if stop > end or length not in _LENGTHS.get(number, (length,)):
             raise InvalidSyntax(f"configuration attribute {number} says its value is {length} octets long", pos + 2)
+        if len(attributes) >= MAX_ATTRIBUTES:
+            raise InvalidSyntax(f"more than {MAX_ATTRIBUTES} configuration attributes", pos)
         attributes.append(ConfigurationAttribute(_ATTRIBUTES.get(number, number), data[pos + 4 : stop]))
         pos = stop
     return Configuration(_CFG_TYPES.get(kind, kind), tuple(attributes))

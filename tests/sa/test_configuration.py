@@ -517,7 +517,7 @@ def test_an_sa_that_ends_ends_its_question() -> None:
 def test_a_question_names_no_more_addresses_than_one_may_have() -> None:
     rig = gateway(ask_lease=True)
     puppet = client(rig)
-    puppet.give(puppet.seal(Exchange.IKE_AUTH, auth_with(puppet, asks(*[1] * 3000, *range(200, 400)))))
+    puppet.give(puppet.seal(Exchange.IKE_AUTH, auth_with(puppet, asks(*[1] * 800, *range(200, 400)))))
     question = rig.one(LeaseNeeded)
     assert question.addresses == ("0.0.0.0",) * Limits().addresses_per_sa
     assert len(question.attributes) == 64

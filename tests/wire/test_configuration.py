@@ -6,7 +6,7 @@ import pytest
 
 from ikecore.errors import InvalidSyntax, LocalProtocolError
 from ikecore.wire import Configuration, ConfigurationAttribute, Eap
-from ikecore.wire.configuration import decode_configuration, decode_eap
+from ikecore.wire.configuration import MAX_ATTRIBUTES, decode_configuration, decode_eap
 from ikecore.wire.numbers import CfgAttribute, CfgType, EapCode
 
 
@@ -57,6 +57,17 @@ def test_lengths_of_attributes(kind: int, good: set[int]) -> None:
             with pytest.raises(InvalidSyntax) as caught:
                 decode_configuration(octets, 0, len(octets))
             assert caught.value.octet == 6
+
+
+@pytest.mark.requirement("IKE-247")
+def test_attributes_are_not_of_any_number() -> None:
+    def many(count: int) -> bytes:
+        return Configuration(CfgType.CFG_REQUEST, (ConfigurationAttribute(20000),) * count).encode_body()
+
+    octets = many(MAX_ATTRIBUTES)
+    assert len(decode_configuration(octets, 0, len(octets)).attributes) == MAX_ATTRIBUTES
+    with pytest.raises(InvalidSyntax, match="more than 1024"):
+        decode_configuration(many(MAX_ATTRIBUTES + 1), 0, len(octets) + 4)
 
 
 @pytest.mark.parametrize("octets", ["", "01", "010000", "01000000 00", "01000000 000100", "01000000 00010001"])
