@@ -173,8 +173,14 @@ def _common_ports(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, in
 
 
 def covers(outer: TrafficSelector, inner: TrafficSelector) -> bool:
-    """Tell whether *inner* selects nothing that *outer* does not."""
-    return outer == inner or intersect(outer, inner) == inner
+    """Tell whether *inner* selects nothing that *outer* does not.
+
+    Field by field and the addresses first: a peer may send two lists of 255, and each is held against what was found.
+    """
+    if outer.start > inner.start or outer.end < inner.end or outer.ts_type != inner.ts_type:
+        return False
+    ports = inner.start_port, inner.end_port
+    return outer.protocol in (0, inner.protocol) and _common_ports((outer.start_port, outer.end_port), ports) == ports
 
 
 def narrow(

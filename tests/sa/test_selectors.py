@@ -70,6 +70,13 @@ def selected(*chosen: TrafficSelector) -> set[Packet]:
     return {packet for packet in PACKETS if any(selects(selector, packet) for selector in chosen)}
 
 
+@given(outer=selectors(), inner=selectors())
+def test_what_covers_another_has_all_of_it_in_common(outer: TrafficSelector, inner: TrafficSelector) -> None:
+    assert covers(outer, inner) is (intersect(outer, inner) == inner)
+    common = intersect(outer, inner)
+    assert common is None or (covers(outer, common) and covers(inner, common))
+
+
 @pytest.mark.requirement("IKE-285", "IKE-286")
 @given(selectors(), selectors())
 def test_an_intersection_selects_what_both_select(one: TrafficSelector, other: TrafficSelector) -> None:
