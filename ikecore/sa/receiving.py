@@ -77,7 +77,7 @@ def _request_received(
         _note_packets(sa, envelope, fragment, path)
     what = verdict(generation.state, generation.role, header.exchange)
     if what is Verdict.DROP:
-        return f"{name_of(Exchange, header.exchange)} while {generation.state.value}"
+        return _out_of_place(generation, header.exchange)
     opened = _joined(sa, generation, envelope, fragment, plaintext, now)
     if opened is None:
         return None
@@ -88,10 +88,16 @@ def _request_received(
         digest = hashlib.sha256(envelope.data).digest()
         what = verdict(generation.state, generation.role, envelope.header.exchange)
         if what is Verdict.DROP:
-            return f"{name_of(Exchange, envelope.header.exchange)} while {generation.state.value}"
+            return _out_of_place(generation, envelope.header.exchange)
     generation.theirs.begin(header.message_id, digest, path)
     _answer(sa, generation, envelope, plaintext, path, now, what)
     return None
+
+
+def _out_of_place(generation: Generation, exchange: int) -> str:
+    """Say that a request has no place now. It is counted under these words, so a number that is none is not told."""
+    name = name_of(Exchange, exchange) if isinstance(exchange, Exchange) else "an unknown exchange"
+    return f"{name} while {generation.state.value}"
 
 
 def _not_new(

@@ -256,6 +256,18 @@ def test_what_is_kept_of_a_stranger_is_its_message_and_little_more(what: str) ->
     assert kept < len(message) + 15_000
 
 
+def test_no_number_of_a_peer_is_the_name_of_a_counter() -> None:
+    rig = Rig()
+    for number in range(256):
+        puppet = Puppet(rig, seed=number, address=("10.5.0.1", number + 1))
+        puppet.begin()
+        puppet.give(puppet.seal(number))
+        for sa in rig.endpoint.sas:
+            rig.endpoint.abandon(sa, now=rig.now)
+    assert rig.endpoint.counters["an unknown exchange while half-open"] > 200
+    assert len(rig.endpoint.counters) < 20
+
+
 @pytest.mark.requirement("IKE-097")
 def test_failed_handshakes_leave_nothing_until_their_time_would_have_come() -> None:
     rig = Rig()
