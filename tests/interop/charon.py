@@ -108,6 +108,7 @@ class Charon(Peer):
     """One daemon."""
 
     name = "strongSwan"
+    _debugging = re.compile(r"\] +\d+: [0-9A-F]{2} ")
 
     def __init__(self, directory: Path, shim: Path, *, address: str = PEER, options: str = PLAIN) -> None:
         super().__init__(directory, shim)

@@ -49,6 +49,9 @@ def pytest_runtest_makereport(
         chosen = item.callspec.params if hasattr(item, "callspec") else {}
         for cell in matrix.cells_of(item.iter_markers(), item.fixturenames, chosen):
             results[cell] = results.get(cell, True) and report.passed
+        for each in item.funcargs.values() if report.failed else ():
+            if isinstance(each, Peer):
+                report.sections.append((each.name, each.last_words))
     return report
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -13,9 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 if TYPE_CHECKING:
+    from tests.interop.host import UdpHost
     from tests.interop.peering import Authorities, Peering
 
-READY_WITHIN = 10.0
+PATIENCE = 30.0
+"""Seconds until what does not happen is taken for failed, on a machine however slow. No test waits for them."""
+GLANCE = 0.01
+"""Seconds between two looks at a daemon."""
+LAST_LINES = 60
+"""How much of a log an error shows."""
 
 P = TypeVar("P", bound="Peer")
 
@@ -30,15 +37,6 @@ def build_shim(directory: Path) -> Path:
     command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl", "-lpthread"]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return library
-
-
-def wait_for(done: Callable[[], object], *, within: float = READY_WITHIN) -> None:
-    """Wait until *done* says so; raises TimeoutError."""
-    give_up = time.monotonic() + within
-    while not done():
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"not done within {within} s")
-        time.sleep(0.01)
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,8 @@ class Peer(ABC):
 
     name: str
     """What the project is called."""
+    _debugging: re.Pattern[str]
+    """What lines of its log have in which it only tells octets, or what it is at."""
 
     def __init__(self, directory: Path, shim: Path) -> None:
         self.directory = directory
@@ -106,12 +106,12 @@ class Peer(ABC):
                 stdout=file,
                 stderr=file,
             )
-        give_up = time.monotonic() + READY_WITHIN
+        give_up = time.monotonic() + PATIENCE
         while not self._ready():
             if self._process.poll() is not None or time.monotonic() > give_up:
                 self._end(signal.SIGKILL)
                 raise RuntimeError(f"{self.name} did not start:\n{output.read_text(errors='replace')}")
-            time.sleep(0.01)
+            time.sleep(GLANCE)
 
     def crash(self) -> None:
         """End the daemon as a power failure would: nothing is sent, nothing is remembered."""
@@ -185,6 +185,36 @@ class Peer(ABC):
         """Begin to rekey the Child SA."""
 
     # --- what it tells ---------------------------------------------------------------------------------------------
+
+    def until(self, holds: Callable[[], object], host: UdpHost | None = None) -> None:
+        """Wait until *holds* of what it says or has; *host* serves its sockets meanwhile.
+
+        A daemon writes its log and settles its SAs before and after it sends, and in several threads: that a message
+        has come tells nothing of how far its sender is. Whatever a test wants to see of a daemon, it waits for.
+        Raises TimeoutError with the end of the log.
+        """
+        give_up = time.monotonic() + PATIENCE
+        if host is not None:
+            host.flush()
+        while not holds():
+            if time.monotonic() > give_up:
+                events = f"\nour events: {host.events}" if host else ""
+                raise TimeoutError(f"not so within {PATIENCE} s; {self.last_words}{events}")
+            if host is None:
+                time.sleep(GLANCE)
+            else:
+                host.turn(at_most=GLANCE)
+
+    def until_said(self, words: str | re.Pattern[str], host: UdpHost | None = None) -> None:
+        """Wait until its log has *words*; like `until`."""
+        wanted = re.compile(re.escape(words)) if isinstance(words, str) else words
+        self.until(lambda: wanted.search(self.log), host)
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log, for an error, without what only debugging is in it for."""
+        lines = [line for line in self.log.splitlines() if not self._debugging.search(line)]
+        return "\n".join([f"the end of {self.name}'s log:", *lines[-LAST_LINES:]])
 
     @property
     @abstractmethod

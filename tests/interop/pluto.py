@@ -92,6 +92,7 @@ class Pluto(Peer):
     """One daemon. *options* are arguments of its command line."""
 
     name = "libreswan"
+    _debugging = re.compile(r"^\w{3} +\d+ [\d:.]+: \|")
 
     def __init__(self, directory: Path, shim: Path, *, address: str = PEER, options: tuple[str, ...] = ()) -> None:
         super().__init__(directory, shim)

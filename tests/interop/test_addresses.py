@@ -76,8 +76,8 @@ def child(**more: object) -> ikecore.ChildConfig:
     return attrs.evolve(made, **more)  # type: ignore[arg-type]
 
 
-def finish(host: UdpHost, job: subprocess.Popen[str]) -> None:
-    host.run_until(lambda: job.poll() is not None)
+def finish(charon: Charon, host: UdpHost, job: subprocess.Popen[str]) -> None:
+    charon.until(lambda: job.poll() is not None, host)
 
 
 CHARONS_NET = (ikecore.parse_selector(CHARON_NET),)
@@ -95,7 +95,7 @@ def test_charon_assigns_us_addresses(charon: Charon) -> None:
         assert assigned.lease.addresses == ("10.3.0.1", "2001:db8:3::1")
         assert assigned.lease.dns == ("10.1.0.53", "10.1.0.54")
         assert (up.local_ts, up.remote_ts) == (("10.3.0.1", "2001:db8:3::1"), (CHARON_NET,))
-        assert "assigning virtual IP 10.3.0.1 to peer" in charon.log
+        charon.until_said("assigning virtual IP 10.3.0.1 to peer", host)
 
 
 @pytest.mark.matrix("addresses assigned by the peer", role="responds")
@@ -107,7 +107,7 @@ def test_charon_has_no_address_left(charon: Charon) -> None:
         failed = host.wait(ikecore.ChildSaFailed)
         assert isinstance(failed.error, ikecore.InternalAddressFailure)
         assert host.endpoint.sa(sa).state == "established"
-        host.run_until(lambda: [each.state for each in charon.list_sas()] == ["ESTABLISHED"])
+        charon.until(lambda: [each.state for each in charon.list_sas()] == ["ESTABLISHED"], host)
 
 
 @pytest.mark.matrix("addresses assigned by us", role="initiates")
@@ -117,13 +117,13 @@ def test_we_assign_charon_addresses(charon: Charon) -> None:
     connection = ours(pools=(pool,), children=(child(local_ts=CHARONS_NET),))
     with UdpHost(ikecore.Config(connections=(connection,))) as host:
         job = charon.initiate("net")
-        finish(host, job)
+        finish(charon, host, job)
         assert job.returncode == 0, charon.log
         assigned, up = host.of(ikecore.AddressesAssigned)[0], host.of(ikecore.ChildSaEstablished)[0]
         assert assigned.to_peer
         assert assigned.lease.addresses == ("10.3.0.1", "2001:db8:3::1")
         assert (up.local_ts, up.remote_ts) == ((CHARON_NET,), ("10.3.0.1", "2001:db8:3::1"))
-        assert "installing new virtual IP 10.3.0.1" in charon.log or "10.3.0.1/32" in charon.swanctl("--list-sas")
+        charon.until(lambda: "10.3.0.1/32" in charon.swanctl("--list-sas"), host)
 
 
 @pytest.mark.matrix("addresses assigned by us", role="initiates")
@@ -133,8 +133,8 @@ def test_charon_gets_its_address_again(charon: Charon) -> None:
     connection = ours(pools=(pool,), children=(child(local_ts=CHARONS_NET),))
     with UdpHost(ikecore.Config(connections=(connection,))) as host:
         for _ in range(2):
-            finish(host, charon.initiate("net"))
-            finish(host, charon.terminate("--ike", "lab"))
+            finish(charon, host, charon.initiate("net"))
+            finish(charon, host, charon.terminate("--ike", "lab"))
         assigned = [event.lease.addresses for event in host.of(ikecore.AddressesAssigned)]
         assert assigned == [("10.3.0.1",), ("10.3.0.1",)]
 
@@ -157,7 +157,7 @@ def test_transport_mode(charon: Charon, initiator: str) -> None:
         up = host.wait(ikecore.ChildSaEstablished)
         assert up.mode == "transport"
         assert (up.local_ts, up.remote_ts) == ((OURS,), (CHARON,))
-        host.run_until(lambda: "TRANSPORT" in charon.swanctl("--list-sas"))
+        charon.until(lambda: "TRANSPORT" in charon.swanctl("--list-sas"), host)
 
 
 @pytest.mark.matrix("transport mode", role="responds")
@@ -168,4 +168,4 @@ def test_charon_declines_transport_mode(charon: Charon) -> None:
         host.endpoint.initiate(connection, [CHARON], now=host.now)
         failed = host.wait(ikecore.ChildSaFailed)
         assert "transport mode" in str(failed.error)
-        host.run_until(lambda: "received DELETE for ESP CHILD_SA" in charon.log)
+        charon.until_said("received DELETE for ESP CHILD_SA", host)

@@ -25,11 +25,11 @@ def test_charon_demands_a_cookie(start_charon: Callable[..., Charon], authoritie
         half_open = initiate(host, peering, authorities)
         host.flush()
         host.endpoint.abandon(half_open, now=host.now)
-        host.run_until(lambda: "generating IKE_SA_INIT response" in charon.log)
+        charon.until(lambda: "1 half-open" in charon.swanctl("--stats"), host)
         initiate(host, peering, authorities)
         host.wait(ikecore.ChildSaEstablished)
         assert host.of(ikecore.CookieReceived)
-        assert "IKE_SA_INIT response 0 [ N(COOKIE) ]" in charon.log
+        charon.until_said("IKE_SA_INIT response 0 [ N(COOKIE) ]", host)
 
 
 @pytest.mark.requirement("IKE-275")
@@ -62,7 +62,7 @@ def test_signatures(
     charon, peering = start_charon(f"{PLAIN}\n  {options}"), Peering(auth=auth)
     with host_for(peering, authorities) as host:
         established(host, charon, role, peering, authorities)
-        assert said in charon.log
+        charon.until_said(said, host)
 
 
 @pytest.mark.matrix("from any free port, without NAT", role="responds")

@@ -9,9 +9,6 @@ from tests.interop.agreement import Role, check_agreement, established, host_for
 from tests.interop.peer import Peer
 from tests.interop.peering import Authorities, Peering
 
-IMPATIENT = ikecore.Limits(retransmit_first=0.1, retransmit_factor=1.0, retransmit_tries=4)
-"""For a peer that will not answer."""
-
 
 @pytest.mark.matrix("liveness checked by us")
 def test_we_ask_whether_the_peer_lives(peer: Peer, role: Role, authorities: Authorities) -> None:
@@ -28,7 +25,7 @@ def test_the_peer_asks_whether_we_live(peer: Peer, role: Role, authorities: Auth
     peering = Peering(dpd=1)
     with host_for(peering, authorities) as host:
         established(host, peer, role, peering, authorities)
-        host.run_until(lambda: peer.was_answered())
+        peer.until(peer.was_answered, host)
         check_agreement(peer, host)
 
 
@@ -40,7 +37,7 @@ def test_we_delete_the_sa(peer: Peer, role: Role, authorities: Authorities) -> N
         request = host.endpoint.delete(sa, now=host.now)
         assert host.wait(ikecore.RequestCompleted).request == request
         assert host.of(ikecore.IkeSaClosed)[0].by == "us"
-        host.run_until(lambda: peer.sas() == ())
+        peer.until(lambda: peer.sas() == (), host)
         assert host.endpoint.sas == ()
 
 
@@ -53,7 +50,7 @@ def test_the_peer_deletes_the_sa(peer: Peer, role: Role, authorities: Authoritie
         assert host.wait(ikecore.IkeSaClosed).by == "peer"
         assert host.of(ikecore.ChildSaClosed)
         assert host.endpoint.sas == ()
-        host.run_until(lambda: peer.sas() == ())
+        peer.until(lambda: peer.sas() == (), host)
 
 
 @pytest.mark.matrix("Child SA deleted by us")
@@ -82,12 +79,12 @@ def test_the_peer_deletes_the_child_sa(peer: Peer, role: Role, authorities: Auth
 
 @pytest.mark.matrix("a reboot of the peer noticed, and the SA set up again")
 def test_the_peer_reboots(peer: Peer, role: Role, authorities: Authorities) -> None:
-    with host_for(Peering(), authorities, limits=IMPATIENT) as host:
+    with host_for(Peering(), authorities) as host:
         sa = established(host, peer, role, Peering(), authorities)
         peer.crash()
         peer.start()
         host.endpoint.check_liveness(sa, now=host.now)
-        closed = host.wait(ikecore.IkeSaClosed)
+        closed = host.outwait(ikecore.IkeSaClosed)
         assert (closed.sa, closed.by) == (sa, "silence")
         assert [event.by for event in host.of(ikecore.ChildSaClosed)] == ["silence"]
         host.events.clear()

@@ -29,7 +29,7 @@ def test_rsa_pss(pluto: Pluto, role: Role, authorities: Authorities) -> None:
     peering = Peering(auth="rsa")
     with host_for(peering, authorities) as host:
         established(host, pluto, role, peering, authorities)
-        assert "RSASSA-PSS with SHA2_" in pluto.log
+        pluto.until_said("RSASSA-PSS with SHA2_", host)
 
 
 @pytest.mark.matrix("addresses assigned by the peer", role="responds")

@@ -16,7 +16,7 @@ import ikecore
 from tests.interop.agreement import Role, check_agreement, established, host_for
 from tests.interop.charon import Charon
 from tests.interop.host import UdpHost
-from tests.interop.peer import Peer, wait_for
+from tests.interop.peer import Peer
 from tests.interop.peering import OUR_NET_2, PEER_NET_2, Authorities, Peering
 
 By = Literal["us", "peer"]
@@ -80,7 +80,7 @@ class Life:
         """
         before = self.peer.requests()
         theirs()
-        wait_for(lambda: self.peer.requests() > before)
+        self.peer.until(lambda: self.peer.requests() > before)
         request = ours(now=self.host.now)
         ends = ikecore.RequestCompleted | ikecore.RequestFailed
         self.host.run_until(
@@ -241,7 +241,7 @@ def test_we_rekey_the_child_sa_while_the_peer_deletes_it(peer: Peer, role: Role,
 def test_we_delete_the_ike_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.collide(partial(pair.host.endpoint.delete, pair.sa), peer.rekey_ike)
-        pair.host.run_until(lambda: pair.host.endpoint.sas == () and peer.sas() == ())
+        peer.until(lambda: pair.host.endpoint.sas == () and peer.sas() == (), pair.host)
 
 
 @pytest.mark.matrix("IKE SA rekeyed by us while the peer deletes it")
@@ -249,4 +249,4 @@ def test_we_delete_the_ike_sa_while_the_peer_rekeys_it(peer: Peer, role: Role, a
 def test_we_rekey_the_ike_sa_while_the_peer_deletes_it(peer: Peer, role: Role, authorities: Authorities) -> None:
     with life(peer, role, Peering(), authorities) as pair:
         pair.collide(partial(pair.host.endpoint.rekey, pair.sa), peer.delete_ike)
-        pair.host.run_until(lambda: pair.host.endpoint.sas == () and peer.sas() == ())
+        peer.until(lambda: pair.host.endpoint.sas == () and peer.sas() == (), pair.host)

@@ -91,7 +91,7 @@ def test_no_proposal_in_common(peer: Peer, role: Role, authorities: Authorities)
     with host_for(Peering(), authorities, limits=ikecore.Limits(init_error_wait=0.2)) as host:
         begin(host, peer, role, Peering(), authorities)
         if role == "initiates":
-            host.run_until(lambda: peer.heard("NO_PROPOSAL_CHOSEN"))
+            peer.until(lambda: peer.heard("NO_PROPOSAL_CHOSEN"), host)
         else:
             assert isinstance(host.wait(ikecore.IkeSaFailed).error, ikecore.NoProposalChosen)
         assert host.endpoint.sas == ()
@@ -122,9 +122,9 @@ def test_another_secret(peer: Peer, role: Role, authorities: Authorities) -> Non
         assert isinstance(failed.error, ikecore.AuthenticationFailed)
         assert failed.step == "IKE_AUTH"
         if role == "initiates":
-            host.run_until(lambda: peer.heard("AUTHENTICATION_FAILED"))
+            peer.until(lambda: peer.heard("AUTHENTICATION_FAILED"), host)
         assert not host.of(ikecore.IkeSaEstablished)
-        host.run_until(lambda: peer.sas() == ())
+        peer.until(lambda: peer.sas() == (), host)
 
 
 @pytest.mark.matrix("a certificate of an authority that the other side does not trust")
@@ -138,9 +138,9 @@ def test_a_strangers_certificate(
         begin(host, peer, role, Peering(auth=auth), authorities)
         assert isinstance(host.wait(ikecore.IkeSaFailed).error, ikecore.AuthenticationFailed)
         if role == "initiates":
-            host.run_until(lambda: peer.heard("AUTHENTICATION_FAILED"))
+            peer.until(lambda: peer.heard("AUTHENTICATION_FAILED"), host)
         assert not host.of(ikecore.IkeSaEstablished)
-        host.run_until(lambda: peer.sas() == ())
+        peer.until(lambda: peer.sas() == (), host)
 
 
 # --- paths and selectors --------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def test_the_peer_sends_fragments(peer: Peer, role: Role, authorities: Authoriti
     peering = Peering(auth="rsa", names=tuple(f"alias-{number:03}.peer.example" for number in range(150)))
     with host_for(peering, authorities) as host:
         established(host, peer, role, peering, authorities)
-        assert peer.fragmented()
+        peer.until(peer.fragmented, host)
 
 
 @pytest.mark.matrix("IKE_AUTH in fragments of ours (RFC 7383)")
@@ -227,4 +227,5 @@ def test_we_send_fragments(peer: Peer, role: Role, authorities: Authorities) -> 
             host.endpoint.initiate(ours, [PEER], now=host.now)
         host.wait(ikecore.ChildSaEstablished)
         check_agreement(peer, host)
-        assert [each.fragments >= 3 for each in host.of(ikecore.MessageSent) if each.exchange == "IKE_AUTH"] == [True]
+        sent = [each.fragments for each in host.of(ikecore.MessageSent) if each.exchange == "IKE_AUTH"]
+        assert min(sent) >= 3
