@@ -47,15 +47,14 @@ from ikecore import (
     WholeMission,
     WriteStream,
 )
-from ikecore.testing import CheckedEndpoint, psk_connection
+from ikecore.testing import psk_connection
 from ikecore.testing.pki import CertificateAuthority
+from tests.adapters.conftest import PATIENCE, checked
 
 if TYPE_CHECKING:
     from tests.adapters.conftest import Script
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-PATIENCE = 20.0
-"""Seconds until a test that hangs is taken for failed. No test waits for them."""
 OURS = StreamId(1)
 FREE = Listen(udp=0, udp_nat=0, tcp=0)
 
@@ -95,7 +94,7 @@ class World:
         """Run a real endpoint; a bug of ours raises, and so does a breach of the contract by the host."""
         config = Config(connections=[connection], limits=Limits(**cast("dict[str, Any]", limits)))
         endpoint = Endpoint(config, random=os.urandom, utc=lambda: datetime.now(UTC), raise_bugs=True)
-        return self.host(cast("Endpoint", CheckedEndpoint(endpoint)), listen)
+        return self.host(checked(endpoint), listen)
 
     def of(self, host: Any, *kinds: type[E]) -> list[E]:
         return [output for output in self.heard[id(host)] if isinstance(output, kinds)]
@@ -269,7 +268,7 @@ class TestSessions:
                 Listen(udp=0, udp_nat=0),
                 stream_answer_timeout=0.05,
                 retransmit_first=0.01,
-                establish_timeout=0.3,
+                retransmit_factor=1.0,
             )
             client.tell(client.endpoint.initiate, connection, ["127.0.0.1"])
             assert isinstance(decided(world, client), IkeSaFailed)

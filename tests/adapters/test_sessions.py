@@ -65,7 +65,11 @@ Make = Callable[[Config], Endpoint]
 
 US, THEM = Identity.parse("us.example"), Identity.parse("them.example")
 FREE = Listen(udp=0, udp_nat=0, tcp=0)
-SHORT = Limits(retransmit_first=0.02, retransmit_tries=3, establish_timeout=0.3, delete_timeout=0.2)
+SHORT = Limits(retransmit_first=0.02, retransmit_factor=1.0, delete_timeout=0.2)
+"""For a peer that falls silent. What bounds the patience with one that is slow are transmissions, not seconds: both
+ends are in one loop, and each has a turn between any two of them."""
+SILENT = attrs.evolve(SHORT, stream_answer_timeout=0.1, init_error_wait=0.05)
+"""For a peer that refuses, or never says a word."""
 
 
 def peering(secret: bytes = b"a secret", **changes: Any) -> Connection:
@@ -142,6 +146,13 @@ async def both(
     ):
         await peer.until(lambda: bool(peer.sessions))
         yield peer, session
+
+
+LEFT_ALONE: dict[str, Any] = {
+    "grace": 0.0,
+    "config": Config(connections=[peering()], limits=Limits(stream_idle=0.2)),
+}
+"""For who is served and loses the peer: nothing waits long for that one."""
 
 
 class Deaf(Endpoint):
@@ -281,7 +292,7 @@ class TestFailing:
             async with served(lib, make, **options) as peer:
                 with pytest.raises(error) as caught:
                     async with lib.module.connect(
-                        host, connection(peer.opened), config=Config(limits=SHORT), make=make
+                        host, connection(peer.opened), config=Config(limits=SILENT), make=make
                     ):
                         pytest.fail("there is a session")
                 assert type(caught.value) is error
@@ -353,10 +364,14 @@ class TestEnding:
     def test_leaving_waits_no_longer_than_grace(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
             ours = Deaf(Config(), random=os.urandom, utc=lambda: datetime.now(UTC))
-            async with both(lib, make, make_ours=lambda config: ours, grace=0.05) as (peer, session):
-                ours.deaf = True
-            assert session.closed == "given up by the application"
-            assert peer.reasons == ["the peer deleted it"]
+            async with served(lib, make) as peer:
+                connection = towards(peer.opened)
+                async with lib.module.connect("127.0.0.1", connection, make=lambda _: ours, grace=0.05) as session:
+                    await peer.until(lambda: bool(peer.sessions))
+                    ours.deaf = True
+                assert session.closed == "given up by the application"
+                await peer.until(lambda: bool(peer.reasons))
+                assert peer.reasons == ["the peer deleted it"]
 
         lib.run(main)
 
@@ -412,7 +427,7 @@ class TestEnding:
     def test_death_fails_a_request_under_way(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
             ours = Deaf(Config(limits=SHORT), random=os.urandom, utc=lambda: datetime.now(UTC))
-            async with both(lib, make, {"grace": 0.0}, make_ours=lambda config: ours) as (_, session):
+            async with both(lib, make, LEFT_ALONE, make_ours=lambda config: ours) as (_, session):
                 ours.deaf = True
                 with pytest.raises((PeerUnreachable, SessionClosed)):
                     await session.check_liveness()
@@ -592,7 +607,7 @@ class TestItsLife:
     def test_the_sa_ends_instead(self, lib: Lib, make: Make, wish: str) -> None:
         async def main() -> None:
             ours = Deaf(Config(limits=SHORT), random=os.urandom, utc=lambda: datetime.now(UTC))
-            async with both(lib, make, {"grace": 0.0}, make_ours=lambda config: ours) as (_, session):
+            async with both(lib, make, LEFT_ALONE, make_ours=lambda config: ours) as (_, session):
                 ours.deaf = True
                 with pytest.raises(SessionClosed, match="no answer to CREATE_CHILD_SA"):
                     await getattr(session, wish)()
@@ -630,7 +645,7 @@ class TestMovingOn:
     def test_to_the_sa_that_the_peers_authenticated_anew(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
             async with served(lib, make) as peer:
-                often = Lifetimes(reauth_time=1.0, rand_time=0.0, over_time=60.0)
+                often = Lifetimes(reauth_time=2.0, rand_time=0.0, over_time=60.0)
                 connection = attrs.evolve(towards(peer.opened), lifetimes=often)
                 async with lib.module.connect("127.0.0.1", connection, make=make) as session:
                     first, [child], events = session.sa, session.child_sas, session.events()
@@ -656,7 +671,7 @@ class TestMovingOn:
         lib.run(main)
 
     def anew(self, peer: Peer) -> Connection:
-        return attrs.evolve(towards(peer.opened), dpd_delay=0.05, dpd_timeout=0.5, dpd_action="restart")
+        return attrs.evolve(towards(peer.opened), dpd_delay=0.05, dpd_timeout=1.0, dpd_action="restart")
 
     def test_to_the_sa_that_begins_anew_after_a_silence(self, lib: Lib, make: Make) -> None:
         async def main() -> None:
