@@ -1,4 +1,4 @@
-"""`ikecore demo`: each variant on real sockets of the loopback interface."""
+"""`ikecore demo`: each variant on real sockets of the loopback interface, by a clock that jumps where nothing comes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from ikecore_trio.cli.commands import cli
 from ikecore_trio.cli.demo import Demonstration, Outcome
@@ -18,6 +19,17 @@ from ikecore_trio.cli.key_table import read_key_table
 from ikecore_trio.cli.policy_words import POLICY_WORDS
 
 MESSAGE = re.compile(r"(\S+ (?:request|response) \d+)( \(repeated\))? +(UDP|TCP)(?: \d+ fragments,)? +([\d,]+) octets?")
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass while anything is computed: a demonstration has little patience, a slow machine needs some."""
+    run = trio.run
+
+    def with_jumps(*arguments: Any, **options: Any) -> Any:
+        return run(*arguments, clock=trio.testing.MockClock(autojump_threshold=0.05), **options)
+
+    monkeypatch.setattr(trio, "run", with_jumps)
 
 
 def ladder(output: str) -> list[tuple[str, str, int]]:
