@@ -184,7 +184,7 @@ def wire(hosts: TwoHosts) -> Iterator[TwoHosts]:
 
 @pytest.fixture
 def connect(gateways: dict[str, str], wire: TwoHosts, folder: Path) -> Connect:
-    """Set up one SA from the client's host with a policy. The role "attempt" gives up soon."""
+    """Set up one SA from the client's host with a policy. The role "attempt" gives up soon, "hurry" not."""
 
     def begin(
         policy: str,
@@ -198,7 +198,7 @@ def connect(gateways: dict[str, str], wire: TwoHosts, folder: Path) -> Connect:
         path.write_text(connect_file(policy, gateways[adapter], fragmentation))
         command = wire.inside("client", peer([adapter, role, str(path), name]))
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=40, check=False, env=environment(), cwd=ROOT
+            command, capture_output=True, text=True, timeout=90, check=False, env=environment(), cwd=ROOT
         )
         assert done.returncode == 0, done.stderr
         return Run([json.loads(line) for line in done.stdout.splitlines()])

@@ -1,9 +1,10 @@
 """One side of a test in a process of its own, on either adapter.
 
     peer.py trio|asyncio serve|ask FILE ADDRESS
-    peer.py trio|asyncio connect|attempt|linger|speak FILE CONNECTION
+    peer.py trio|asyncio connect|attempt|hurry|linger|speak FILE CONNECTION
 
-`ask` checks the liveness of each peer once, after a while. `attempt` gives up soon; `linger` keeps the SA until after
+`ask` checks the liveness of each peer once, after a while. `attempt` gives up soon, and `hurry` repeats what is
+lost as soon, but does not give up; `linger` keeps the SA until after
 that check, and `speak` checks the peer's liveness itself shortly before. The file is that of the command line; each
 event of the client becomes a JSON object a line, and the last one is what came of it.
 """
@@ -29,9 +30,9 @@ from ikecore_trio.cli.config_file import Settings, read_settings
 from ikecore_trio.cli.reporting import event_dict
 
 LIMITS = Limits(stream_connect_timeout=1.5, establish_timeout=30.0, delete_timeout=2.0)
-SHORT = attrs.evolve(LIMITS, retransmit_first=0.3, retransmit_factor=1.5, retransmit_tries=4)
+HURRIED = attrs.evolve(LIMITS, retransmit_first=0.3, retransmit_factor=1.5)
+SHORT = attrs.evolve(HURRIED, retransmit_tries=4)
 """For what is not going to work: four transmissions in 2.4 seconds."""
-
 
 ASK_AFTER, SPEAK_AFTER, LINGER = 4.0, 3.5, 5.5
 """Seconds after the set-up."""
@@ -78,7 +79,7 @@ async def stay(sleep: Any, session: Any, *, speak: bool) -> None:
 
 async def connect(adapter: Any, settings: Settings, name: str, role: str) -> None:
     """Set up one connection, and delete it again."""
-    limits = SHORT if role == "attempt" else LIMITS
+    limits = {"attempt": SHORT, "hurry": HURRIED}.get(role, LIMITS)
     connection = settings.connection(name)
     config = Config(limits=limits, trace=True)
     try:

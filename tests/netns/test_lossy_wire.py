@@ -63,16 +63,16 @@ def test_ike_fragments_pass_where_ip_fragments_are_dropped(
     assert run.error is None
     assert setup_transports(run.sent) == ["udp", "udp"]
     assert wire.dropped("gateway") == wire.dropped("client") == 0, "IP made no fragments"
-    [request] = [each for each in run.of("MessageSent") if each["exchange"] == "IKE_AUTH"]
-    [response] = [each for each in run.of("MessageReceived") if each["exchange"] == "IKE_AUTH"]
-    assert (request["fragments"] > 1) is (name == "certified")
-    assert response["fragments"] > 1
+    [request] = {each["fragments"] for each in run.of("MessageSent") if each["exchange"] == "IKE_AUTH"}
+    [response] = {each["fragments"] for each in run.of("MessageReceived") if each["exchange"] == "IKE_AUTH"}
+    assert (request > 1) is (name == "certified")
+    assert response > 1
 
 
 @pytest.mark.requirement("FRAG-29", "FRAG-33", "FRAG-25")
 def test_where_only_small_packets_pass_they_get_smaller(connect: Connect, wire: TwoHosts) -> None:
     wire.filter("ip length > 600 counter drop")
-    run = connect("udp-only", fragmentation="yes", role="attempt")
+    run = connect("udp-only", fragmentation="yes", role="hurry")
     assert run.error is None
     sent = [each["fragments"] for each in run.of("MessageSent") if each["exchange"] == "IKE_AUTH"]
     assert sent[:3] == sent[:1] * 3
@@ -164,7 +164,7 @@ def test_the_commands_themselves(wire: TwoHosts, folder: Path) -> None:
     serve = wire.inside("gateway", [*IKECORE, "serve", str(gateway), "--json", "--once"])
     connect = wire.inside("client", [*IKECORE, "connect", str(client), "certified", "--json", "--once"])
     with started(serve):
-        done = subprocess.run(connect, capture_output=True, text=True, timeout=40, check=False, env=environment())
+        done = subprocess.run(connect, capture_output=True, text=True, timeout=90, check=False, env=environment())
     assert done.returncode == 0, done.stderr
     run = Run([json.loads(line) for line in done.stdout.splitlines()])
     assert run.of("IkeSaEstablished")[0]["transport"] == "tcp"

@@ -1,4 +1,4 @@
-"""A NAT of the kernel before the client, whose mappings live two seconds: what the adapters' keepalives are for."""
+"""A NAT of the kernel before the client, whose mappings live three seconds: what the adapters' keepalives are for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ secret = "swordfish"
 def asking(wire: TwoHosts, tmp_path: Path) -> Iterator[str]:
     """The address of a gateway that asks each client, four seconds after the set-up, whether it is there."""
     try:
-        wire.masquerade(2)
+        wire.masquerade(3)
     except Forbidden as error:
         pytest.skip(f"this machine makes no NAT: {error}")
     wire.filter(KEEPALIVE)
@@ -57,7 +57,7 @@ def stay(wire: TwoHosts, folder: Path, gateway: str, *, adapter: str, role: str,
     file = folder / "connect.toml"
     file.write_text(CONNECT.replace("HOST", gateway).replace("KEEPALIVE", str(keepalive)))
     command = wire.inside("client", peer([adapter, role, str(file), "shared"]))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, env=environment(), cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stderr
     run = Run([json.loads(line) for line in done.stdout.splitlines()])
     assert run.error is None
