@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from ikecore import Config, Connection, Identity, Listen, PskCredential, Transpo
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HOST = f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250 + 1}.1" if sys.platform == "linux" else "127.0.0.1"
+"""An address of this process, if there is more than one: no other takes a port of it before the example binds it."""
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
@@ -42,17 +46,17 @@ def test_the_third_example_serves_and_connects(capsys: pytest.CaptureFixture[str
     exec(compile(EXAMPLES[2], "README.md", "exec"), names)
     secret, us, them = PskCredential(b"for a test"), Identity.parse("client.example"), Identity.parse("vpn.example")
     udp, udp_nat, tcp = free_ports()
-    listen = Listen(udp=udp, udp_nat=udp_nat, tcp=tcp)
+    listen = Listen(hosts=(HOST,), udp=udp, udp_nat=udp_nat, tcp=tcp)
     ways = Transports(udp_port=udp, udp_nat_port=udp_nat)
     answering = Config(connections=[Connection(name="in", local_identity=them, local=secret, remote=secret)])
     calling = Connection(name="out", local_identity=us, local=secret, remote=secret, transports=ways)
 
     async def main() -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(names["gateway"], answering, listen)
                 await trio.testing.wait_all_tasks_blocked()
-                await names["client"]("127.0.0.1", calling)
+                await names["client"](HOST, calling)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -75,12 +79,12 @@ def test_every_page_that_the_readme_names_is_there() -> None:
 
 
 def free_ports() -> tuple[int, int, int]:
-    """Three ports of 127.0.0.1 that nobody uses right now."""
+    """Three ports of HOST that nobody uses right now."""
     with (
         socket.socket(type=socket.SOCK_DGRAM) as one,
         socket.socket(type=socket.SOCK_DGRAM) as two,
         socket.socket() as three,
     ):
         for each in (one, two, three):
-            each.bind(("127.0.0.1", 0))
+            each.bind((HOST, 0))
         return one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
