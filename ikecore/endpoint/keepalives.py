@@ -16,6 +16,10 @@ from .sockets import Sockets
 
 __all__ = ["Keepalives"]
 
+LOOK_AGAIN = 2.0
+"""Seconds after which an SA is looked at again whose time comes while it is set up, and may soon be up."""
+_SETTING_UP = (State.HALF_OPEN, State.AUTHENTICATING, State.DECIDING)
+
 
 class Keepalives:
     """Those of all SAs of an endpoint. Each has one timer, which no packet winds up: when it rings we look back."""
@@ -40,7 +44,11 @@ class Keepalives:
     def due(self, sa: IkeSa, now: float) -> None:
         """The timer rang: send a keepalive, unless something went out meanwhile."""
         path, interval = sa.path, sa.connection.transports.keepalive
-        if sa.state is not State.ESTABLISHED or path is None or not path.marker or not interval:
+        if path is None or not path.marker or not interval:
+            return
+        if sa.state is not State.ESTABLISHED:
+            if sa.state in _SETTING_UP:
+                sa.timers.set(Timer.KEEPALIVE, now + min(interval, LOOK_AGAIN))
             return
         if sa.udp_sent_at + interval <= now:
             sa.udp_sent_at = now

@@ -14,6 +14,7 @@ import pytest
 
 from ikecore import (
     Address,
+    AuthorizationNeeded,
     ChildConfig,
     ChildSaClosed,
     ChildSaEstablished,
@@ -169,6 +170,23 @@ def test_the_timer_is_not_wound_up_for_each_packet() -> None:
         pair.run_for(1.0)
         pair.initiator.call(endpoint.esp_sent, mine)
         assert endpoint.deadline == before
+
+
+@pytest.mark.requirement("IKE-209")
+def test_an_sa_whose_set_up_took_longer_than_that_has_them_too() -> None:
+    """Here the application takes its time to decide; a peer that is slow with IKE_AUTH is the same."""
+    ours = attrs.evolve(connection("initiator"), authorize=True)
+    pair = Pair(ours, connection("responder"), nat=Nat(OUTSIDE, lifetime=30.0))
+    sa = pair.initiate()
+    pair.run_for(25.0)
+    assert keepalives(pair) == []
+    question = pair.initiator.one(AuthorizationNeeded).question
+    pair.initiator.call(pair.initiator.endpoint.answer, question, True)
+    pair.run_for(60.0)
+    assert len(keepalives(pair)) == 3
+    assert len({each.source for each in keepalives(pair)}) == 1
+    assert alive(pair, pair.responder, pair.responder.endpoint.sas[0])
+    assert pair.initiator.endpoint.sa(sa).state == "established"
 
 
 def test_another_interval() -> None:
