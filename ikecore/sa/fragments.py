@@ -23,6 +23,10 @@ class _Set:
     parts: dict[int, bytes] = attrs.Factory(dict)
     octets: int = 0
     wire_octets: int = 0
+    header: Header | None = None
+    """That of the first fragment."""
+    inner_first: int = 0
+    """The type of the first inner payload, which only the first fragment tells."""
     first: bytes = b""
     """The first fragment as it came. What stands in it unprotected takes many times its octets, once decoded."""
 
@@ -60,10 +64,12 @@ class FragmentBudget:
 class Fragments:
     """The incomplete messages of one SA, by direction and Message ID. *budget* is for a peer not authenticated yet."""
 
-    __slots__ = ("_budget", "_sets")
+    __slots__ = ("_budget", "_octets", "_sets")
 
     def __init__(self, budget: FragmentBudget | None = None) -> None:
         self._sets: dict[tuple[bool, int], _Set] = {}
+        self._octets = 0
+        """What the fragments that are kept had on the wire."""
         self._budget = budget
 
     def add(
@@ -78,6 +84,8 @@ class Fragments:
         found = self._sets.get(key)
         if found is None or fragment.total > found.total:
             # More fragments than before: the sender tries smaller ones, and begins anew.
+            if found is not None:
+                self._octets -= found.wire_octets
             found = self._sets[key] = _Set(fragment.total, now + limits.fragments_wait)
         elif fragment.total < found.total or fragment.number in found.parts:
             return None
@@ -87,13 +95,14 @@ class Fragments:
         found.parts[fragment.number] = content
         found.octets += len(content)
         found.wire_octets += header.length
+        self._octets += header.length
         if fragment.number == 1:
-            found.first = envelope.data
+            found.header, found.inner_first, found.first = header, fragment.inner_first, envelope.data
         if len(found.parts) < found.total:
             self._count()
             return None
         self._drop(key)
-        return _whole(decode_envelope(found.first), found), b"".join(found.parts[each] for each in sorted(found.parts))
+        return _whole(found), b"".join([part for _, part in sorted(found.parts.items())])
 
     def forget(self, is_response: bool, message_id: int) -> None:
         """The message came in another form, or is not wanted any more."""
@@ -109,15 +118,18 @@ class Fragments:
     def clear(self) -> None:
         """Forget everything."""
         self._sets.clear()
+        self._octets = 0
         self._count()
 
     def _drop(self, key: tuple[bool, int]) -> None:
-        self._sets.pop(key, None)
-        self._count()
+        gone = self._sets.pop(key, None)
+        if gone is not None:
+            self._octets -= gone.wire_octets
+            self._count()
 
     def _count(self) -> None:
         if self._budget is not None:
-            self._budget.holds(self, sum(each.wire_octets for each in self._sets.values()))
+            self._budget.holds(self, self._octets)
 
     def expire(self, now: float) -> None:
         """Drop the sets that waited long enough."""
@@ -126,13 +138,17 @@ class Fragments:
 
     @property
     def deadline(self) -> float | None:
-        """When the next set is dropped."""
-        return min((each.until for each in self._sets.values()), default=None)
+        """When the next set is dropped; None if there is none."""
+        return min([each.until for each in self._sets.values()]) if self._sets else None
 
 
-def _whole(first: Envelope, found: _Set) -> Envelope:
-    """Return the envelope of the message: that of its first fragment, which names the first inner payload."""
-    header, encrypted = first.header, first.encrypted
+def _whole(found: _Set) -> Envelope:
+    """Return the envelope of a message that is complete: what its first fragment says, with the length of them all."""
+    header = found.header
+    if header is None:
+        raise InvalidSyntax("no first fragment")
+    # Nearly always the SKF payload stands alone, and there is nothing before it to be decoded.
+    payloads = [] if header.next_payload == EncryptedFragment.TYPE else decode_envelope(found.first).payloads
     whole = Header(
         header.spi_i,
         header.spi_r,
@@ -143,5 +159,6 @@ def _whole(first: Envelope, found: _Set) -> Envelope:
         header.message_id,
         found.wire_octets,
     )
-    inner_first = 0 if encrypted is None else encrypted.inner_first
-    return Envelope(whole, first.payloads, EncryptedFragment(inner_first, 1, found.total, b""), first.body, first.data)
+    return Envelope(
+        whole, payloads, EncryptedFragment(found.inner_first, 1, found.total, b""), len(found.first), found.first
+    )

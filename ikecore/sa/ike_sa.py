@@ -213,11 +213,12 @@ class IkeSa:
         """Wake when the next incomplete message has waited long enough."""
         first = inf
         for generation in self.generations:
-            deadline = None if generation.fragments is None else generation.fragments.deadline
-            if deadline is None:
-                generation.fragments_done()
-            else:
-                first = min(first, deadline)
+            if generation.fragments is not None:
+                deadline = generation.fragments.deadline
+                if deadline is None:
+                    generation.fragments = None
+                elif deadline < first:
+                    first = deadline
         self.timers.move(Timer.FRAGMENTS, first)
 
     def established(self, now: float) -> None:
