@@ -138,7 +138,10 @@ class Limits:
     response_lifetime: float = _seconds(300.0)
     """A stored response is forgotten after this: later than the peer repeats its request (RFC 7296 section 2.1)."""
     stateless_per_second: float = _seconds(200.0)
-    """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION."""
+    """Answers to strangers, without state, in all: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN, INVALID_MAJOR_VERSION.
+    Beyond it whoever could be told one of the first two shows its address by a cookie first; and if so many bring
+    public values that are none, for each of which we made a key pair, so does everybody for `cookie_lifetime`.
+    """
     unknown_spi_per_second: int = _count(10)
     """Requests for SAs that we do not know, answered with INVALID_IKE_SPI, in all: a peer learns that we forgot it.
     With 0 none is answered (RFC 7296 section 2.21.4 leaves that open)."""

@@ -57,6 +57,10 @@ class Reception:
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._stateless = Allowance(keeper.limits.stateless_per_second)
+        self._useless = Allowance(keeper.limits.stateless_per_second)
+        """Key pairs made for public values that turned out to be none: such a request leaves nothing to be counted."""
+        self._wary_until = float("-inf")
+        """Until then nobody gets a key pair over UDP without a cookie, as there were too many of those."""
         self._unknown_spis = Allowance(keeper.limits.unknown_spi_per_second)
         self._hints = Allowance(keeper.limits.hints_per_second)
 
@@ -189,8 +193,15 @@ class Reception:
         if keeper.closing:
             self._drop(data, path, "shutting down")
             return
-        if keeper.admission.crowded and path.transport == "udp" and self._demand_cookie(data, fields, path, now):
+        self._new_init(data, fields, path, digest, now)
+
+    def _new_init(self, data: bytes, fields: HeaderFields, path: Path, digest: bytes, now: float) -> None:
+        """A request that is no repeat: an SA begins, or its sender is told why not."""
+        keeper, stranger = self._keeper, path.transport == "udp"
+        wary = stranger and (keeper.admission.crowded or now < self._wary_until)
+        if wary and self._demand_cookie(data, fields, path, now):
             return
+        admitted = False
         try:
             envelope = decode_envelope(data, fields=fields)
             if envelope.encrypted is not None:
@@ -198,16 +209,23 @@ class Reception:
                 return
             contents = match(Exchange.IKE_SA_INIT, False, envelope.payloads)
             proved = self._proved(envelope, contents, path, now)
-            if self._admit(data, envelope, contents, path, now, proved=proved):
+            stranger = stranger and not proved
+            admitted = self._admit(data, envelope, contents, path, now, proved=proved)
+            if admitted:
                 self._begin(envelope, contents, path, digest, now, proved=proved)
         except (InvalidKePayload, NoProposalChosen) as error:
             self._drop(data, path, type(error).__name__, error.message)
             if isinstance(error, NoProposalChosen):  # the other is how two sides come to a common group
                 keeper.refusals.add("IKE_SA_INIT", path.remote, "no connection takes any of the proposals offered", now)
-            self._notify(envelope, Notification(error.notify or 0, error.notify_data), path, now)
+            if stranger and not self._stateless.take(now):  # who uses that up must not leave others without a word
+                self._want_cookie(envelope, contents, path, now)
+            else:
+                self._answer(envelope, Notification(error.notify or 0, error.notify_data), path, now)
         except RemoteProtocolError as error:
             # Malformed and not protected: nobody is told, since nobody can be believed (RFC 7296 section 2.21.1).
             self._drop(data, path, type(error).__name__, error.message)
+            if admitted and stranger and not self._useless.take(now):
+                self._wary_until = now + keeper.limits.cookie_lifetime
 
     def _demand_cookie(self, data: bytes, fields: HeaderFields, path: Path, now: float) -> bool:
         """In a flood, answer a request without a cookie before it is read in full: it will come again with one.
@@ -240,15 +258,20 @@ class Reception:
         keeper = self._keeper
         verdict, reason = keeper.admission.judge(path.transport, path.remote[0], len(keeper.sas), proved=proved)
         if verdict is Verdict.ADMIT:
-            return True
+            if proved or path.transport == "tcp" or now >= self._wary_until:
+                return True
+            verdict = Verdict.COOKIE
         self._drop(data, path, "cookie wanted" if verdict is Verdict.COOKIE else "half-open limit")
         if verdict is Verdict.COOKIE:
-            nonce, spi_i = contents.one(Nonce).data, envelope.header.spi_i
-            answer = Notification(Notify.COOKIE, keeper.cookies.bake(nonce, path.remote[0], spi_i, now))
-            self._answer(envelope, answer, path, now)
+            self._want_cookie(envelope, contents, path, now)
         else:
             keeper.refusals.add("IKE_SA_INIT", path.remote, reason, now)
         return False
+
+    def _want_cookie(self, envelope: Envelope, contents: Contents, path: Path, now: float) -> None:
+        nonce, spi_i = contents.one(Nonce).data, envelope.header.spi_i
+        answer = Notification(Notify.COOKIE, self._keeper.cookies.bake(nonce, path.remote[0], spi_i, now))
+        self._answer(envelope, answer, path, now)
 
     def _begin(
         self, envelope: Envelope, contents: Contents, path: Path, digest: bytes, now: float, *, proved: bool
@@ -292,11 +315,6 @@ class Reception:
             stream.reset("a message for no SA of ours")
 
     # --- stateless answers ------------------------------------------------------------------------------------------
-
-    def _notify(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:
-        """Answer a stranger with one notification: over UDP, where it may be anyone, at a bounded rate."""
-        if path.transport == "tcp" or self._stateless.take(now):
-            self._answer(envelope, answer, path, now)
 
     def _answer(self, envelope: Envelope, answer: Notification, path: Path, now: float) -> None:
         payloads: list[Payload] = [answer]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 
 from ikecore.config import Transports
-from ikecore.crypto import ike_proposals
+from ikecore.crypto import KeyAgreement, generate, ike_proposals
 from ikecore.events import IkeSaEstablished, IkeSaFailed, NatDetected, Refused, TcpAnnounced
 from ikecore.framing import MARKER
 from ikecore.limits import Limits
@@ -322,6 +323,62 @@ def test_stateless_answers_are_rationed() -> None:
     assert sum(len(puppet.give(bytes(data))) for _ in range(100)) == 10
     rig.run_for(0.5)
     assert sum(len(puppet.give(bytes(data))) for _ in range(100)) == 5
+
+
+@pytest.mark.requirement("IKE-053", "IKE-097")
+def test_who_uses_up_what_strangers_are_told_leaves_nobody_without_a_word() -> None:
+    """28 octets of another version are enough to use it up."""
+    rig = Rig(limits=Limits(stateless_per_second=10))
+    flood = bytearray(Puppet(rig, seed=9).init_message())
+    flood[17] = 0x30
+    puppet = Puppet(rig)
+
+    def asked(*cookie: Payload) -> Notification:
+        for _ in range(20):
+            rig.datagram(bytes(flood), remote=("10.0.1.1", 500))
+        wrong = [each for each in puppet.init_payloads() if not isinstance(each, KeyExchange)]
+        (answer,) = puppet.give(puppet.init_message([*cookie, *wrong, KeyExchange(Ke.MODP_2048, bytes(256))]))
+        (told,) = decode_message(answer)[1]
+        assert isinstance(told, Notification)
+        return told
+
+    told = asked()
+    assert told.notify_type == Notify.COOKIE
+    assert asked(Notification(Notify.COOKIE, bytes(33))).notify_type == Notify.COOKIE
+    told = asked(Notification(Notify.COOKIE, told.data))
+    assert told.notify_type == Notify.INVALID_KE_PAYLOAD
+    assert rig.endpoint.idle
+
+
+@pytest.mark.requirement("IKE-097", "IKE-247")
+def test_public_values_that_are_none_cost_no_more_than_so_many_key_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They leave no half-open SA behind, and so nothing that cookies go by."""
+    made: list[int] = []
+
+    def counted(group: int, octets: Callable[[int], bytes]) -> KeyAgreement:
+        made.append(group)
+        return generate(group, octets)
+
+    monkeypatch.setattr("ikecore.sa.key_exchange.generate", counted)
+    rig = Rig(limits=Limits(stateless_per_second=10, cookie_lifetime=20.0))
+    puppet = Puppet(rig)
+
+    def forged(number: int, *more: Payload) -> bytes:
+        flood = Puppet(rig, seed=100 + number)
+        rest = [each for each in flood.init_payloads() if not isinstance(each, KeyExchange)]
+        return flood.init_message([*rest, KeyExchange(Ke.CURVE25519, bytes(32)), *more])
+
+    answers = [rig.datagram(forged(number), remote=(f"10.1.0.{number}", 500)) for number in range(100)]
+    answers += [rig.datagram(forged(200, VendorId(Notify.COOKIE.to_bytes(3, "big"))), remote=("10.1.1.1", 500))]
+    assert len(made) == 11
+    assert [len(each) for each in answers] == [0] * 11 + [1] * 90
+    (demand,) = puppet.give(puppet.init_message())
+    (cookie,) = decode_message(demand)[1]
+    puppet.begin([cookie, *puppet.init_payloads()])
+    assert len(rig.endpoint.sas) == 1, "who is where it says it is gets in"
+    rig.run_for(21.0)
+    assert len(rig.datagram(forged(300), remote=("10.1.1.2", 500))) == 0, "and by then everybody, as before"
+    assert len(made) == 13
 
 
 @pytest.mark.requirement("IKE-314", "IKE-107")
