@@ -64,7 +64,7 @@ from .verifying import authorize, expected_auth_octets, verify_peer
 __all__ = ["OurIkeAuth", "Responder", "begin_auth"]
 
 
-LONGEST_IDENTITY = 4096
+LONGEST_IDENTITY = 16_384
 """Octets of a peer's identity: it is kept for as long as the SA lives. A distinguished name has some hundreds."""
 
 
