@@ -92,6 +92,8 @@ class Host:
         self.events: list[Event] = []
         self.on_event: Callable[[Event], object] | None = None
         self.locals: dict[tuple[Transport, Address], Local] = {}
+        self.addresses: list[str] = []
+        """Those that it has, or had once: without a socket on it an address is gone."""
         self.ends: dict[StreamId, End] = {}
         self.armed: float | None = None
         self.attached = True
@@ -124,6 +126,8 @@ class Host:
         if key in self.locals:
             raise NetworkError(f"{self.name} has {local.kind} {local.address} already")
         self.locals[key] = local
+        if local.address[0] not in self.addresses:
+            self.addresses.append(local.address[0])
         self.endpoint.local_added(local, now=self.network.now)
         self.flush()
 
@@ -498,13 +502,15 @@ class Network:
 
     def dial(self, host: Host, action: OpenStream) -> None:
         """Carry out an `OpenStream`."""
-        addresses = [local.address[0] for local in host.locals.values()]
-        if action.local is not None and action.local not in addresses:
-            raise NetworkError(f"{host.name} connects from {action.local}, which is none of its addresses")
-        same_family = [address for address in addresses if (":" in address) == (":" in action.remote[0])]
-        if action.local is None and not same_family:
-            raise NetworkError(f"{host.name} has no address to connect to {action.remote} from")
-        local = host.ephemeral(action.local if action.local is not None else same_family[0])
+        wanted = host.addresses if action.local is None else [action.local]
+        same_family = [address for address in wanted if (":" in address) == (":" in action.remote[0])]
+        if action.local is not None and action.local not in host.addresses:
+            raise NetworkError(f"{host.name} connects from {action.local}, which never was an address of it")
+        if not same_family:
+            raise NetworkError(f"{host.name} never had an address to connect to {action.remote} from")
+        there = {local.address[0] for local in host.locals.values()}
+        source = next((address for address in same_family if address in there), None)
+        local = host.ephemeral(same_family[0] if source is None else source)
         shown = local if host.nat is None else host.nat.outbound("tcp", local, action.remote, self.now)
         self._dialled += 1
         connection = Connection(self, self._dialled, near=(local, shown), far=(action.remote, action.remote))
@@ -513,7 +519,10 @@ class Network:
         self.connections.append(connection)
         connection.client.host, connection.client.stream = host, action.stream
         host.ends[action.stream] = connection.client
-        connection.dial()
+        if source is None:  # no socket is left there: the address is gone
+            self.at(self.now, lambda: connection.fail("cannot assign requested address"))
+        else:
+            connection.dial()
 
     def _forget_closed(self) -> None:
         """Drop the connections that both ends have closed, and the ends themselves."""

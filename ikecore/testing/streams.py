@@ -470,7 +470,7 @@ class Connection:
         round_trip = network.latency(link.delay, link.jitter) + network.latency(link.delay, link.jitter)
         if (rule is not None and rule.refuse) or (rule is None and link.connect == "refuse"):
             packet.fate = "refused"
-            network.at(network.now + round_trip, lambda: self._failed("connection refused"))
+            network.at(network.now + round_trip, lambda: self.fail("connection refused"))
         elif rule is not None or back is not None or link.connect == "silent":
             packet.fate = "blocked"
             self._dial_again()
@@ -490,7 +490,7 @@ class Connection:
         host, address, listening = reached
         if not listening:
             packet.fate = "refused"
-            network.at(network.now + round_trip, lambda: self._failed("connection refused"))
+            network.at(network.now + round_trip, lambda: self.fail("connection refused"))
             return
         packet.fate, packet.arrived = "delivered", network.now + round_trip / 2
         first, self.server.host, self.server.address = self.server.host is None, host, address
@@ -521,11 +521,12 @@ class Connection:
         network = self.network
         later = RETRY_FIRST * 2 ** (self._tries - 1)
         if self._tries > SYN_TRIES:
-            network.at(network.now + later, lambda: self._failed("connection timed out"))
+            network.at(network.now + later, lambda: self.fail("connection timed out"))
         else:
             network.at(network.now + later, self.dial)
 
-    def _failed(self, error: str) -> None:
+    def fail(self, error: str) -> None:
+        """It could not be made."""
         if self.state == "connecting":
             self.state = "failed"
             self.client.lost(error)
