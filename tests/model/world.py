@@ -29,7 +29,7 @@ from ikecore import (
     WholeMission,
     parse_selector,
 )
-from ikecore.testing import Host, Nat, Pair, Tcp, Udp, psk_connection
+from ikecore.testing import Host, Nat, Network, Pair, Tcp, Udp, psk_connection
 from ikecore.transport import Step
 from tests.model.reference import Side, Wire, watch
 
@@ -67,7 +67,64 @@ class Setting:
     seed: int = 0
 
 
-class World:
+class Hosts:
+    """Hosts on one network, which knows what a network without faults is, and what agreement of both sides is."""
+
+    limits: Limits
+    network: Network
+    hosts: dict[str, Host]
+    locals: dict[str, tuple[Local, ...]]
+    """The sockets that each host has where all is well."""
+
+    def established(self, role: str) -> list[SaId]:
+        endpoint = self.hosts[role].endpoint
+        return [sa for sa in endpoint.sas if endpoint.sa(sa).state == "established"]
+
+    def heal(self) -> None:
+        """Let the network be as it should, with every socket there."""
+        network = self.network
+        network.udp, network.tcp = Udp(), Tcp()
+        network.blocks.clear()
+        network.manglers.clear()
+        for name, host in self.hosts.items():
+            for local in self.locals[name]:
+                if (local.kind, local.address) not in host.locals:
+                    host.add(local)
+
+    def longest_request(self) -> float:
+        """Seconds after which a request is answered or given up, whatever happens: the stated bound.
+
+        Over UDP the sum of the intervals of `retransmit_tries` transmissions. Over TCP each connection may take its
+        time to come up and its time to answer; it counts as a transmission, and there are `stream_attempts` before TCP
+        counts as tried. Before all that a request may wait for a UDP path.
+        """
+        limits = self.limits
+        intervals = sum(
+            min(limits.retransmit_cap, limits.retransmit_first * limits.retransmit_factor**number)
+            for number in range(limits.retransmit_tries)
+        )
+        connection = limits.stream_connect_timeout + limits.stream_answer_timeout
+        return intervals + limits.retransmit_tries * connection + limits.path_wait
+
+    def assert_agreement(self) -> None:
+        """The same SAs on both sides, with the same keys and Child SAs."""
+        mine, theirs = (self.views(name) for name in ("initiator", "responder"))
+        assert mine.keys() == theirs.keys()
+        for spis, view in mine.items():
+            other = theirs[spis]
+            assert view.export_keys() == other.export_keys()
+            assert (view.local_identity, view.peer_identity) == (other.peer_identity, other.local_identity)
+            halves = sorted((child.spi_in, child.spi_out) for child in view.children)
+            assert halves == sorted((child.spi_out, child.spi_in) for child in other.children)
+
+    def views(self, role: str) -> dict:
+        endpoint = self.hosts[role].endpoint
+        views = [endpoint.sa(sa) for sa in endpoint.sas]
+        assert {view.state for view in views} <= {"established"}, "all that was under way has ended"
+        return {(view.spi_i, view.spi_r): view for view in views}
+
+
+class World(Hosts):
     """The hosts "initiator" and "responder", which both may do either."""
 
     def __init__(self, setting: Setting) -> None:
@@ -113,41 +170,11 @@ class World:
         sa: SaId = host.call(host.endpoint.initiate, self.connection(role, policy, tcp_port), [remote])
         return sa
 
-    def established(self, role: str) -> list[SaId]:
-        endpoint = self.hosts[role].endpoint
-        return [sa for sa in endpoint.sas if endpoint.sa(sa).state == "established"]
-
     def run_for(self, seconds: float) -> None:
         self.pair.run_for(seconds)
         self.wire.check()
 
     # --- the end ----------------------------------------------------------------------------------------------------
-
-    def heal(self) -> None:
-        """Let the network be as it should, with every socket there."""
-        network = self.network
-        network.udp, network.tcp = Udp(), Tcp()
-        network.blocks.clear()
-        network.manglers.clear()
-        for name, host in self.hosts.items():
-            for local in self.locals[name]:
-                if (local.kind, local.address) not in host.locals:
-                    host.add(local)
-
-    def longest_request(self) -> float:
-        """Seconds after which a request is answered or given up, whatever happens: the stated bound.
-
-        Over UDP the sum of the intervals of `retransmit_tries` transmissions. Over TCP each connection may take its
-        time to come up and its time to answer; it counts as a transmission, and there are `stream_attempts` before TCP
-        counts as tried. Before all that a request may wait for a UDP path.
-        """
-        limits = self.limits
-        intervals = sum(
-            min(limits.retransmit_cap, limits.retransmit_first * limits.retransmit_factor**number)
-            for number in range(limits.retransmit_tries)
-        )
-        connection = limits.stream_connect_timeout + limits.stream_answer_timeout
-        return intervals + limits.retransmit_tries * connection + limits.path_wait
 
     def settle(self) -> None:
         """After healing: everything under way comes to its end, and each side learns which SAs the other still has."""
@@ -157,23 +184,6 @@ class World:
             for sa in self.established(asker):
                 host.call(host.endpoint.check_liveness, sa)
             self.run_for(self.longest_request())
-
-    def assert_agreement(self) -> None:
-        """The same SAs on both sides, with the same keys and Child SAs."""
-        mine, theirs = (self.views(name) for name in ("initiator", "responder"))
-        assert mine.keys() == theirs.keys()
-        for spis, view in mine.items():
-            other = theirs[spis]
-            assert view.export_keys() == other.export_keys()
-            assert (view.local_identity, view.peer_identity) == (other.peer_identity, other.local_identity)
-            halves = sorted((child.spi_in, child.spi_out) for child in view.children)
-            assert halves == sorted((child.spi_out, child.spi_in) for child in other.children)
-
-    def views(self, role: str) -> dict:
-        endpoint = self.hosts[role].endpoint
-        views = [endpoint.sa(sa) for sa in endpoint.sas]
-        assert {view.state for view in views} <= {"established"}, "all that was under way has ended"
-        return {(view.spi_i, view.spi_r): view for view in views}
 
     def assert_each_ended_once(self) -> None:
         """Every SA has one outcome, every wish its end, and no question is open."""
