@@ -116,7 +116,7 @@ class Reception:
             self._drop(data, path, reason)
         elif stream is not None and not flags & RESPONSE:
             generation = sa.generation(spi_i, spi_r)
-            if generation is not None and generation.theirs.is_in_progress(message_id):
+            if generation is not None and generation.theirs.is_wanted_on(message_id, path):
                 stream.owed.add((generation.spi_local, message_id))
         turn.concerned = None
 

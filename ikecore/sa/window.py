@@ -188,8 +188,10 @@ class ResponseWindow:
         self._answers = {number: each for number, each in self._answers.items() if each.answered_at + lifetime > now}
         return min((each.answered_at + lifetime for each in self._answers.values()), default=inf)
 
-    def is_in_progress(self, message_id: int) -> bool:
-        return self._progress(message_id) is not None
+    def is_wanted_on(self, message_id: int, path: Path) -> bool:
+        """Whether the answer to a request in progress will go to *path*: whoever is dropped there waits in vain."""
+        progress = self._progress(message_id)
+        return progress is not None and path in progress.paths
 
     def _progress(self, message_id: int) -> InProgress | None:
         for each in self._undecided:

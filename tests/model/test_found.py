@@ -7,6 +7,7 @@ import pytest
 from ikecore import BySize, Fallback, RequestCompleted, TcpOnly, UdpOnly
 from ikecore.testing import Tcp, Udp
 from ikecore.transport import Step
+from tests.model import wide
 from tests.model.world import A, B, Setting, World
 
 
@@ -127,4 +128,20 @@ def test_an_answer_that_stops_after_its_first_octet_is_not_waited_for_as_long_as
         (True, True),
         (False, False),
     ]
+    world.finish()
+
+
+@pytest.mark.requirement("TCP-80")
+def test_a_stranger_is_owed_no_answer_to_what_it_only_saw() -> None:
+    """It sent an IKE_AUTH that was being decided, spoilt: its connection was kept for an answer, and for ever."""
+    world = wide.Wide(wide.Setting(authorize=True))
+    world.initiate("initiator")
+    world.run_for(0.1)
+    world.connect(back=1, spoil=True)
+    world.run_for(0.1)
+    host = world.hosts["responder"]
+    [end] = host.ends.values()
+    world.answer("responder", True)
+    world.run_for(world.limits.stream_idle + world.limits.stream_linger)
+    assert end.closed
     world.finish()

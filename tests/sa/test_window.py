@@ -132,7 +132,7 @@ def test_the_last_id_of_all_is_taken_and_nothing_after_it() -> None:
 def test_a_request_in_progress_gathers_the_paths_that_wait() -> None:
     window = ResponseWindow()
     window.begin(0, b"a", PATH)
-    assert window.is_in_progress(0)
+    assert (window.is_wanted_on(0, PATH), window.is_wanted_on(0, STREAM)) == (True, False)
     assert window.glance(0, b"a") is Glance.IN_PROGRESS
     assert window.also_wanted_on(0, STREAM)
     assert window.also_wanted_on(0, PATH)
@@ -140,7 +140,7 @@ def test_a_request_in_progress_gathers_the_paths_that_wait() -> None:
     assert window.undecided() == [(0, PATH), (0, STREAM)]
     assert window.answer(0, response(0)) == [PATH, STREAM]
     assert window.undecided() == []
-    assert not window.is_in_progress(0)
+    assert not window.is_wanted_on(0, PATH)
 
 
 def test_paths_that_wait_are_bounded_and_a_refused_one_is_told() -> None:
