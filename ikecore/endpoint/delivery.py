@@ -201,7 +201,7 @@ class Delivery:
             self.stream_down(sa, stream, now)
             return
         self._sender.trace_sent(sa, request, path, request.reason, is_response=False, repeat=False)
-        if sa.connection.transports.half_close and request.last and not sa.current.ours.queue:
+        if sa.connection.transports.half_close and request.last and not (sa.current.ours.queue or stream.waiting):
             stream.half_close("the last request for now is sent")
         self._rearm(sa)
 
@@ -327,9 +327,11 @@ class Delivery:
 
     def stream_up(self, sa: IkeSa, stream: Stream, now: float) -> None:
         """A connection of ours is open: what waits for it goes out at once (the draft, section 2.1)."""
-        waiting, stream.waiting = stream.waiting, []
-        for request in waiting:
-            if isinstance(request, OutgoingRequest) and stream.writable:
+        while (
+            stream.waiting and stream.writable
+        ):  # one that is not writable any more is down, with all that waits for it
+            request = stream.waiting.pop(0)
+            if isinstance(request, OutgoingRequest):
                 self._write_request(sa, stream, request, now)
 
     def stream_down(self, sa: IkeSa, stream: Stream, now: float, reason: str = "the connection failed") -> None:

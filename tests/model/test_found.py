@@ -145,3 +145,17 @@ def test_a_stranger_is_owed_no_answer_to_what_it_only_saw() -> None:
     world.run_for(world.limits.stream_idle + world.limits.stream_linger)
     assert end.closed
     world.finish()
+
+
+@pytest.mark.requirement("TCP-10", "IKE-050")
+def test_all_that_waits_for_a_connection_goes_on_it() -> None:
+    """The first request to go was followed by a half-close, and the second one was never sent nor given up."""
+    world = wide.Wide(wide.Setting(windows=(4, 4), half_close=True, policies=(TcpOnly(), TcpOnly()), both_listen=True))
+    world.initiate("initiator")
+    world.run_for(5.0)
+    [sa] = world.established("initiator")
+    for _ in range(2):
+        world.books["initiator"].wish("check_liveness", sa)
+    world.run_for(0.1)
+    assert len(world.hosts["initiator"].of(RequestCompleted)) == 2
+    world.finish()
