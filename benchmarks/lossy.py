@@ -3,10 +3,10 @@
     python -m benchmarks.lossy [--seeds 1000] [--loss 0,1,5,10,20] [--json FILE] [--markdown FILE] [--plot FILE]
 
 In virtual time (`ikecore.testing`), with a round trip of 50 ms. An IKE_AUTH message has about 8,000 octets either way,
-as with a chain of certificates; here it is a pre-shared key with an identity and traffic selectors of that size, since
-what a signature costs is not measured. Loss is of IP packets, independently, both ways: a datagram of 8,000 octets is
-six fragments, lost with any of them, while of seven IKE fragments those that arrived are kept until a repeat brings the
-others; TCP sends its segments again as `ikecore.testing.tcp_model` describes. The initiator is configured with the
+as with a chain of certificates; here it is a pre-shared key and an identity of that size, since what a signature costs
+is not measured. Loss is of IP packets, independently, both ways: a datagram of 8,000 octets is six fragments, lost with
+any of them, while of seven IKE fragments those that arrived are kept until a repeat brings the others; TCP sends its
+segments again as `ikecore.testing.tcp_model` describes. The initiator is configured with the
 responder's TCP port whatever its policy, and both sides have the default limits.
 
 A figure is the time from the wish to the initiator's `IkeSaEstablished`. A run that has not come that far after 60
@@ -31,10 +31,8 @@ from ikecore.config import ChildConfig, Config, Connection, PskCredential, Trans
 from ikecore.crypto import Identity, esp_proposals, ike_proposals
 from ikecore.endpoint import Endpoint
 from ikecore.events import IkeSaEstablished, IkeSaFailed
-from ikecore.sa import parse_selector
 from ikecore.testing import Network, Tcp, Udp
 from ikecore.transport import BySize, Fallback, Local, Policy, Race, TcpOnly, UdpOnly, WholeMission
-from ikecore.wire import TrafficSelector
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DELAY = 0.025
@@ -42,8 +40,8 @@ MTU = 1500
 HORIZON = 60.0
 START = 0.08
 """Where the curves begin."""
-PADDING, NETS = 2_712, 64
-"""Octets of an identity, and traffic selectors of 40 octets each way; with the rest IKE_AUTH comes to about 8,000."""
+PADDING = 7_800
+"""Octets of an identity; with the rest of IKE_AUTH a message comes to about 8,000."""
 HOSTS = ("10.0.0.1", "10.0.0.2")
 LOSSES = (0.0, 0.01, 0.05, 0.1, 0.2)
 POLICIES: dict[str, tuple[Policy, Literal["yes", "no"]]] = {
@@ -126,14 +124,9 @@ def connection(role: int, policy: Policy, fragmentation: Literal["yes", "no"]) -
         # The initiator's would go into its request as IDr, which has its padding already.
         remote_identity=identities[0] if role == 1 else None,
         proposals=ike_proposals("aes256gcm16-prfsha256-x25519"),
-        children=(ChildConfig(proposals=esp_proposals("aes256gcm16"), local_ts=nets(NETS), remote_ts=nets(NETS)),),
+        children=(ChildConfig(proposals=esp_proposals("aes256gcm16")),),
         transports=Transports(policy=policy, tcp_port=500 if role == 0 else None, fragmentation=fragmentation),
     )
-
-
-def nets(count: int) -> tuple[TrafficSelector, ...]:
-    """Return so many traffic selectors of 40 octets."""
-    return tuple(parse_selector(f"2001:db8:{number:x}::/48") for number in range(count))
 
 
 def handshake(ours: Connection, theirs: Connection, loss: float, seed: int) -> float:
