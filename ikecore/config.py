@@ -289,7 +289,8 @@ class Connection:
     *lifetimes* says when the IKE SA is rekeyed, when the peers prove anew who they are, and when it ends at the latest.
     A peer that was not heard of for *dpd_delay* seconds is asked whether it is there; 0 never asks. If nothing comes
     for *dpd_timeout* more it is given up; 0 leaves that to the repeats of the request, which go on for minutes. With
-    *dpd_action* "restart" an SA that we initiated and whose peer fell silent is set up anew, again and again.
+    *dpd_action* "restart" an SA that we initiated and whose peer fell silent is set up anew with its Child SAs, again
+    and again.
     *unique* is about several IKE SAs between the same two identities. "no" allows them, until the peer says that it
     began anew (INITIAL_CONTACT, RFC 7296 section 2.4); "never" does not even believe that. As responder "replace" has a
     new one replace the others, and "keep" refuses it, unless it comes from the address of the other one; as initiator

@@ -218,7 +218,7 @@ class SuccessorBegun(Event):
 
 @record
 class IkeSaReauthenticated(Event):
-    """The IKE SA *successor* has taken over from *sa*, with its Child SAs; *sa* is deleted now."""
+    """The IKE SA *successor* has taken over from *sa*, with all its Child SAs; *sa* is deleted now."""
 
     sa: SaId
     successor: SaId

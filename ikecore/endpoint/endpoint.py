@@ -378,6 +378,7 @@ class Endpoint:
             under_way.more_wishes.append(wish)
         else:
             begin(sa, DeleteIke(sa, wish), now)
+            self._keeper.succession.unwanted(sa.id)
             sa.timers.set(Timer.DELETE, now + self._keeper.limits.delete_timeout)
 
     def abandon(self, sa: SaId, *, now: float) -> None:
@@ -395,6 +396,7 @@ class Endpoint:
         else:
             if sa.state is State.ESTABLISHED:
                 last_words(sa, [Delete(Protocol.IKE, ())], now)
+            self._keeper.succession.unwanted(sa.id)
             sa.close("given up by the application", "us", now)
 
     def answer(self, question: QuestionId, value: object, *, now: float) -> bool:

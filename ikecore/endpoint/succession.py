@@ -3,12 +3,16 @@
 Reauthentication is make-before-break (RFC 7296 section 2.8.3): a new IKE SA from scratch, with the Child SAs of the old
 one, and only then is the old one deleted. A new start is what `dpd_action` "restart" wants; it is tried again, with
 waits that grow to some minutes, until it succeeds or the application deletes it.
+
+Either gets every Child SA that the old one has when it goes, also those that came up meanwhile: what is missing is
+looked up after each step, a Child SA that is under way on the old one is waited for, and where that ends first, what it
+had then counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import attrs
 
@@ -16,12 +20,39 @@ from ..config import ChildConfig, Connection
 from ..events import IkeSaReauthenticated, SuccessorBegun
 from ..limits import Limits
 from ..outputs import Output, SaId
-from ..sa import CreateChild, IkeSa, Setup, Timer, begin_if_possible, delete_ike, retry_wait
+from ..sa import CreateChild, IkeSa, OurExchange, Setup, Timer, begin_if_possible, delete_ike, retry_wait
 from .attempts import Attempts
 
 __all__ = ["Succession"]
 
 AUTHENTICATED_ANEW = "the peers authenticated anew"
+
+
+@attrs.define(eq=False)
+class TakeOver:
+    """What a successor is to take over from the SA *old*.
+
+    *asked* is what it was asked to set up so far, the first of it with IKE_AUTH. *left* is what *old* had at its end,
+    and counts once that is gone.
+    """
+
+    old: SaId
+    asked: list[ChildConfig]
+    left: tuple[ChildConfig, ...] = ()
+    unwanted: bool = False
+    """The application deletes *old*, and with it what it has."""
+
+    def missing(self, wanted: tuple[ChildConfig, ...]) -> tuple[ChildConfig, ...]:
+        """Return what of *wanted* was not asked for; a Child SA and its rekeyed heir are the same here."""
+        asked, missing = list(self.asked), []
+        for config in wanted:
+            if config in asked:
+                asked.remove(config)
+            else:
+                missing.append(config)
+        return tuple(missing)
+
+
 Wanted: TypeAlias = tuple[tuple[str, ...], str]
 """The addresses one of which the application wants an SA with, and our host that it wants it from, "" for any."""
 
@@ -50,6 +81,10 @@ class Succession:
         """For each SA that we set up; successors share it."""
         self._heirs: dict[SaId, SaId] = {}
         """By the SA that each of them was set up to replace."""
+        self._takes: dict[SaId, TakeOver] = {}
+        """What each successor takes over, until it has."""
+        self._ending: dict[SaId, tuple[ChildConfig, ...]] = {}
+        """What SAs that are just ending had, where nothing is to take over from them yet."""
 
     def wished(self, sa: SaId, remotes: tuple[str, ...], local: str) -> None:
         """The application wished for *sa*."""
@@ -57,15 +92,15 @@ class Succession:
 
     def forget(self, sa: SaId) -> None:
         """It is gone."""
-        self._wanted.pop(sa, None)
-        self._heirs.pop(sa, None)
+        for table in (self._wanted, self._heirs, self._takes, self._ending):
+            table.pop(sa, None)
 
     def reauthenticate(self, old: IkeSa, now: float) -> None:
         """Begin a new IKE SA that is to replace *old*, unless that is under way."""
         if self._closing() or self._heirs.get(old.id) in self._sas:
             return
         setup = Setup(self._remotes(old), predecessor=old.id)
-        new = self._successor(old, _first(old.connection, _carried(old)), setup, AUTHENTICATED_ANEW)
+        new = self._successor(old, _carried(old), setup, AUTHENTICATED_ANEW)
         self._heirs[old.id] = new.id
         self._start(new, setup, now)
 
@@ -83,7 +118,9 @@ class Succession:
                 under_way.restarts = 1
             return
         setup = Setup(self._remotes(old), restarts=restarts + 1)
-        new = self._successor(old, old.connection, setup, "the peer was silent")
+        left = self._takes[old.id].left if old.id in self._takes else self._ending.get(old.id, ())
+        new = self._successor(old, left, setup, "the peer was silent")
+        self._takes[new.id].left = left
         wait = retry_wait(restarts - 1, self._limits, self._random) if restarts else 0.0
         new.timers.set(Timer.START, now + wait)
 
@@ -92,31 +129,56 @@ class Succession:
         if sa.setup is not None:
             self._start(sa, sa.setup, now)
 
-    def ready(self, new: IkeSa, predecessor: SaId, now: float) -> None:
-        """A successor that we set up is there: what its predecessor carried goes over to it."""
-        old = self._sas.get(predecessor)
-        if old is None or not old.alive:
-            return
-        carried = _carried(old)
-        if carried and new.connection.children:
-            del carried[0]  # it came with IKE_AUTH
-        self._take_over(old, new, carried, now)
+    def unwanted(self, old: SaId) -> None:
+        """The application deletes *old*: what it has when that is done is not to live on."""
+        heir = self._heirs.get(old)
+        if heir in self._takes:
+            self._takes[heir].unwanted = True
 
-    def _take_over(self, old: IkeSa, new: IkeSa, carried: list[ChildConfig], now: float) -> None:
+    def ending(self, old: IkeSa) -> None:
+        """*old* ends, for whatever reason, with the Child SAs that it has now."""
+        take = self._takes.get(old.id)
+        still_missing = () if take is None or take.old in self._sas else take.missing(take.left)
+        has = (*_carried(old), *still_missing)
+        heir = self._heirs.get(old.id)
+        if heir not in self._takes:
+            self._ending[old.id] = has
+        elif not self._takes[heir].unwanted:
+            self._takes[heir].left = has
+
+    def ready(self, new: IkeSa, now: float) -> None:
+        """A successor that we set up is there: what its predecessor has, or had, goes over to it."""
+        if new.id in self._takes:
+            self._take_over(new, self._takes[new.id], now)
+
+    def _take_over(self, new: IkeSa, take: TakeOver, now: float) -> None:
         """Set up the Child SAs of the old one, one after another, then delete it."""
-        if not (new.alive and old.alive):
+        if not new.alive:
             return
-        if carried:
-            first, *rest = carried
-            another = CreateChild(new, first, then=lambda later: self._take_over(old, new, rest, later))
+        old = self._sas.get(take.old)
+        if old is not None and (take.unwanted or not old.alive):
+            old = None
+        missing = take.missing(take.left if old is None else _carried(old))
+        if missing:
+            take.asked.append(missing[0])
+            another = CreateChild(new, missing[0], then=lambda later: self._take_over(new, take, later))
             begin_if_possible(new, another, now)
             return
-        self._emit(IkeSaReauthenticated(old.id, new.id))
-        if old.delete_under_way is None:
-            delete_ike(old, AUTHENTICATED_ANEW, now)
+        coming = None if old is None else next((each for each in old.begun if _is_new(each)), None)
+        if coming is not None:
+            coming.follow(lambda later: self._take_over(new, take, later))
+            return
+        self._takes.pop(new.id, None)
+        if old is not None:
+            self._emit(IkeSaReauthenticated(old.id, new.id))
+            if old.delete_under_way is None:
+                delete_ike(old, AUTHENTICATED_ANEW, now)
 
-    def _successor(self, old: IkeSa, connection: Connection, setup: Setup, reason: str) -> IkeSa:
+    def _successor(self, old: IkeSa, carried: tuple[ChildConfig, ...], setup: Setup, reason: str) -> IkeSa:
+        """Make an SA that begins with the first of what is *carried*."""
+        connection = _first(old.connection, carried)
         new = self._new_sa(connection, setup)
+        self._takes[new.id] = TakeOver(old.id, list(connection.children[:1]))
         _, local = self._wanted[new.id] = self._wanted[old.id]
         new.hosts = (local, old.hosts[1])
         self._emit(SuccessorBegun(old.id, new.id, reason))
@@ -132,12 +194,17 @@ class Succession:
         return tuple(host for host in remotes if host != old.hosts[1])
 
 
-def _carried(old: IkeSa) -> list[ChildConfig]:
+def _is_new(exchange: OurExchange) -> TypeGuard[CreateChild]:
+    """Tell whether it is for a new Child SA, and not for one that takes the place of another."""
+    return isinstance(exchange, CreateChild) and exchange.replaces is None
+
+
+def _carried(old: IkeSa) -> tuple[ChildConfig, ...]:
     """What the Child SAs of *old* are for; one that was replaced does not count."""
-    return [child.config for child in old.children.values() if child.heir is None]
+    return tuple([child.config for child in old.children.values() if child.heir is None])
 
 
-def _first(connection: Connection, carried: list[ChildConfig]) -> Connection:
+def _first(connection: Connection, carried: tuple[ChildConfig, ...]) -> Connection:
     """Return the connection with what is *carried* in front, so that the first of it comes with IKE_AUTH."""
     if not carried:
         return connection

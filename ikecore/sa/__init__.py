@@ -6,6 +6,7 @@ It never chooses a transport and never sees a socket.
 from .beginning import begin, begin_if_possible, request_expired
 from .child_sa import MOST_DRAWS, ChildSa, new_spi
 from .create_child_sa import CreateChild
+from .exchange import OurExchange
 from .expiry import child_expiring, delete_ike
 from .fragments import FragmentBudget
 from .generation import Generation
@@ -44,6 +45,7 @@ __all__ = [
     "Input",
     "Liveness",
     "Message",
+    "OurExchange",
     "OutgoingRequest",
     "OutgoingResponse",
     "RekeyIke",

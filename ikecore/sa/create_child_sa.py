@@ -156,6 +156,17 @@ class CreateChild(OurExchange):
         self.sa.wish_done(self, child.id)
         self._go_on(now)
 
+    def follow(self, then: Callable[[float], None]) -> None:
+        """Let *then* come next as well, behind what was to come next so far."""
+        earlier = self.then
+
+        def both(now: float) -> None:
+            if earlier is not None:
+                earlier(now)
+            then(now)
+
+        self.then = both
+
     def _go_on(self, now: float) -> None:
         then, self.then = self.then, None
         if then is not None:

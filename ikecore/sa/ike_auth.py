@@ -231,19 +231,18 @@ class OurIkeAuth(OurExchange):
 
     def _refuse_child(self, contents: Contents, failure: RemoteProtocolError, now: float) -> None:
         sa, offer = self.sa, self.offer
-        if offer is None:
-            return
-        sa.services.emit(ChildSaFailed(sa.id, offer.config.name, failure))
-        if contents.maybe(SecurityAssociation) is None:
-            offer.withdraw()
-        else:
-            go_on(sa, DeleteSpi(sa, offer.spi_in), now)
+        if offer is not None:
+            sa.services.emit(ChildSaFailed(sa.id, offer.config.name, failure))
+            if contents.maybe(SecurityAssociation) is None:
+                offer.withdraw()
+            else:
+                go_on(sa, DeleteSpi(sa, offer.spi_in), now)
         self._ready(now)
 
     def _ready(self, now: float) -> None:
-        """Its Child SA is there or refused: it takes over, where it is to replace another SA."""
-        if self.setup.predecessor is not None:
-            self.sa.services.succession.ready(self.sa, self.setup.predecessor, now)
+        """Its Child SA is there or refused: it takes over, where it is in the place of another SA."""
+        if self.setup.predecessor is not None or self.setup.restarts is not None:
+            self.sa.services.succession.ready(self.sa, now)
 
     def failed(self, error: IkeError, now: float) -> None:
         """IKE_AUTH failed, and with it the SA."""

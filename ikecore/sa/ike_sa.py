@@ -320,6 +320,8 @@ class IkeSa:
         """End an SA that was up, its Child SAs and every open wish, with *error* or `SaClosed`; nothing is sent."""
         if not self.alive:
             return
+        if self.role == "initiator":
+            self.services.succession.ending(self)
         for child in list(self.children.values()):
             self.close_child(child, reason, by)
         wanted = self.role == "initiator" and self.connection.dpd_action == "restart"

@@ -161,8 +161,11 @@ class Succession(Protocol[S]):
         It was begun anew *restarts* times since the peer was last there.
         """
 
-    def ready(self, new: S, predecessor: SaId, now: float) -> None:
-        """*new*, set up to replace *predecessor*, is established and has its first Child SA: it may take over."""
+    def ending(self, old: S) -> None:
+        """*old*, which we set up, is about to end with the Child SAs that it has now."""
+
+    def ready(self, new: S, now: float) -> None:
+        """*new*, set up in place of another SA, is established and has its first Child SA: it may take over."""
 
 
 class Services(Protocol[S]):

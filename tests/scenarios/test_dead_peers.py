@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
-from ikecore import ChildConfig, Lifetimes, LocalProtocolError, PeerUnreachable
+from ikecore import ChildConfig, Lifetimes, LocalProtocolError, PeerUnreachable, parse_selector
 from ikecore.events import (
     ChildSaEstablished,
     IkeSaClosed,
@@ -156,6 +157,35 @@ def test_an_sa_whose_peer_fell_silent_is_begun_anew_until_the_peer_is_back() -> 
     assert pair.initiator.endpoint.sas == (up.sa,)
     assert len(pair.initiator.of(ChildSaEstablished)) == 2
     assert len(pair.initiator.endpoint.sa(up.sa).children) == 1
+
+
+@pytest.mark.parametrize("tries", [1, 3], ids=["at once", "after failures"])
+def test_what_is_begun_anew_has_the_child_sas_that_were_there(tries: int) -> None:
+    """Those that the application asked for as well, and not one that it had deleted."""
+    children = [
+        ChildConfig(name=name, local_ts=(parse_selector(ours),), lifetimes=Lifetimes())
+        for name, ours in (("a", "10.1.0.0/24"), ("b", "10.1.1.0/24"), ("c", "10.1.2.0/24"))
+    ]
+    theirs = [attrs.evolve(each, local_ts=None, remote_ts=each.local_ts) for each in children]
+    pair = Pair(
+        psk_connection("initiator", children=children, dpd_delay=30.0, dpd_timeout=20.0, dpd_action="restart"),
+        psk_connection("responder", children=theirs),
+    )
+    mine, _ = pair.establish()
+    for name in ("c", "b"):
+        pair.initiator.call(pair.initiator.endpoint.create_child, mine, name)
+        pair.run_for(1.0)
+    first = pair.initiator.endpoint.sa(mine).children[0].id
+    pair.initiator.call(pair.initiator.endpoint.delete, mine, child=first)
+    pair.run_for(1.0)
+    block = cut(pair)
+    while len(pair.initiator.of(SuccessorBegun)) < tries:
+        pair.run_for(10.0)
+    pair.network.unblock(block)
+    pair.run_for(1200.0)
+    for host in (pair.initiator, pair.responder):
+        up = host.endpoint.sa(host.of(IkeSaEstablished)[-1].sa)
+        assert sorted(child.name for child in up.children) == ["b", "c"]
 
 
 def test_the_application_ends_what_begins_anew() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ikecore import ChildConfig, Connection, Lifetimes, parse_selector
+from ikecore.errors import LocalProtocolError, SaClosed
 from ikecore.events import (
     ChildSaClosed,
     ChildSaEstablished,
@@ -17,9 +18,12 @@ from ikecore.events import (
     IkeSaReauthenticated,
     InternalError,
     LifetimeReached,
+    RequestCompleted,
+    RequestFailed,
     Role,
     SuccessorBegun,
 )
+from ikecore.outputs import SaId
 from ikecore.testing import Host, Pair, Udp, psk_connection
 from ikecore.wire import Notification
 from ikecore.wire.notify_data import encode_auth_lifetime
@@ -196,3 +200,134 @@ def test_the_initiator_of_the_sa_has_no_say_in_it() -> None:
     puppet.request(Exchange.INFORMATIONAL, [Notification(Notify.AUTH_LIFETIME, encode_auth_lifetime(60))])
     rig.run_for(100.0)
     assert rig.of(SuccessorBegun, LifetimeReached) == []
+
+
+# --- what comes up, or goes, meanwhile --------------------------------------------------------------------------------
+
+EXACT = Lifetimes(reauth_time=3600.0, rand_time=0.0)
+ROUND = 0.02
+"""Seconds until the answer is there. IKE_SA_INIT and IKE_AUTH are two, each further Child SA that goes over is one."""
+MOMENTS = [pytest.param(part * ROUND / 4 + 0.001, id=f"{part}/4") for part in range(-2, 20)]
+"""From a round trip before a reauthentication to its end, with three Child SAs, and beyond."""
+
+
+def three(moment: float, **more: Any) -> tuple[Pair, SaId, SaId]:
+    """Two sides with three Child SAs, so many seconds after they have begun to authenticate anew; and both handles."""
+    pair = Pair(side("initiator", EXACT, 5, **more), side("responder", NEVER, 5))
+    mine, theirs = pair.establish()
+    for name in ("net-1", "net-2"):
+        pair.initiator.call(pair.initiator.endpoint.create_child, mine, name)
+        pair.run_for(1.0)
+    begins = pair.initiator.endpoint._endpoint._keeper.sas[mine].life.reauth_at
+    pair.run_for(begins + moment - pair.now)
+    assert bool(pair.initiator.of(SuccessorBegun)) is (moment > 0)
+    return pair, mine, theirs
+
+
+def names(host: Host) -> list[str]:
+    """The Child SAs of the one SA that *host* has, in the order of their names."""
+    return sorted(child.name for child in host.endpoint.sa(only(host).sa).children)
+
+
+def both(pair: Pair) -> list[str]:
+    """The same of both sides, which agree."""
+    assert names(pair.initiator) == names(pair.responder)
+    return names(pair.initiator)
+
+
+@pytest.mark.requirement("IKE-134")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_child_sa_asked_for_at_any_moment_is_there_in_the_end(moment: float) -> None:
+    """Unless the new SA has taken over already, which was told; then the wish fails, and tells it as well."""
+    pair, mine, _ = three(moment)
+    told = bool(pair.initiator.of(IkeSaReauthenticated))
+    assert told is (moment > 4 * ROUND)
+    if mine not in pair.initiator.endpoint.sas:
+        assert told
+        return
+    try:
+        pair.initiator.call(pair.initiator.endpoint.create_child, mine, "net-3")
+    except LocalProtocolError:
+        assert told
+        return
+    pair.run_for(30.0)
+    assert not told
+    assert pair.initiator.of(RequestCompleted)[-1].sa == mine
+    assert pair.initiator.of(RequestFailed) == []
+    assert both(pair) == ["net-0", "net-1", "net-2", "net-3"]
+    assert pair.initiator.one(IkeSaReauthenticated).sa == mine
+    assert [each.name for each in pair.initiator.of(ChildSaEstablished)].count("net-3") == 2, "once more, not twice"
+
+
+@pytest.mark.requirement("IKE-134")
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_that_the_peer_makes_is_there_as_well(moment: float) -> None:
+    pair, _, theirs = three(moment)
+    try:
+        pair.responder.call(pair.responder.endpoint.create_child, theirs, "net-3")
+    except LocalProtocolError:
+        assert pair.initiator.of(IkeSaReauthenticated)
+        return
+    pair.run_for(30.0)
+    there = ["net-3"] if pair.responder.of(RequestCompleted) else []
+    assert there or isinstance(pair.responder.one(RequestFailed).error, SaClosed)
+    assert both(pair) == ["net-0", "net-1", "net-2", *there]
+
+
+@pytest.mark.parametrize("moment", MOMENTS[3:])
+def test_what_an_sa_had_that_the_peer_deletes_too_soon_goes_over_all_the_same(moment: float) -> None:
+    """It may have its own idea of when the new one has replaced it."""
+    pair, mine, theirs = three(moment)
+    if theirs not in pair.responder.endpoint.sas:
+        return
+    pair.responder.call(pair.responder.endpoint.abandon, theirs)
+    pair.run_for(30.0)
+    assert pair.initiator.one(IkeSaClosed).sa == mine
+    assert both(pair) == ["net-0", "net-1", "net-2"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_rekey_meanwhile_costs_nothing_and_adds_nothing(moment: float) -> None:
+    """The one that IKE_AUTH set up is not the first on the list any more once its like on the old SA is rekeyed."""
+    pair, mine, _ = three(moment)
+    if pair.initiator.of(IkeSaReauthenticated):
+        return
+    first = pair.initiator.endpoint.sa(mine).children[0]
+    pair.initiator.call(pair.initiator.endpoint.rekey, mine, child=first.id)
+    pair.run_for(30.0)
+    assert both(pair) == ["net-0", "net-1", "net-2"]
+
+
+def test_one_without_child_sas_that_gets_one_meanwhile() -> None:
+    pair, mine, _ = three(-1.0)
+    for child in pair.initiator.endpoint.sa(mine).children:
+        pair.initiator.call(pair.initiator.endpoint.delete, mine, child=child.id)
+    pair.run_for(1.001)
+    assert pair.initiator.endpoint.sa(mine).children == ()
+    pair.initiator.call(pair.initiator.endpoint.create_child, mine, "net-4")
+    pair.run_for(30.0)
+    assert both(pair) == ["net-0", "net-4"], "the first that is configured comes with IKE_AUTH"
+
+
+def test_one_that_the_peer_cannot_take_yet_is_waited_for() -> None:
+    pair, mine, theirs = three(0.001)
+    pair.responder.call(pair.responder.endpoint.rekey, theirs)
+    pair.initiator.call(pair.initiator.endpoint.create_child, mine, "net-3")
+    pair.run_for(4.0)
+    assert pair.initiator.of(IkeSaReauthenticated) == []
+    assert len(pair.initiator.endpoint.sas) == 2
+    pair.run_for(30.0)
+    assert pair.initiator.one(IkeSaReauthenticated).sa == mine
+    assert both(pair) == ["net-0", "net-1", "net-2", "net-3"]
+
+
+@pytest.mark.parametrize("how", ["delete", "abandon"])
+@pytest.mark.parametrize("moment", MOMENTS[3:])
+def test_what_the_application_deletes_with_the_old_sa_does_not_live_on(moment: float, how: str) -> None:
+    pair, mine, _ = three(moment)
+    if mine not in pair.initiator.endpoint.sas:
+        return
+    begun = 1 + (moment > 2 * ROUND) + (moment > 3 * ROUND)
+    pair.initiator.call(getattr(pair.initiator.endpoint, how), mine)
+    pair.run_for(30.0)
+    assert both(pair) == ["net-0", "net-1", "net-2"][:begun]
