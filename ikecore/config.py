@@ -214,7 +214,8 @@ class Transports:
 
     *policy* chooses per request. The ports are the peer's: *udp_port* without the non-ESP marker, *udp_nat_port* with
     it; *udp_start* "nat" begins on the latter (RFC 7296 section 2.23 allows it). *tcp_port* is configured knowledge
-    that the peer accepts IKE over TCP there, and beats what it announces; None leaves it to the announcement.
+    that the peer accepts IKE over TCP there, and beats what it announces; None leaves it to the announcement. As
+    responder it only says where: to a peer that announced nothing when it set up the SA we never connect.
     *announce_tcp* is the port that we announce in IKE_TCP_SUPPORTED: None announces the port of our own listener where
     we are the responder and nothing where we are the initiator (who cannot know of a NAT yet); 0 never announces; any
     other number is announced as it is, for a port forwarded by a NAT (the draft, section 3.2). An announced port

@@ -97,12 +97,14 @@ def note_tcp(sa: IkeSa, contents: Contents, path: Path) -> None:
 
 
 def settle_facts(sa: IkeSa) -> None:
-    """See what IKE_SA_INIT showed through the rules of the connection that IKE_AUTH chose, maybe another one."""
+    """See what IKE_SA_INIT showed the responder through the rules of the connection that IKE_AUTH chose."""
     facts, transports = sa.facts, sa.connection.transports
     port = facts.announced_port if facts.refused_port is None else facts.refused_port
     usable = port is not None and port_allowed(port, transports.allowed_ports)
     announced, refused = (port, None) if usable else (None, port)
-    sa.facts = facts.but(configured_port=transports.tcp_port, announced_port=announced, refused_port=refused)
+    sa.facts = facts.but(
+        configured_port=transports.tcp_port, announced_port=announced, refused_port=refused, on_its_word=True
+    )
 
 
 def note_fragmentation(sa: IkeSa, contents: Contents) -> None:

@@ -57,4 +57,4 @@ def _at_host(sa: IkeSa, path: Path) -> None:
     """
     if path.remote[0] != sa.hosts[1]:
         sa.hosts = (path.local[0], path.remote[0])
-        sa.facts = sa.facts.but(announced_port=None, used_port=None)
+        sa.facts = sa.facts.but(announced_port=None, refused_port=None, used_port=None)

@@ -19,7 +19,8 @@ class PeerFacts:
     *announced_port* comes from IKE_TCP_SUPPORTED, once it was found believable and allowed; *configured_port* from the
     user, and beats it (TCP-53); *refused_port* was announced and is not allowed. *init_over_udp* is set once an
     IKE_SA_INIT response came over UDP: from then on silence about TCP means that there is none (TCP-60). *used_port* is
-    where an IKE_SA_INIT over TCP was answered.
+    where an IKE_SA_INIT over TCP was answered. With *on_its_word* nothing is used unless the peer announced something:
+    an original responder connects to nobody who did not, and only the port is the user's to say (TCP-32).
     """
 
     configured_port: int | None = None
@@ -27,6 +28,7 @@ class PeerFacts:
     refused_port: int | None = None
     used_port: int | None = None
     init_over_udp: bool = False
+    on_its_word: bool = False
     tcp_port: int | None = attrs.field(init=False, eq=False, repr=False)
     """The port to connect to, None if TCP is not known to work."""
     reason: str = attrs.field(init=False, eq=False, repr=False)
@@ -38,10 +40,17 @@ class PeerFacts:
 
     @tcp_port.default
     def _port(self) -> int | None:
-        return self.configured_port or self.announced_port or self.used_port
+        return None if self._silent else self.configured_port or self.announced_port or self.used_port
+
+    @property
+    def _silent(self) -> bool:
+        """Whether the peer would have had to announce TCP, and did not."""
+        return self.on_its_word and self.announced_port is None and self.refused_port is None
 
     @reason.default
     def _reason(self) -> str:
+        if self._silent and self.configured_port is not None:
+            return f"TCP port {self.configured_port} is configured, and the peer did not announce TCP for this SA"
         if self.configured_port is not None:
             return f"TCP port {self.configured_port} is configured"
         if self.announced_port is not None:

@@ -142,6 +142,32 @@ def test_a_responder_connects_only_to_a_port_announced_for_this_sa(announced: bo
     assert opened == ([(THERE[0], 1500)] if announced else [])
 
 
+@pytest.mark.requirement("TCP-32", "TCP-53")
+@pytest.mark.parametrize(
+    ("announced", "configured", "used"),
+    [(None, 600, None), (1500, 600, 600), (25, 600, 600), (1500, None, 1500), (25, None, None), (None, None, None)],
+)
+@pytest.mark.parametrize("moved", [False, True])
+def test_whether_a_responder_connects_is_the_peers_word_and_where_to_the_users(
+    announced: int | None, configured: int | None, used: int | None, moved: bool
+) -> None:
+    """A configured port beats the announced one, and stands for no announcement; nor for one that has lapsed."""
+    transports = Transports(policy=TcpOnly(), tcp_port=configured)
+    rig = Rig(attrs.evolve(psk_connection("responder"), transports=transports))
+    puppet = Puppet(rig)
+    said = [] if announced is None else [Notification(IKE_TCP_SUPPORTED_DEFAULT, encode_tcp_port(announced))]
+    puppet.begin([*puppet.init_payloads(), *said, VendorId(VENDOR_ID)])
+    puppet.authenticate()
+    if moved:
+        puppet.address = ("10.0.0.7", 500)
+        assert puppet.request(INFO) == []
+        used = None
+    assert rig.endpoint.sa(rig.endpoint.sas[0]).peer_tcp_port == used
+    rig.endpoint.check_liveness(rig.endpoint.sas[0], now=rig.now)
+    rig.drain()
+    assert [each.remote for each in rig.of(OpenStream)] == ([] if used is None else [(THERE[0], used)])
+
+
 @pytest.mark.requirement("TCP-32")
 @pytest.mark.parametrize("shown_by", ["udp", "tcp", "esp"])
 @pytest.mark.parametrize("host", [THERE[0], "10.0.0.7"])

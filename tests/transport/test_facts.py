@@ -18,6 +18,15 @@ from ikecore.transport import PeerFacts, port_allowed
         (PeerFacts(used_port=500), 500, "IKE_SA_INIT went to TCP port 500"),
         (PeerFacts(announced_port=4500, used_port=500), 4500, "the peer announced TCP port 4500"),
         (PeerFacts(configured_port=600, announced_port=4500, used_port=500), 600, "TCP port 600 is configured"),
+        (PeerFacts(init_over_udp=True, on_its_word=True), None, "the peer announced no TCP port"),
+        (PeerFacts(announced_port=4500, on_its_word=True), 4500, "the peer announced TCP port 4500"),
+        (PeerFacts(configured_port=600, announced_port=4500, on_its_word=True), 600, "TCP port 600 is configured"),
+        (PeerFacts(configured_port=600, refused_port=25, on_its_word=True), 600, "TCP port 600 is configured"),
+        (
+            PeerFacts(configured_port=600, on_its_word=True),
+            None,
+            "TCP port 600 is configured, and the peer did not announce TCP for this SA",
+        ),
     ],
 )
 def test_the_port_and_where_it_is_known_from(facts: PeerFacts, port: int | None, reason: str) -> None:
