@@ -366,6 +366,23 @@ class CookieReceived(Event):
 
 
 @record
+class RefusalReceived(Event):
+    """From *remote*, over UDP, came an answer to our IKE_SA_INIT with which there is no SA, for the reason *error*.
+
+    It is not protected, so that the peer or anybody in its name has sent it (RFC 7296 section 2.21.1). It counts only
+    if nothing better comes within *seconds* from the first one on.
+    """
+
+    sa: SaId
+    remote: Address
+    error: Exception
+    seconds: float
+
+    def __attrs_post_init__(self) -> None:
+        forget_frames(self.error)
+
+
+@record
 class CookiesDemanded(Event):
     """So many half-open SAs wait that IKE_SA_INIT over UDP needs a cookie; or, *active* false, needs none any more."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from ..config import Connection
 from ..crypto import accepted_proposal, choose_proposal, derive_ike_keys, ike_suite
 from ..errors import IkeError, InvalidSyntax, NoProposalChosen, PeerUnreachable, RemoteProtocolError
-from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, SpisChanged, Transport
+from ..events import CookieReceived, IkeKeysDerived, KeyExchangeRetried, RefusalReceived, SpisChanged, Transport
 from ..transport import Choice, DatagramPath, NatFacts, Path, Way
 from ..wire import (
     Contents,
@@ -180,7 +180,7 @@ class InitAttempt(OurExchange):
                     self.refusal = error
                 self.failed(error, now)
             elif self.refusal is None:
-                self._remember(error, now)
+                self._remember(error, path, now)
             raise
 
     def _again(self, now: float) -> None:
@@ -209,9 +209,10 @@ class InitAttempt(OurExchange):
         sa.services.emit(KeyExchangeRetried(sa.id, name_of(Ke, refused), name_of(Ke, wanted)))
         self._again(now)
 
-    def _remember(self, error: IkeError, now: float) -> None:
+    def _remember(self, error: IkeError, path: Path, now: float) -> None:
         self.refusal = error
         wait = self.sa.services.limits.init_error_wait
+        self.sa.services.emit(RefusalReceived(self.sa.id, path.remote, error, wait))
         if not self.sa.timers.is_set(Timer.INIT_ERROR):
             self.sa.timers.set(Timer.INIT_ERROR, now + wait)
 

@@ -28,6 +28,7 @@ from ikecore.events import (
     MessageReceived,
     MessageSent,
     NatDetected,
+    RefusalReceived,
     SpisChanged,
     StreamChanged,
     TcpAnnounced,
@@ -159,6 +160,9 @@ def note_of(event: Output) -> Note | None:
     match event:
         case CookieReceived():
             return Note("the responder demands a cookie: IKE_SA_INIT again, on the same transport")
+        case RefusalReceived():
+            error = f"{type(event.error).__name__}: {printable(str(event.error))}"
+            return Note(f"the peer, or somebody in its name, refuses ({error}): a better answer is waited for", "bad")
         case KeyExchangeRetried():
             return Note(f"the responder wants {event.wanted} instead of {event.offered}: IKE_SA_INIT again")
         case NatDetected() if event.local_behind_nat or event.peer_behind_nat:

@@ -135,6 +135,8 @@ def event_line(event: Output) -> str | None:
             return f"IKE SA {event.sa}: the peer announces TCP port {event.port}, which {printable(event.reason)}"
         case events.CookieReceived():
             return f"IKE SA {event.sa}: the responder demands a cookie"
+        case events.RefusalReceived():
+            return f"IKE SA {event.sa}: {refusal_words(event)}; a better answer has {event.seconds:g} s"
         case events.CookiesDemanded():
             words = "demanded from now on" if event.active else "not demanded any more"
             return f"cookies are {words}, {event.half_open} half-open SAs"
@@ -160,6 +162,12 @@ def lease_words(lease: Lease) -> list[str]:
         ("domains", tuple(map(printable, lease.domains))),
     )
     return [f"{name} {' '.join(values)}" for name, values in named if values]
+
+
+def refusal_words(event: events.RefusalReceived) -> str:
+    """Tell who has refused, as far as that is known."""
+    error = f"{type(event.error).__name__}: {printable(str(event.error))}"
+    return f"{address_text(event.remote)}, or somebody in its name, has refused IKE_SA_INIT ({error}), unproved"
 
 
 def yes(value: bool) -> str:

@@ -10,8 +10,21 @@ import pytest
 import trio
 import trio.testing
 
-from ikecore import IkeSaFailed, OpenStream, Output, PeerUnreachable, SaId, StreamChanged, StreamId
+from ikecore import (
+    IkeSaFailed,
+    NoProposalChosen,
+    OpenStream,
+    Output,
+    PeerUnreachable,
+    RefusalReceived,
+    SaId,
+    SpisChanged,
+    StreamChanged,
+    StreamId,
+)
 from ikecore.events import MessageReceived, MessageSent
+from ikecore.wire import Notification, encode_message
+from ikecore.wire.numbers import RESPONSE, Exchange, Notify
 from ikecore_trio.cli.config_file import read_settings
 from ikecore_trio.cli.connect import Attempt
 from ikecore_trio.cli.problems import CommandFailed
@@ -79,6 +92,72 @@ def test_two_ways_at_once() -> None:
         "still trying over TCP: 192.0.2.2:500 has not accepted for 3 s",
         "still trying over UDP: 192.0.2.2:500 has not answered IKE_SA_INIT for 10 s",
     ]
+
+
+REFUSAL = RefusalReceived(SA, THEIRS, NoProposalChosen("the peer accepts none of our proposals"), 10.0)
+ANSWER = MessageReceived(SA, "IKE_SA_INIT", 0, True, 400, "udp", OURS, THEIRS, False, ())
+
+
+def test_a_refusal_that_is_not_proved_is_no_silence() -> None:
+    """Nor is it the peer's for sure; another one, and repeats of our request, change nothing."""
+    lines = told(
+        (0.0, sent()),
+        (1.0, ANSWER),
+        (1.1, REFUSAL),
+        (2.0, sent(repeat=True)),
+        (6.0, ANSWER),
+        (7.0, sent(repeat=True)),
+        (11.0, OVER),
+    )
+    words = (
+        "still trying over UDP: 192.0.2.2:500, or somebody in its name, has refused IKE_SA_INIT (NoProposalChosen: the "
+        "peer accepts none of our proposals), unproved: waiting for a better answer for"
+    )
+    assert lines == [f"{words} 4 s", f"{words} 9 s"]
+
+
+def test_a_better_answer_and_a_new_beginning_end_the_refusal() -> None:
+    up = SpisChanged(SA, bytes(7) + b"\1", bytes(7) + b"\2", "IKE_SA_INIT was answered")
+    assert told((0.0, sent()), (1.0, ANSWER), (1.1, REFUSAL), (2.0, ANSWER), (2.1, up), (6.0, OVER)) == []
+    lines = told((0.0, sent()), (1.0, ANSWER), (1.1, REFUSAL), (2.0, sent()), (6.0, OVER))
+    assert lines == ["still trying over UDP: 192.0.2.2:500 has not answered IKE_SA_INIT for 3 s"]
+
+
+def test_a_forged_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole command, in virtual time, against a socket that refuses: as a peer would, or whoever forges it."""
+    with socket.socket(type=socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        port = peer.getsockname()[1]
+        (tmp_path / "ike.toml").write_text(FILE.format(port=port))
+        settings = read_settings(tmp_path / "ike.toml")
+        attempt = Attempt(settings, settings.connection(None), ("127.0.0.1",), False, False, None, None)
+
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refuse)
+                with pytest.raises(CommandFailed, match="NoProposalChosen"):
+                    await attempt.run()
+                nursery.cancel_scope.cancel()
+
+        async def refuse() -> None:
+            await trio.lowlevel.wait_readable(peer)
+            data, remote = peer.recvfrom(65535)
+            answer = encode_message(
+                spi_i=data[:8],
+                spi_r=bytes(8),
+                exchange=Exchange.IKE_SA_INIT,
+                flags=RESPONSE,
+                message_id=0,
+                payloads=[Notification(Notify.NO_PROPOSAL_CHOSEN)],
+            )
+            peer.sendto(answer, remote)
+
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.05))
+    captured = capsys.readouterr()
+    words = f"127.0.0.1:{port}, or somebody in its name, has refused IKE_SA_INIT (NoProposalChosen: "
+    assert f"IKE SA 1: {words}" in captured.out
+    assert all(words in line for line in captured.err.splitlines())
+    assert 1 <= len(captured.err.splitlines()) <= 2
 
 
 def test_a_silent_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

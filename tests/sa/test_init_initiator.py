@@ -19,6 +19,7 @@ from ikecore.events import (
     KeyExchangeRetried,
     NatDetected,
     PathChanged,
+    RefusalReceived,
     SpisChanged,
     TcpAnnounced,
 )
@@ -328,6 +329,9 @@ def test_the_first_refusal_is_reported_when_nothing_better_came(notify: int, kin
     rig = rig_with()
     rig.datagram(answer(rig, [Notification(notify)]))
     rig.datagram(answer(rig, [Notification(Notify.TEMPORARY_FAILURE)]))
+    told = rig.one(RefusalReceived)
+    assert (told.remote, told.seconds) == (THERE, Limits().init_error_wait)
+    assert isinstance(told.error, kind)
     rig.run_for(Limits().init_error_wait - 0.1)
     assert rig.of(IkeSaFailed) == []
     rig.run_for(0.2)
