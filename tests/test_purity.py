@@ -31,6 +31,7 @@ ALLOWED = {
     "ikecore_trio.cli": BINDING_PURE
     | {"ikecore", "ikecore_trio", "attrs", "click", "cryptography", "dpkt", "rich", "trio"}
     | {"csv", "gc", "io", "pathlib", "random", "shutil", "signal", "stat", "tempfile", "tomllib"},
+    "ikecore_trio.cli.fetching": PURE | {"ikecore", "ikecore_trio", "ssl", "trio", "urllib"},
     "ikecore_asyncio": BINDING_PURE | {"ikecore", "ikecore_asyncio", "attrs", "asyncio"},
 }
 """What may be imported in a package; the longest prefix of a module's name counts.

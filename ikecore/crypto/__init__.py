@@ -15,7 +15,7 @@ from .auth import (
     signed_octets,
     verify,
 )
-from .hash_and_url import LARGEST_FETCHED, Reference, read_reference, reference_to, take_fetched
+from .hash_and_url import LARGEST_FETCHED, Reference, check_url, read_reference, reference_to, take_fetched
 from .identity import Identity
 from .kex import SUPPORTED_GROUPS, KeyAgreement, generate
 from .keys import ChildKeys, IkeKeys, derive_child_keys, derive_ike_keys, rekey_ike_keys
@@ -60,6 +60,7 @@ __all__ = [
     "Scheme",
     "accepted_proposal",
     "check_psk",
+    "check_url",
     "child_suite",
     "choose_proposal",
     "choose_scheme",

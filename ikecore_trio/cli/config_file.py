@@ -26,7 +26,17 @@ from typing import Any, Final
 
 import attrs
 
-from ikecore import ChildConfig, Connection, Lifetimes, Limits, Listen, LocalProtocolError, Pool, Transports
+from ikecore import (
+    ChildConfig,
+    Connection,
+    Lifetimes,
+    Limits,
+    Listen,
+    LocalProtocolError,
+    Pool,
+    Transports,
+    TrustedCertificates,
+)
 from ikecore.addressing import AddressRange
 from ikecore.config import CHILD_LIFETIMES, IKE_LIFETIMES
 from ikecore.crypto import (
@@ -34,6 +44,7 @@ from ikecore.crypto import (
     DEFAULT_IKE_PROPOSALS,
     Identity,
     PrivateKey,
+    check_url,
     esp_proposals,
     ike_proposals,
 )
@@ -41,6 +52,7 @@ from ikecore.limits import ALLOWED
 from ikecore.sa import parse_selector
 from ikecore.transport import LEAST_PACKET
 from ikecore.wire import Proposal
+from ikecore.wire.numbers import CfgAttribute
 
 from .config_table import Table
 from .credential_files import Secrets, local_credential, private_keys, remote_credential
@@ -59,6 +71,15 @@ SEND_CERT: Final = {"always": "always", "ifasked": "asked", "never": "never"}
 IKE_WORDS: Final = 'proposals such as "aes256gcm16-prfsha384-ecp384" or "aes128-sha256-x25519"'
 ESP_WORDS: Final = 'proposals such as "aes256gcm16" or "aes128-sha256-x25519"'
 SERVERS: Final = "addresses of servers"
+REQUESTS: Final[Mapping[str, tuple[CfgAttribute | None, CfgAttribute | None]]] = {
+    "dns": (CfgAttribute.INTERNAL_IP4_DNS, CfgAttribute.INTERNAL_IP6_DNS),
+    "domain": (CfgAttribute.INTERNAL_DNS_DOMAIN, CfgAttribute.INTERNAL_DNS_DOMAIN),
+    "subnet": (CfgAttribute.INTERNAL_IP4_SUBNET, CfgAttribute.INTERNAL_IP6_SUBNET),
+    "dhcp": (CfgAttribute.INTERNAL_IP4_DHCP, CfgAttribute.INTERNAL_IP6_DHCP),
+    "nbns": (CfgAttribute.INTERNAL_IP4_NBNS, None),
+    "netmask": (CfgAttribute.INTERNAL_IP4_NETMASK, None),
+}
+"""What can be asked for beside an address, by the words of `pools`: with one of IPv4, and with one of IPv6."""
 POOL_WORDS: Final = '"10.3.0.0/16", "10.3.0.5-10.3.0.77" or several of them'
 TS_WORDS: Final = '"10.0.0.0/24", "10.0.0.1-10.0.0.9", each with "[protocol/port]" behind it if wanted, or "dynamic"'
 
@@ -75,6 +96,8 @@ class Settings:
     names_admitted: Mapping[str, tuple[str, ...]]
     """Host names among remote_addrs, by connection: `connect` resolves them, `serve` cannot tell a peer by one."""
     limits: Limits
+    fetched_from: Mapping[str, tuple[str, ...]]
+    """Below which URLs certificates may be fetched, by connection."""
 
     def connection(self, name: str | None) -> Connection:
         """Return the connection called *name*, or the only one. Raises `UsageProblem`."""
@@ -137,6 +160,7 @@ class Reader:
         self._remotes: dict[str, tuple[str, ...]] = {}
         self._sources: dict[str, str] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._fetched: dict[str, tuple[str, ...]] = {}
         self._pools: dict[str, Pool | None] = {}
 
     def read(self) -> Settings:
@@ -162,6 +186,7 @@ class Reader:
             self._sources,
             self._names,
             Limits() if limits is None else read_limits(limits),
+            self._fetched,
         )
         top.finish()
         return result
@@ -190,6 +215,7 @@ class Reader:
         transports = read_transports(table)
         children = read_children(table)
         vips = table.parsed("vips", plain_address, '"0.0.0.0" and "::" for any, or addresses')
+        requested = read_requested(table, vips)
         pools = self._pools_of(table)
         peer = read_peer_words(table)
         local = table.table("local", required='a table with auth = "psk" or "pubkey"')
@@ -201,6 +227,7 @@ class Reader:
         fallback = self._sources.get(name)
         ours = local_credential(local, read_identity(local), fallback, remote_identity, secrets, self._folder)
         theirs = remote_credential(remote, ours, remote_identity, secrets, self._folder)
+        self._fetched[name] = read_places(remote, theirs)
         local.finish()
         remote.finish()
         if ours is None or theirs is None:
@@ -222,6 +249,8 @@ class Reader:
                 transports=transports,
                 send_certificates=send,  # type: ignore[arg-type]
                 virtual_addresses=vips,
+                requested_attributes=requested,
+                hash_and_url=bool(self._fetched[name]),
                 pools=pools,
                 **peer,
                 **extra,
@@ -342,6 +371,45 @@ def read_transports(connection: Table) -> Transports:
         words = {word: word for word in POLICY_WORDS}
         extra["policy"] = policy_of(connection.choice("transports", words, "by-size"))
     return Transports(**extra)
+
+
+def read_requested(table: Table, vips: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Read what is asked for beside addresses; None, without the key, is DNS servers.
+
+    Domain names go with servers that know them: whoever asks for names asks for those as well (RFC 8598 section 3.1).
+    """
+    if "request" not in table:
+        return None
+    allowed = ", ".join(REQUESTS)
+    words = table.texts("request", allowed)
+    for word in words:
+        if word not in REQUESTS:
+            table.problem("request", word, allowed)
+    if words and not vips:
+        table.problem("request", list(words), "nothing here; what is asked for goes with an address of vips")
+    if "domain" in words:
+        words = (*words, "dns")
+    families = dict.fromkeys(":" in text for text in vips)
+    found = [REQUESTS[word][six] for word in words if word in REQUESTS for six in families]
+    return tuple(dict.fromkeys(int(each) for each in found if each is not None))
+
+
+def read_places(remote: Table, credential: object) -> tuple[str, ...]:
+    """Read the URLs below which the peer's certificates may be fetched."""
+    allowed = 'URLs that end in a slash, such as "http://pki.example/certificates/"'
+
+    def place(text: str) -> str:
+        check_url(text)
+        if not text.endswith("/"):
+            raise ValueError("what is below it would not be told from what only begins alike")
+        return text
+
+    places = remote.parsed("fetch_from", place, allowed)
+    if places and credential is not None and not isinstance(credential, TrustedCertificates):
+        remote.problem(
+            "fetch_from", list(places), "nothing here; certificates are fetched where cacerts are to verify them"
+        )
+    return places
 
 
 def read_children(connection: Table) -> tuple[ChildConfig, ...] | None:

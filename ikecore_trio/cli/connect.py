@@ -16,6 +16,7 @@ from ikecore.outputs import Output
 from ikecore_trio import Session
 
 from .config_file import Settings, read_settings
+from .fetching import Fetcher
 from .key_table import key_logger
 from .problems import FAILED, OK, CommandFailed, UsageProblem
 from .reporting import Reporter
@@ -106,14 +107,17 @@ class Attempt:
     async def _session(self, observe: Callable[[Output], None]) -> AsyncIterator[Session]:
         """Connect from the configured local address, or from that which routing takes."""
         config = Config(limits=self._settings.limits, trace=True)
+        fetcher = Fetcher(self._settings.fetched_from, lambda words: click.echo(f"ikecore: {words}", err=True))
         source = self._settings.sources.get(self._connection.name)
         if source is None:
-            async with ikecore_trio.connect(self._hosts, self._connection, config=config, on_event=observe) as session:
+            async with ikecore_trio.connect(
+                self._hosts, self._connection, config=config, fetch=fetcher, on_event=observe
+            ) as session:
                 yield session
             return
         listen = Listen(hosts=(source,), udp=0, udp_nat=0)
         async with (
             ikecore_trio.open_endpoint(config, listen, on_event=observe) as endpoint,
-            endpoint.connect(self._hosts, self._connection) as session,
+            endpoint.connect(self._hosts, self._connection, fetch=fetcher) as session,
         ):
             yield session

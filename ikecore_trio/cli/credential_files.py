@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ AUTH: Final = {"psk": "psk", "pubkey": "pubkey"}
 CERTIFICATES: Final = "files with certificates, PEM or DER, relative to this file"
 CRLS: Final = "files with certificate revocation lists, PEM or DER, relative to this file"
 REVOCATION: Final[Mapping[str, Revocation]] = {"relaxed": "if-known", "ifuri": "if-uri", "strict": "required"}
+URI_BASE: Final = 'the URL below which our certificates are found by their SHA-1 hash, as "http://pki.example/"'
 PUBLIC_KEYS: Final = "files with public keys (SubjectPublicKeyInfo), PEM or DER, relative to this file"
 
 
@@ -95,12 +97,15 @@ def local_credential(
         table.missing("auth", '"psk", "pubkey"')
     auth = table.choice("auth", AUTH, "")
     files = table.texts("certs", CERTIFICATES)
+    base = table.text("cert_uri_base", URI_BASE)
     if auth == "pubkey":
-        return certificate_side(table, files, identity, secrets, folder)
+        return certificate_side(table, files, base, identity, secrets, folder)
     if auth != "psk":
         return None
     if files:
         table.problem("certs", list(files), 'nothing here; certificates belong to auth = "pubkey"')
+    if base is not None:
+        table.problem("cert_uri_base", base, 'nothing here; certificates belong to auth = "pubkey"')
     if identity is None and address is not None:
         identity = Identity.parse(address)
     if identity is None:
@@ -124,7 +129,7 @@ def shared(secrets: Secrets, local: Identity, remote: Identity | None) -> PskCre
 
 
 def certificate_side(
-    table: Table, files: tuple[str, ...], identity: Identity | None, secrets: Secrets, folder: Path
+    table: Table, files: tuple[str, ...], base: str | None, identity: Identity | None, secrets: Secrets, folder: Path
 ) -> OurSide | None:
     """Read certificates: each whose private key is known begins a chain, and those behind it belong to the chain."""
     if not files:
@@ -161,8 +166,19 @@ def certificate_side(
     if identity is None:
         table.missing("id", "who we are, as the certificate says: a name, an address or an e-mail address")
         return None
-    credentials = tuple(CertificateCredential(chain=chain, key=key) for key, chain in chains)
+    try:
+        credentials = tuple(CertificateCredential(chain, key, urls_of(chain, base)) for key, chain in chains)
+    except IkeError as error:
+        table.problem("cert_uri_base", base, f"{URI_BASE} ({error})")
+        return None
     return OurSide(identity, credentials if len(credentials) > 1 else credentials[0])
+
+
+def urls_of(chain: list[bytes], base: str | None) -> tuple[str, ...]:
+    """Return where the certificates of a chain can be fetched: each by its hash below *base*."""
+    if base is None:
+        return ()
+    return tuple(f"{base}{hashlib.sha1(each, usedforsecurity=False).hexdigest()}" for each in chain)
 
 
 def subject_of(certificate: bytes) -> Identity | None:

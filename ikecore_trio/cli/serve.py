@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import click
 import trio
 
 import ikecore_trio
@@ -15,6 +17,7 @@ from ikecore.outputs import Output
 from ikecore_trio import Session
 
 from .config_file import Settings, read_settings
+from .fetching import Fetcher
 from .key_table import key_logger
 from .problems import OK, UsageProblem
 from .reporting import Reporter
@@ -61,7 +64,8 @@ async def serving(
         ):
             await nursery.start(stop_on_signal, stop.set)
             tell_listening(reporter, endpoint.locals)
-            nursery.start_soon(endpoint.serve, until_closed)
+            fetcher = Fetcher(settings.fetched_from, lambda words: click.echo(f"ikecore: {words}", err=True))
+            nursery.start_soon(partial(endpoint.serve, until_closed, fetch=fetcher))
             with trio.move_on_after(float("inf") if seconds is None else seconds):
                 await stop.wait()
             nursery.cancel_scope.cancel()

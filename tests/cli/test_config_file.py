@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,7 @@ from ikecore import (
 from ikecore.crypto import DEFAULT_IKE_PROPOSALS, esp_proposals, ike_proposals
 from ikecore.sa import parse_selector
 from ikecore.testing.pki import CertificateAuthority
+from ikecore.wire.numbers import CfgAttribute as A
 from ikecore_trio.cli.config_file import Settings, read_settings
 from ikecore_trio.cli.problems import UsageProblem
 
@@ -122,6 +124,50 @@ def other(folder: Path) -> CertificateCredential:
     crls = [x509.load_der_x509_crl(der).public_bytes(Encoding.PEM) for der in (ROOT.crl(GATEWAY), ROOT.crl())]
     (folder / "two.pem").write_bytes(b"".join(crls))
     return CertificateCredential(leaf.chain, leaf.key)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ('vips = "0.0.0.0"', None),
+        ('vips = "0.0.0.0"\nrequest = []', ()),
+        ('vips = "0.0.0.0, ::"\nrequest = "dns"', (A.INTERNAL_IP4_DNS, A.INTERNAL_IP6_DNS)),
+        ('vips = "::"\nrequest = "domain"', (A.INTERNAL_DNS_DOMAIN, A.INTERNAL_IP6_DNS)),
+        (
+            'vips = ["10.3.0.7", "::"]\nrequest = "dns, domain, subnet"',
+            (
+                A.INTERNAL_IP4_DNS,
+                A.INTERNAL_IP6_DNS,
+                A.INTERNAL_DNS_DOMAIN,
+                A.INTERNAL_IP4_SUBNET,
+                A.INTERNAL_IP6_SUBNET,
+            ),
+        ),
+        ('vips = "::"\nrequest = "dhcp, nbns, netmask"', (A.INTERNAL_IP6_DHCP,)),
+        (
+            'vips = "0.0.0.0"\nrequest = "dhcp, nbns, netmask"',
+            (A.INTERNAL_IP4_DHCP, A.INTERNAL_IP4_NBNS, A.INTERNAL_IP4_NETMASK),
+        ),
+    ],
+)
+def test_what_is_asked_for_beside_an_address(folder: Path, words: str, expected: tuple[int, ...] | None) -> None:
+    assert settings(folder, psk(words)).connections[0].requested_attributes == expected
+
+
+def test_certificates_by_hash_and_url(folder: Path, other: CertificateCredential) -> None:
+    text = gateway(', fetch_from = ["http://pki.example/a/", "https://pki.example/"]', '"gateway.pem", "other.pem"')
+    text = text.replace("certs = [", 'cert_uri_base = "http://pki.example/certificates/", certs = [')
+    found = settings(folder, text)
+    (connection,) = found.connections
+    assert connection.hash_and_url
+    assert found.fetched_from == {"gw": ("http://pki.example/a/", "https://pki.example/")}
+    for each in connection.local_credentials:
+        assert isinstance(each, CertificateCredential)
+        hashes = [hashlib.sha1(der).hexdigest() for der in each.chain]
+        assert each.urls == tuple(f"http://pki.example/certificates/{each}" for each in hashes)
+    assert not settings(folder, gateway()).connections[0].hash_and_url
+    text = text.replace("http://pki.example/certificates/", "ldap://pki.example/")
+    assert 'connections.gw.local.cert_uri_base: "ldap://pki.example/"' in problems(folder, text)[0]
 
 
 @pytest.mark.parametrize("word", ["relaxed", "ifuri", "strict"])
@@ -430,6 +476,27 @@ def test_which_connection(folder: Path) -> None:
 
 MISTAKES = [
     (psk('vips = "any"'), 'connections.office.vips: "any" is not allowed; allowed: "0.0.0.0" and "::" for any'),
+    (psk('vips = "::"\nrequest = "wins"'), 'connections.office.request: "wins" is not allowed; allowed: dns, domain, '),
+    (
+        psk('request = "dns"'),
+        'connections.office.request: ["dns"] is not allowed; allowed: nothing here; what is asked',
+    ),
+    (
+        psk(local=', cert_uri_base = "http://x/"'),
+        'connections.office.local.cert_uri_base: "http://x/" is not allowed; allowed: nothing here; certificates bel',
+    ),
+    (
+        psk(remote=', fetch_from = "http://x/"'),
+        'connections.office.remote.fetch_from: ["http://x/"] is not allowed; allowed: nothing here; certificates are',
+    ),
+    (
+        psk(remote=', fetch_from = "http://x"'),
+        'connections.office.remote.fetch_from: "http://x" is not allowed; allowed: URLs that end in a slash',
+    ),
+    (
+        psk(remote=', fetch_from = "file:///etc/"'),
+        'connections.office.remote.fetch_from: "file:///etc/" is not allowed; allowed: URLs that end in a slash',
+    ),
     (psk('pools = "none"'), 'connections.office.pools: "none" is not allowed; allowed: names of [pools]: there are no'),
     (psk('pools = "p"', rest="[pools.p]"), 'pools.p.addrs: missing; allowed: "10.3.0.0/16"'),
     (

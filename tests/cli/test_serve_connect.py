@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -207,6 +210,91 @@ def test_assigned_addresses_are_told(folder: Path, server: Server, script: Any) 
     assert any(line.startswith("Child SA 1 of IKE SA 1 up: net, 10.3.0.1 to 10.2.0.0/16, ") for line in lines)
     (told,) = (each for each in server.end() if each["type"] == "AddressesAssigned")
     assert (told["to_peer"], told["lease"]["addresses"]) == (True, ["10.3.0.1"])
+
+
+def test_domain_names_are_asked_for(folder: Path, script: Any, start: Callable[..., subprocess.Popen[str]]) -> None:
+    (folder / "domains.toml").write_text(
+        SERVE.replace('dns = "10.2.0.53"', 'dns = "10.2.0.53"\ndomain = ["office.example", "lab.example"]')
+    )
+    process = start("serve", folder / "domains.toml", "--json", "--once")
+    try:
+        path = client(folder, Server(process))
+        path.write_text(path.read_text().replace('vips = "0.0.0.0"', 'vips = "0.0.0.0"\nrequest = "domain"'))
+        result = script("connect", path, "roaming", "--once")
+    finally:
+        process.kill()
+        process.communicate()
+    assert result.returncode == 0, result.stderr
+    assert "IKE SA 1: we have 10.3.0.1, DNS 10.2.0.53, domains office.example lab.example" in result.stdout.splitlines()
+
+
+@pytest.fixture
+def web(folder: Path) -> Iterator[str]:
+    """A web server with both sides' certificates, each by its hash; its URL."""
+    found = {}
+    for name in ("client", "gateway"):
+        for each in x509.load_pem_x509_certificates((folder / f"{name}.pem").read_bytes()):
+            der = each.public_bytes(Encoding.DER)
+            found[f"/{hashlib.sha1(der).hexdigest()}"] = der
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in found else 404)
+            self.end_headers()
+            self.wfile.write(found.get(self.path, b""))
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.requirement("IKE-271")
+@pytest.mark.parametrize("allowed", [True, False])
+def test_certificates_by_hash_and_url(
+    folder: Path, web: str, script: Any, start: Callable[..., subprocess.Popen[str]], allowed: bool
+) -> None:
+    """Both sides name theirs; each fetches the other's, if the place is one of its own."""
+
+    def by_reference(text: str, fetch_from: str) -> str:
+        text = text.replace(' certs = "', f' cert_uri_base = "{web}", certs = "')
+        return text.replace('cacerts = "ca.pem"', f'cacerts = "ca.pem", fetch_from = "{fetch_from}"')
+
+    (folder / "web.toml").write_text(by_reference(SERVE, web if allowed else f"{web}elsewhere/"))
+    process = start("serve", folder / "web.toml", "--json", *(["--once"] if allowed else []))
+    try:
+        path = client(folder, Server(process))
+        path.write_text(by_reference(path.read_text(), web))
+        result = script("connect", path, "certified", "--once", "--json")
+        if allowed:
+            output, errors = process.communicate(timeout=30)
+        else:
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert result.returncode == (0 if allowed else 1), result.stderr
+    (up,) = (
+        (json.loads(line) for line in result.stdout.splitlines() if '"IkeSaEstablished"' in line) if allowed else ({},)
+    )
+    if allowed:
+        assert (errors, up["peer_identity"]) == ("", "fqdn:gateway.example")
+        sizes = [
+            each["octets"] for each in map(json.loads, result.stdout.splitlines()) if each["type"] == "MessageSent"
+        ]
+        assert max(sizes) < 2000, "hashes and URLs in place of an ML-DSA chain"
+    else:
+        assert f"ikecore: certified: {web}" in errors
+        assert "is not fetched: it is not below any URL of fetch_from" in errors
+        assert "was not fetched" in output
 
 
 def test_the_ladder(folder: Path, server: Server, script: Any) -> None:
