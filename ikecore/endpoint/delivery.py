@@ -167,7 +167,8 @@ class Delivery:
             if not sa.alive:
                 return
             stream = self._streams.of_sa(sa.id)
-        if stream is not None and request in stream.awaited:
+        carrier = self._streams.carrier(sa.id, request)
+        if carrier is not None and request in carrier.awaited:
             # TCP repeats what was lost; nothing goes twice on one connection (the draft, section 2.3).
             request.repeat_at = now + self._limits.stream_answer_timeout
             self._rearm(sa)
@@ -296,8 +297,8 @@ class Delivery:
             request.patience_until = now + choice.patience
 
     def _unanswered_by_tcp(self, sa: IkeSa, request: OutgoingRequest, now: float) -> None:
-        stream = self._streams.of_sa(sa.id)
-        if stream is not None and (request in stream.awaited or request in stream.waiting):
+        stream = self._streams.carrier(sa.id, request)
+        if stream is not None:
             stream.reset(f"no answer within {self._limits.stream_answer_timeout:g} s")
             self.stream_down(sa, stream, now, "the connection did not answer")
         else:

@@ -36,7 +36,8 @@ class Streams:
         self._gone = gone
         self._streams: dict[StreamId, Stream] = {}
         self._owner: dict[StreamId, IkeSa] = {}
-        self._of_sa: dict[SaId, StreamId] = {}
+        self._of_sa: dict[SaId, tuple[StreamId, ...]] = {}
+        """The oldest first. Before the last one there are only half-closed ones, on which answers may yet come."""
         self._accepted_by_source: Counter[str] = Counter()
         self._accepted = 0
         self._closing = False
@@ -56,9 +57,17 @@ class Streams:
         return 1 <= stream <= self._last
 
     def of_sa(self, sa: SaId) -> Stream | None:
-        """Return the connection that we opened for *sa*, if it still lives."""
-        stream = self._of_sa.get(sa)
-        return None if stream is None else self._streams.get(stream)
+        """Return the connection that we opened for *sa*, if it still lives: the last one."""
+        streams = self._of_sa.get(sa)
+        return None if streams is None else self._streams.get(streams[-1])
+
+    def carrier(self, sa: SaId, request: OutgoingRequest) -> Stream | None:
+        """Return the connection on which *request* of *sa* awaits its answer, or waits to be sent."""
+        for number in self._of_sa.get(sa, ()):
+            stream = self._streams[number]
+            if request in stream.awaited or request in stream.waiting:
+                return stream
+        return None
 
     def owner(self, stream: StreamId) -> IkeSa | None:
         """Return the SA for which we opened *stream*."""
@@ -70,7 +79,7 @@ class Streams:
         """Begin a connection for *sa*: one at a time, only for what it has to send."""
         stream = self._make(remote, opened=True)
         self._owner[stream.id] = sa
-        self._of_sa[sa.id] = stream.id
+        self._of_sa[sa.id] = (*self._of_sa.get(sa.id, ()), stream.id)
         stream.open(local, now)
         self.touched(stream)
         return stream
@@ -149,13 +158,12 @@ class Streams:
 
     def let_go(self, sa: IkeSa, request: OutgoingRequest) -> None:
         """The request is over: its streams await it no longer."""
-        stream = self.of_sa(sa.id)
-        if stream is None:
-            return
-        stream.awaited.discard(request)
-        if request in stream.waiting:
-            stream.waiting.remove(request)
-        self.touched(stream)
+        for number in self._of_sa.get(sa.id, ()):
+            stream = self._streams[number]
+            stream.awaited.discard(request)
+            if request in stream.waiting:
+                stream.waiting.remove(request)
+            self.touched(stream)
 
     def tidy(self, stream: Stream, now: float) -> None:
         """Close what has done its work (the draft, sections 2.1 and 2.2), and forget what is closed."""
@@ -184,8 +192,10 @@ class Streams:
         self.dirty.pop(stream.id, None)
         self._gone(stream)
         owner = self._owner.pop(stream.id, None)
-        if owner is not None and self._of_sa.get(owner.id) == stream.id:
-            del self._of_sa[owner.id]
+        if owner is not None:
+            left = tuple(each for each in self._of_sa.pop(owner.id) if each != stream.id)
+            if left:
+                self._of_sa[owner.id] = left
         if not stream.opened:
             source = source_key(stream.remote[0])
             self._accepted -= 1
@@ -202,9 +212,8 @@ class Streams:
         """Something about *sas* changed: their connections may have done their work."""
         if self._of_sa:
             for sa in sas:
-                stream = self.of_sa(sa.id)
-                if stream is not None:
-                    self.touched(stream)
+                for number in self._of_sa.get(sa.id, ()):
+                    self.touched(self._streams[number])
 
     def shut_down(self) -> None:
         """Take no new connection; end each accepted one as soon as nothing is owed on it."""
@@ -220,8 +229,8 @@ class Streams:
                 if accepted is not None:
                     accepted.owed.discard((generation.spi_local, message_id))
                     self.touched(accepted)
-        stream = self.of_sa(sa.id)
-        if stream is not None:
+        for number in self._of_sa.get(sa.id, ()):
+            stream = self._streams[number]
             stream.awaited.clear()
             stream.waiting.clear()
             self.touched(stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ikecore import BySize, Fallback, RequestCompleted, TcpOnly, UdpOnly
+from ikecore import BySize, Fallback, MessageSent, RequestCompleted, TcpOnly, UdpOnly
 from ikecore.testing import Tcp, Udp
 from ikecore.transport import Step
 from tests.model import wide
@@ -158,4 +158,22 @@ def test_all_that_waits_for_a_connection_goes_on_it() -> None:
         world.books["initiator"].wish("check_liveness", sa)
     world.run_for(0.1)
     assert len(world.hosts["initiator"].of(RequestCompleted)) == 2
+    world.finish()
+
+
+@pytest.mark.requirement("TCP-12", "TCP-16")
+def test_an_answer_on_a_half_closed_connection_counts_when_there_is_a_newer_one() -> None:
+    """The first connection still awaited what it had brought: at its end the answered request was sent once more."""
+    policies = (TcpOnly(), TcpOnly())
+    world = wide.Wide(wide.Setting(windows=(4, 4), half_close=True, policies=policies, both_listen=True, trace=True))
+    world.initiate("initiator")
+    world.run_for(5.0)
+    host, [sa] = world.hosts["initiator"], world.established("initiator")
+    before = len(host.of(MessageSent))
+    for _ in range(2):
+        world.books["initiator"].wish("check_liveness", sa)
+        world.run_for(0.025)
+    world.run_for(1.0)
+    assert len(host.of(RequestCompleted)) == 2
+    assert len(host.of(MessageSent)) == before + 2
     world.finish()
