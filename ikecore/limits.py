@@ -165,6 +165,11 @@ class Limits:
     """An accepted stream has to bring a first whole message in this time."""
     stream_message: float = _seconds(10.0)
     """A begun message has to be whole in this time."""
+    streams_unproved: int = _count(16_777_216)
+    """Octets of messages that are not whole yet, on the connections of all peers that are not authenticated: thousands
+    may each leave a large one unfinished. Beyond it the connection that has kept some for longest is reset; an honest
+    message is whole in a moment, and its sender tries again.
+    """
     stream_idle: float = _seconds(5.0)
     """A stream with nothing owed on it is closed after this: "a few seconds" (the draft, section 2.2)."""
     stream_answer_timeout: float = _seconds(20.0)

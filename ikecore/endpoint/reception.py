@@ -72,6 +72,10 @@ class Reception:
             self.message(message, stream.path, stream, now)
             if not stream.alive:
                 break
+        for oldest in keeper.streams.read(stream):
+            oldest.reset("its unfinished message made room for others")
+            if oldest is not stream:
+                keeper.stream_events.gone(oldest, now)
         if stream.alive and stream.fault is not None:
             stream.reset(stream.fault)
             keeper.refusals.add("stream", stream.remote, "its octets are no messages", now)

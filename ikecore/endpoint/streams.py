@@ -40,6 +40,9 @@ class Streams:
         """The oldest first. Before the last one there are only half-closed ones, on which answers may yet come."""
         self._accepted_by_source: Counter[str] = Counter()
         self._accepted = 0
+        self._unfinished: dict[StreamId, int] = {}
+        """What connections of strangers keep of messages that are not whole yet, in octets, the oldest first."""
+        self._unfinished_octets = 0
         self._closing = False
         self._numbers = count(1)
         self._last = 0
@@ -155,6 +158,27 @@ class Streams:
         stream = self._streams.get(path.stream)
         if stream is not None:
             stream.proved = True
+            self._kept(stream.id, 0)
+
+    def read(self, stream: Stream) -> list[Stream]:
+        """Note what is kept of a message on the connection of a stranger. Returns those that have to make room."""
+        if stream.opened or stream.proved or stream.id not in self._streams:
+            return []
+        self._kept(stream.id, stream.unfinished)
+        found, octets = [], self._unfinished_octets
+        for each, kept in self._unfinished.items():
+            if octets <= self._limits.streams_unproved:
+                break
+            found.append(self._streams[each])
+            octets -= kept
+        return found
+
+    def _kept(self, stream: StreamId, octets: int) -> None:
+        self._unfinished_octets += octets - self._unfinished.get(stream, 0)
+        if octets:
+            self._unfinished[stream] = octets
+        else:
+            self._unfinished.pop(stream, None)
 
     def let_go(self, sa: IkeSa, request: OutgoingRequest) -> None:
         """The request is over: its streams await it no longer."""
@@ -190,6 +214,7 @@ class Streams:
         if self._streams.pop(stream.id, None) is None:
             return
         self.dirty.pop(stream.id, None)
+        self._kept(stream.id, 0)
         self._gone(stream)
         owner = self._owner.pop(stream.id, None)
         if owner is not None:

@@ -155,6 +155,11 @@ class Stream:
         return messages
 
     @property
+    def unfinished(self) -> int:
+        """Octets that are kept of a message that is not whole yet."""
+        return self._receiver.buffered
+
+    @property
     def fault(self) -> str | None:
         """What is wrong with the input, in words; None while it can be cut into messages."""
         return None if self._receiver.fault is None else str(self._receiver.fault)

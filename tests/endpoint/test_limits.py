@@ -228,6 +228,48 @@ def test_connections_of_authenticated_peers_do_not_make_room() -> None:
     assert rig.one(Refused).reason == "2 connections, all of them authenticated"
 
 
+def unfinished(rig: Rig, stream: StreamId, octets: int, *, begin: bool = True) -> None:
+    """Send a part of a large IKE_SA_INIT."""
+    header = bytes(8 * [7]) + bytes(8) + bytes([33, 0x20, 34, 0x08]) + bytes(4) + (16_000).to_bytes(4, "big")
+    rig.endpoint.stream_received(stream, (header if begin else b"") + bytes(octets - 28 * begin), now=rig.now)
+    rig.drain()
+
+
+@limit("streams_unproved")
+@pytest.mark.requirement("TCP-83")
+def test_unfinished_messages_of_strangers_share_one_bound() -> None:
+    rig = Rig(limits=Limits(streams_unproved=10_000))
+    streams = [accept(rig, f"10.3.{number}.1") for number in range(4)]
+    for stream in streams[:3]:
+        unfinished(rig, stream, 3000)
+    assert resets(rig) == []
+    unfinished(rig, streams[0], 1000, begin=False)
+    assert resets(rig) == []
+    unfinished(rig, streams[3], 100)
+    assert resets(rig) == [streams[0]], "who began first, however lately it went on"
+    unfinished(rig, streams[1], 9000, begin=False)
+    assert resets(rig) == streams[:2], "a single one that is too large goes as well"
+    assert "made room" in [each.reason for each in rig.of(StreamChanged) if each.state == "closed"][-1]
+    rig.endpoint.stream_lost(streams[2], "gone", now=rig.now)
+    unfinished(rig, streams[3], 9900, begin=False)
+    assert resets(rig) == streams[:2], "what is gone counts no more"
+
+
+@limit("streams_unproved")
+def test_unfinished_messages_of_peers_that_are_authenticated_do_not_count() -> None:
+    rig = Rig(limits=Limits(streams_unproved=10_000))
+    puppet = Puppet(rig)
+    stream = puppet.connect()
+    puppet.establish()
+    message = puppet.seal(INFO, [VendorId(bytes(30_000))], message_id=2)
+    rig.endpoint.stream_received(stream, message[:29_000], now=rig.now)
+    unfinished(rig, accept(rig, "10.3.9.1"), 9000)
+    assert resets(rig) == []
+    rig.endpoint.stream_received(stream, message[29_000:], now=rig.now)
+    rig.drain()
+    assert rig.of(WriteStream)[-1].stream == stream
+
+
 @limit("stream_first_message")
 @pytest.mark.requirement("TCP-83")
 def test_a_connection_that_never_speaks() -> None:
