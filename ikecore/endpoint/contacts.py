@@ -66,6 +66,10 @@ class Contacts:
         known = self._between.get(connection.local_identity, {})
         return wanted is not None and not wanted.is_pattern and wanted not in known
 
+    def replaced_by(self, sa: IkeSa) -> list[SaId]:
+        """Return the SAs with the peer of *sa* at the same address: it is being authenticated anew (section 2.8.3)."""
+        return [each.id for each in self.others(sa) if each.hosts[1] == sa.hosts[1]]
+
     def too_many(self, sa: IkeSa) -> bool:
         """Tell whether *sa*, whose peer has just proved itself, is refused because there is another one.
 

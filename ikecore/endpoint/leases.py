@@ -5,12 +5,15 @@ range only those addresses are known one by one that are leased now, that were l
 back, or that are free again. The rest is "from *next* on". A peer that comes back gets the address it had, while that
 is remembered and free. One that sets up SA after SA has so many at once, and the rest of the pool is for others. The
 order of everything is fixed, so a run repeats.
+
+An address belongs to one peer, which may have it with two SAs for a while: while it authenticates anew, the new SA has
+what the old one has (RFC 7296 section 2.8.3). It is free when the last of them is gone.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TypeAlias
 
@@ -75,7 +78,7 @@ class Leases:
         self._memory = memory
         self._most = most
         self._stocks: dict[str, list[_Stock]] = {}
-        self._taken: dict[IpAddress, SaId] = {}
+        self._taken: dict[IpAddress, tuple[SaId, ...]] = {}
         self._of: dict[SaId, tuple[Holder, dict[IpAddress, _Stock | None]]] = {}
         self._held: dict[Holder, int] = {}
 
@@ -87,17 +90,27 @@ class Leases:
         return self._held.get(holder, 0) < self._most
 
     def take(
-        self, sa: SaId, holder: Holder, pools: Sequence[Pool], version: int, wanted: str | None = None
+        self,
+        sa: SaId,
+        holder: Holder,
+        pools: Sequence[Pool],
+        version: int,
+        wanted: str | None = None,
+        before: Collection[SaId] = (),
     ) -> tuple[str, AddressRange] | None:
         """Lease an address of family *version* (4 or 6) to *sa*; return it with its range, None if there is none.
 
-        First the address *wanted*, then the one that the identity had, then one that nobody is expected back for, then
-        the one whose owner is gone the longest.
+        First the address *wanted*, also where one of the SAs *before* has it, which *sa* is to replace; then the one
+        that the identity had, then one that nobody is expected back for, then the one whose owner is gone the longest.
         """
-        if not self.may_take(holder):
-            return None
         identity = holder[0]
         stocks = [stock for pool in pools for stock in self._stock(pool) if stock.range.version == version]
+        if wanted is not None and self._may_share(ip_address(wanted), holder, before):
+            for stock in stocks:
+                if ip_address(wanted) in stock.range:
+                    return self._give(sa, holder, int(ip_address(wanted)), stock)
+        if not self.may_take(holder):
+            return None
         if wanted is not None:
             for address in _as_wanted(ip_address(wanted), stocks):
                 for stock in stocks:
@@ -115,29 +128,34 @@ class Leases:
                 return self._give(sa, holder, next(iter(stock.past)), stock)
         return None
 
-    def hold(self, sa: SaId, holder: Holder, address: str) -> bool:
-        """Lease exactly *address*, of a pool or not, to *sa*; False if another SA has it."""
+    def hold(self, sa: SaId, holder: Holder, address: str, before: Collection[SaId] = ()) -> bool:
+        """Lease exactly *address*, of a pool or not, to *sa*; False if another SA has it that is none of *before*."""
         parsed = ip_address(address)
-        has = self._taken.get(parsed)
-        if has is None:
-            self._note(sa, holder, parsed, self._stock_with(parsed))
-        return has in (None, sa)
+        has = self._taken.get(parsed, ())
+        if sa in has:
+            return True
+        if has and not self._may_share(parsed, holder, before):
+            return False
+        self._note(sa, holder, parsed, self._stock_with(parsed))
+        return True
 
     def release(self, sa: SaId) -> None:
-        """Take back all that *sa* has."""
+        """Take back all that *sa* has, and has alone."""
         if sa not in self._of:
             return
         holder, addresses = self._of.pop(sa)
-        left = self._held[holder] - len(addresses)
-        if left:
-            self._held[holder] = left
-        else:
-            del self._held[holder]
         for address, stock in addresses.items():
+            others = tuple([each for each in self._taken[address] if each != sa])
+            if others:
+                self._taken[address] = others
+                continue
             del self._taken[address]
+            self._held[holder] -= 1
             stock = stock or self._stock_with(address)
             if stock is not None:
                 stock.given_back(int(address), holder[0], self._memory)
+        if not self._held.get(holder):
+            self._held.pop(holder, None)
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
@@ -168,9 +186,17 @@ class Leases:
         self._note(sa, holder, address, stock)
         return str(address), stock.range
 
+    def _may_share(self, address: IpAddress, holder: Holder, before: Collection[SaId]) -> bool:
+        """Tell whether *address* is *holder*'s, by SAs which are all about to be replaced."""
+        has = self._taken.get(address, ())
+        return bool(has) and all(each in before and self._of[each][0] == holder for each in has)
+
     def _note(self, sa: SaId, holder: Holder, address: IpAddress, stock: _Stock | None) -> None:
-        self._taken[address] = sa
+        has = self._taken.get(address, ())
+        self._taken[address] = (*has, sa)
         self._of.setdefault(sa, (holder, {}))[1][address] = stock
+        if has:
+            return
         self._held[holder] = self._held.get(holder, 0) + 1
         if stock is not None:
             stock.taken(int(address))

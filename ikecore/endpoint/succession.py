@@ -99,7 +99,7 @@ class Succession:
         """Begin a new IKE SA that is to replace *old*, unless that is under way."""
         if self._closing() or self._heirs.get(old.id) in self._sas:
             return
-        setup = Setup(self._remotes(old), predecessor=old.id)
+        setup = Setup(self._remotes(old), predecessor=old.id, addresses=_assigned(old))
         new = self._successor(old, _carried(old), setup, AUTHENTICATED_ANEW)
         self._heirs[old.id] = new.id
         self._start(new, setup, now)
@@ -117,7 +117,7 @@ class Succession:
             if (under_way := self._sas[heir].setup) is not None:
                 under_way.restarts = 1
             return
-        setup = Setup(self._remotes(old), restarts=restarts + 1)
+        setup = Setup(self._remotes(old), restarts=restarts + 1, addresses=_assigned(old))
         left = self._takes[old.id].left if old.id in self._takes else self._ending.get(old.id, ())
         new = self._successor(old, left, setup, "the peer was silent")
         self._takes[new.id].left = left
@@ -202,6 +202,13 @@ def _is_new(exchange: OurExchange) -> TypeGuard[CreateChild]:
 def _carried(old: IkeSa) -> tuple[ChildConfig, ...]:
     """What the Child SAs of *old* are for; one that was replaced does not count."""
     return tuple([child.config for child in old.children.values() if child.heir is None])
+
+
+def _assigned(old: IkeSa) -> tuple[str, ...]:
+    """What the peer had assigned to *old*; of one that never came up, what it was to ask for again."""
+    if old.assigned is not None:
+        return old.assigned.addresses
+    return () if old.setup is None else old.setup.addresses
 
 
 def _first(connection: Connection, carried: tuple[ChildConfig, ...]) -> Connection:

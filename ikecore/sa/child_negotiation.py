@@ -65,7 +65,7 @@ class ChildOffer:
     @property
     def notifications(self) -> list[Payload]:
         """What comes before the SA payload."""
-        request = configuration_request(self.sa.connection) if self.asks else None
+        request = configuration_request(self.sa) if self.asks else None
         return [*([] if request is None else [request]), *offer_notifications(self.config, self.mode)]
 
     @property

@@ -13,7 +13,6 @@ from typing import Final
 import attrs
 
 from ..addressing import Lease
-from ..config import Connection
 from ..errors import InternalAddressFailure
 from ..events import AddressesAssigned
 from ..wire import Configuration, ConfigurationAttribute, Contents
@@ -89,11 +88,21 @@ def count_of(request: Request, version: int) -> int:
 # --- what we ask for --------------------------------------------------------------------------------------------------
 
 
-def configuration_request(connection: Connection) -> Configuration | None:
-    """Return what our configuration asks for, None if no address is wanted (RFC 7296 section 2.19 wants one)."""
+def configuration_request(sa: IkeSa) -> Configuration | None:
+    """Return what our configuration asks for, None if no address is wanted (RFC 7296 section 2.19 wants one).
+
+    Where any address of a family will do, and the SA is set up in place of another, it asks for what that one had.
+    """
+    connection = sa.connection
     if not connection.virtual_addresses:
         return None
-    attributes = [_address_attribute(text) for text in connection.virtual_addresses]
+    had = [] if sa.setup is None else [*sa.setup.addresses]
+    attributes = []
+    for text in connection.virtual_addresses:
+        if text in ANY.values():
+            text = next((each for each in had if ANY[ip_address(each).version] == text), text)
+            had = [each for each in had if each != text]
+        attributes.append(_address_attribute(text))
     attributes += [ConfigurationAttribute(number) for number in connection.attributes_to_request]
     return Configuration(CfgType.CFG_REQUEST, tuple(attributes))
 

@@ -130,14 +130,14 @@ def _from_pools(sa: IkeSa, request: Request) -> Lease:
 
     What is told beside the addresses comes from the pools that gave one.
     """
-    pools, holder = sa.connection.pools, _holder(sa)
+    pools, holder, before = sa.connection.pools, _holder(sa), sa.services.contacts.replaced_by(sa)
     addresses: list[str] = []
     used: dict[Pool, None] = {}
     prefix_length = 128
     for wanted in request.addresses[: sa.services.limits.addresses_per_sa]:
         version = ip_address(wanted).version
         exact = None if wanted in ANY.values() else wanted
-        found = sa.services.leases.take(sa.id, holder, pools, version, exact)
+        found = sa.services.leases.take(sa.id, holder, pools, version, exact, before)
         if found is None:
             continue
         text, of = found
@@ -180,10 +180,11 @@ def _as_chosen(sa: IkeSa, request: Request, chosen: Lease | None) -> Lease:
     if chosen is None:
         return Lease()
     room, holder = {version: count_of(request, version) for version in (4, 6)}, _holder(sa)
+    before = sa.services.contacts.replaced_by(sa)
     kept: list[str] = []
     for text in chosen.addresses:
         version = ip_address(text).version
-        if room[version] and text not in kept and sa.services.leases.hold(sa.id, holder, text):
+        if room[version] and text not in kept and sa.services.leases.hold(sa.id, holder, text, before):
             room[version] -= 1
             kept.append(text)
     return attrs.evolve(chosen, addresses=kept)

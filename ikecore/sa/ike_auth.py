@@ -131,7 +131,7 @@ class OurIkeAuth(OurExchange):
             payloads.append(SecurityAssociation(self.offer.proposals))
             payloads += self.offer.selectors
         else:
-            request = configuration_request(sa.connection) if wants_addresses(sa) else None
+            request = configuration_request(sa) if wants_addresses(sa) else None
             payloads += [] if request is None else [request]
             self.asks = request is not None
         if self.setup.predecessor is None and sa.services.contacts.first(sa):

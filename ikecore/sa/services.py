@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -54,18 +54,24 @@ class Leases(Protocol):
     """Addresses that peers are assigned. *whose* stands for the identity of one, which may come back."""
 
     def take(
-        self, sa: SaId, holder: Holder, pools: Sequence[Pool], version: int, wanted: str | None
+        self,
+        sa: SaId,
+        holder: Holder,
+        pools: Sequence[Pool],
+        version: int,
+        wanted: str | None,
+        before: Collection[SaId],
     ) -> tuple[str, AddressRange] | None:
         """Give *sa* an address of family *version* until it ends, if it can be *wanted*.
 
-        None if none is left, or *holder* may not have one more.
+        That may be one of the SAs *before*. None if none is left, or *holder* may not have one more.
         """
 
     def may_take(self, holder: Holder) -> bool:
         """Tell whether *holder*, with all its SAs, may have one more address of the pools."""
 
-    def hold(self, sa: SaId, holder: Holder, address: str) -> bool:
-        """Give *sa* exactly *address* until it ends; False if another SA has it."""
+    def hold(self, sa: SaId, holder: Holder, address: str, before: Collection[SaId]) -> bool:
+        """Give *sa* exactly *address* until it ends; False if another SA has it that is none of *before*."""
 
     def release(self, sa: SaId) -> None:
         """Take back the addresses that *sa* has."""
@@ -141,6 +147,9 @@ class Contacts(Protocol[S]):
 
     def first(self, sa: S) -> bool:
         """Tell whether INITIAL_CONTACT is true of *sa*, which we set up, and wanted."""
+
+    def replaced_by(self, sa: S) -> list[SaId]:
+        """Return the SAs that *sa* is about to replace: with the same peer, at the same address."""
 
     def too_many(self, sa: S) -> bool:
         """Tell whether *sa* is refused because there is another SA with its peer, which has just proved itself."""

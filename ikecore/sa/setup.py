@@ -59,6 +59,8 @@ class Setup:
 
     remotes: tuple[str, ...] = ()
     predecessor: SaId | None = None
+    addresses: tuple[str, ...] = ()
+    """As the initiator: what the peer had assigned to the SA before this one, and is asked for again."""
     restarts: int | None = None
     attempts: dict[bytes, Attempt] = attrs.field(factory=dict, init=False)
     """As the initiator: IKE_SA_INIT attempts that still listen, by their SPI."""

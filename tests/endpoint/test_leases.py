@@ -43,6 +43,26 @@ def test_an_identity_gets_its_old_address_back() -> None:
     assert take(leases, 6, "alice") == "10.3.0.4"  # with two SAs at once she needs another one
 
 
+def test_two_sas_of_one_peer_have_one_address_while_the_second_takes_over() -> None:
+    leases = Leases(10, 1)
+    alice, bob = ("alice", "c"), ("bob", "c")
+    assert take(leases, 1, "alice") == "10.3.0.1"
+    for before, wanted in (((), "10.3.0.1"), ((1,), None), ((1,), "10.3.0.2")):
+        assert leases.take(SaId(2), alice, (SMALL,), 4, wanted, before) is None, "alice may have no second one"  # type: ignore[arg-type]
+    assert leases.take(SaId(3), bob, (SMALL,), 4, "10.3.0.1", [SaId(1)])[0] == "10.3.0.2", "it is alice's"  # type: ignore[index]
+    assert leases.take(SaId(2), alice, (SMALL,), 4, "10.3.0.1", [SaId(1)])[0] == "10.3.0.1"  # type: ignore[index]
+    assert len(leases) == 2
+    leases.release(SaId(1))
+    assert take(leases, 4, "carol", wanted="10.3.0.1") == "10.3.0.3", "the second SA has it yet"
+    leases.release(SaId(2))
+    assert take(leases, 5, "dora", wanted="10.3.0.1") == "10.3.0.1"
+    leases.release(SaId(3))
+    leases.release(SaId(4))
+    leases.release(SaId(5))
+    assert len(leases) == 0
+    assert leases.may_take(alice)
+
+
 def test_what_one_had_goes_to_others_before_the_pool_is_at_its_end() -> None:
     leases = Leases(10, PLENTY)
     for sa in range(6):

@@ -31,7 +31,7 @@ from ikecore.wire import (
     TrafficSelectorsResponder,
 )
 from ikecore.wire.numbers import CfgAttribute, CfgType, Exchange, Notify, Protocol
-from tests.rig import Puppet, Rig, esp_proposals, notifications
+from tests.rig import THERE, Puppet, Rig, esp_proposals, notifications
 
 A = CfgAttribute
 ANY4, ANY6 = parse_selector("0.0.0.0/0"), parse_selector("::/0")
@@ -68,8 +68,8 @@ def gateway(limits: Limits | None = None, **more: Any) -> Rig:
     return Rig(psk_connection("responder", **more), limits=limits)
 
 
-def client(rig: Rig, seed: int = 1) -> Puppet:
-    puppet = Puppet(rig, seed=seed)
+def client(rig: Rig, seed: int = 1, host: str = THERE[0]) -> Puppet:
+    puppet = Puppet(rig, seed=seed, address=(host, THERE[1]))
     puppet.begin()
     return puppet
 
@@ -441,10 +441,29 @@ def test_the_application_can_refuse_a_lease(how: str) -> None:
 def test_an_address_that_another_sa_has_is_not_leased_again() -> None:
     rig, puppet, question = asking()
     answered(rig, puppet, question, Lease(addresses=("192.0.2.7",)))
-    other = client(rig, seed=9)
+    other = client(rig, seed=9, host="10.9.9.9")
     other.give(other.seal(Exchange.IKE_AUTH, auth_with(other, IP4)))
     answer = answered(rig, other, rig.last(LeaseNeeded), Lease(addresses=("192.0.2.7", "10.3.0.1")))
     assert only(answer) == {A.INTERNAL_IP4_ADDRESS: [bytes((10, 3, 0, 1))]}
+
+
+def test_the_application_may_lease_the_same_address_to_a_peer_that_authenticates_anew() -> None:
+    rig, puppet, question = asking()
+    answered(rig, puppet, question, Lease(addresses=("192.0.2.7",)))
+    again = client(rig, seed=9)
+    again.give(again.seal(Exchange.IKE_AUTH, auth_with(again, IP4)))
+    answer = answered(rig, again, rig.last(LeaseNeeded), Lease(addresses=("192.0.2.7",)))
+    assert only(answer) == {A.INTERNAL_IP4_ADDRESS: [bytes((192, 0, 2, 7))]}
+
+
+@pytest.mark.parametrize("host", [THERE[0], "10.9.9.9"])
+def test_who_asks_for_the_address_of_its_other_sa_gets_it_from_where_that_one_is(host: str) -> None:
+    """The same identity elsewhere may be another device, which would take the address away from the first."""
+    rig = gateway()
+    assert only(authenticate(client(rig), IP4)) == {A.INTERNAL_IP4_ADDRESS: [bytes((10, 3, 0, 1))]}
+    wanted = asks((A.INTERNAL_IP4_ADDRESS, bytes((10, 3, 0, 1))))
+    last = 1 if host == THERE[0] else 2
+    assert only(authenticate(client(rig, 9, host), wanted)) == {A.INTERNAL_IP4_ADDRESS: [bytes((10, 3, 0, last))]}
 
 
 def test_who_may_not_come_in_is_not_asked_about_addresses() -> None:

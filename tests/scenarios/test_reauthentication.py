@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from ikecore import ChildConfig, Connection, Lifetimes, parse_selector
+from ikecore import ChildConfig, Connection, Lifetimes, Pool, parse_selector
 from ikecore.errors import LocalProtocolError, SaClosed
 from ikecore.events import (
+    AddressesAssigned,
     ChildSaClosed,
     ChildSaEstablished,
+    ChildSaFailed,
     IkeSaClosed,
     IkeSaEstablished,
     IkeSaFailed,
@@ -49,6 +51,29 @@ def only(host: Host) -> IkeSaEstablished:
     """The one SA that *host* has."""
     (sa,) = host.endpoint.sas
     return next(event for event in host.of(IkeSaEstablished) if event.sa == sa)
+
+
+@pytest.mark.requirement("IKE-134", "IKE-303")
+@pytest.mark.parametrize("pool", ["10.3.0.0/24", "10.3.0.5-10.3.0.5"])
+def test_the_new_sa_has_the_addresses_of_the_old_one(pool: str) -> None:
+    """It got others, or none where the pool was at its end, and the Child SA was gone for as long as the SA lived."""
+    child = ChildConfig(name="net", remote_ts=(parse_selector("10.1.0.0/16"),))
+    initiator = psk_connection(
+        "initiator", lifetimes=HOURLY, virtual_addresses=("0.0.0.0",), children=[child], dpd_action="restart"
+    )
+    office = Pool(name="office", addresses=(pool,))
+    gateway = psk_connection(
+        "responder", pools=(office,), children=[ChildConfig(local_ts=(parse_selector("10.1.0.0/16"),))]
+    )
+    pair = Pair(initiator, gateway)
+    pair.establish()
+    pair.run_for(5 * 3700.0)
+    assert len(pair.initiator.of(IkeSaReauthenticated)) >= 4
+    addresses = [event.lease.addresses for event in pair.initiator.of(AddressesAssigned)]
+    assert addresses == addresses[:1] * len(addresses)
+    assert pair.initiator.of(ChildSaFailed) == []
+    for host in (pair.initiator, pair.responder):
+        assert len(host.endpoint.sa(only(host).sa).children) == 1
 
 
 @pytest.mark.requirement("IKE-134")
