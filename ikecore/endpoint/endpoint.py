@@ -369,7 +369,9 @@ class Endpoint:
 
     def _delete(self, sa: IkeSa, child: ChildId | None, wish: RequestId, now: float) -> None:
         if child is not None:
-            begin(sa, DeleteChild(sa, _child(sa, child), wish), now)
+            doomed = _child(sa, child)
+            begin(sa, DeleteChild(sa, doomed, wish), now)
+            self._keeper.succession.unwanted(sa.id, doomed.config)
         elif sa.setting_up:
             exchange = DeleteIke(sa, wish)
             sa.fail(LocalProtocolError("given up by the application"), "us", now)

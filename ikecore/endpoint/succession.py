@@ -6,7 +6,7 @@ waits that grow to some minutes, until it succeeds or the application deletes it
 
 Either gets every Child SA that the old one has when it goes, also those that came up meanwhile: what is missing is
 looked up after each step, a Child SA that is under way on the old one is waited for, and where that ends first, what it
-had then counts.
+had then counts. What the application deletes on the old one meanwhile does not live on in the new one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..config import ChildConfig, Connection
 from ..events import IkeSaReauthenticated, SuccessorBegun
 from ..limits import Limits
 from ..outputs import Output, SaId
-from ..sa import CreateChild, IkeSa, OurExchange, Setup, Timer, begin_if_possible, delete_ike, retry_wait
+from ..sa import CreateChild, DeleteChild, IkeSa, OurExchange, Setup, Timer, begin_if_possible, delete_ike, retry_wait
 from .attempts import Attempts
 
 __all__ = ["Succession"]
@@ -33,12 +33,13 @@ class TakeOver:
     """What a successor is to take over from the SA *old*.
 
     *asked* is what it was asked to set up so far, the first of it with IKE_AUTH. *left* is what *old* had at its end,
-    and counts once that is gone.
+    and counts once that is gone. *dropped* is what the application deleted of it meanwhile.
     """
 
     old: SaId
     asked: list[ChildConfig]
     left: tuple[ChildConfig, ...] = ()
+    dropped: list[ChildConfig] = attrs.field(factory=list, init=False)
     unwanted: bool = False
     """The application deletes *old*, and with it what it has."""
 
@@ -51,6 +52,16 @@ class TakeOver:
             else:
                 missing.append(config)
         return tuple(missing)
+
+    def surplus(self, wanted: tuple[ChildConfig, ...]) -> tuple[ChildConfig, ...]:
+        """Return what was asked for and has been dropped since, and forget that it was."""
+        found = []
+        for config in self.dropped:
+            if self.asked.count(config) > wanted.count(config):
+                self.asked.remove(config)
+                found.append(config)
+        self.dropped.clear()
+        return tuple(found)
 
 
 Wanted: TypeAlias = tuple[tuple[str, ...], str]
@@ -129,11 +140,15 @@ class Succession:
         if sa.setup is not None:
             self._start(sa, sa.setup, now)
 
-    def unwanted(self, old: SaId) -> None:
-        """The application deletes *old*: what it has when that is done is not to live on."""
+    def unwanted(self, old: SaId, child: ChildConfig | None = None) -> None:
+        """The application deletes *old* with all it has, or a Child SA of this configuration: it is not to live on."""
         heir = self._heirs.get(old)
-        if heir in self._takes:
+        if heir not in self._takes:
+            return
+        if child is None:
             self._takes[heir].unwanted = True
+        else:
+            self._takes[heir].dropped.append(child)
 
     def ending(self, old: IkeSa) -> None:
         """*old* ends, for whatever reason, with the Child SAs that it has now."""
@@ -158,7 +173,8 @@ class Succession:
         old = self._sas.get(take.old)
         if old is not None and (take.unwanted or not old.alive):
             old = None
-        missing = take.missing(take.left if old is None else _carried(old))
+        wanted = take.left if old is None else _carried(old)
+        missing = take.missing(wanted)
         if missing:
             take.asked.append(missing[0])
             another = CreateChild(new, missing[0], then=lambda later: self._take_over(new, take, later))
@@ -169,6 +185,8 @@ class Succession:
             coming.follow(lambda later: self._take_over(new, take, later))
             return
         self._takes.pop(new.id, None)
+        for config in () if take.unwanted else take.surplus(wanted):
+            _drop(new, config, now)
         if old is not None:
             self._emit(IkeSaReauthenticated(old.id, new.id))
             if old.delete_under_way is None:
@@ -200,8 +218,18 @@ def _is_new(exchange: OurExchange) -> TypeGuard[CreateChild]:
 
 
 def _carried(old: IkeSa) -> tuple[ChildConfig, ...]:
-    """What the Child SAs of *old* are for; one that was replaced does not count."""
-    return tuple([child.config for child in old.children.values() if child.heir is None])
+    """What the Child SAs of *old* are for; those do not count that were replaced, or that the application deletes."""
+    going = [each for one in old.begun if isinstance(one, DeleteChild) and one.heirs for each in one.concerns]
+    left = [child for child in old.children.values() if child.heir is None]
+    return tuple([child.config for child in left if not any(child is each for each in going)])
+
+
+def _drop(new: IkeSa, config: ChildConfig, now: float) -> None:
+    """Delete a Child SA that is not wanted any more."""
+    for child in new.children.values():
+        if child.config == config and child.heir is None:
+            begin_if_possible(new, DeleteChild(new, child, reason="the one that it replaces was deleted"), now)
+            return
 
 
 def _assigned(old: IkeSa) -> tuple[str, ...]:

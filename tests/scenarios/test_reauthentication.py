@@ -346,6 +346,21 @@ def test_one_that_the_peer_cannot_take_yet_is_waited_for() -> None:
     assert both(pair) == ["net-0", "net-1", "net-2", "net-3"]
 
 
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_one_that_the_application_deletes_does_not_come_back(moment: float, which: int) -> None:
+    """Not even the one that IKE_AUTH has brought along already. After the new SA has taken over, it is that one's."""
+    pair, mine, _ = three(moment)
+    if pair.initiator.of(IkeSaReauthenticated):
+        return
+    child = pair.initiator.endpoint.sa(mine).children[which]
+    wish = pair.initiator.call(pair.initiator.endpoint.delete, mine, child=child.id)
+    pair.run_for(30.0)
+    assert [each.request for each in pair.initiator.of(RequestCompleted)].count(wish) == 1
+    assert pair.initiator.one(IkeSaReauthenticated).sa == mine
+    assert both(pair) == sorted({"net-0", "net-1", "net-2"} - {child.name})
+
+
 @pytest.mark.parametrize("how", ["delete", "abandon"])
 @pytest.mark.parametrize("moment", MOMENTS[3:])
 def test_what_the_application_deletes_with_the_old_sa_does_not_live_on(moment: float, how: str) -> None:
