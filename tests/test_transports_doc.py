@@ -175,7 +175,7 @@ def test_defaults_that_are_named() -> None:
 
 def test_limits_are_those_of_the_code() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+)( s)? \|", TEXT, re.MULTILINE)
-    assert len(rows) == 9
+    assert len(rows) == 10
     for name, value, _ in rows:
         assert getattr(Limits(), name) == float(value), name
 
