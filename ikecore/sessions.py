@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from weakref import WeakSet
 
 from .addressing import Lease
-from .errors import ChildSaNotFound, IkeError, LocalProtocolError, PeerUnreachable, SessionClosed
+from .errors import ChildSaNotFound, IkeError, LocalProtocolError, PeerUnreachable, SaClosed, SessionClosed
 from .esp import EspRoutes
 from .events import (
     Event,
@@ -242,7 +242,7 @@ class SessionState:
         elif isinstance(event, RequestCompleted) and event.request in self._wanted:
             self.outcomes.setdefault(event.request, event.child)
         elif isinstance(event, RequestFailed) and event.request in self._wanted:
-            self.outcomes.setdefault(event.request, as_ike_error(event.error))
+            self.outcomes.setdefault(event.request, as_session_error(event.error))
         for ring in tuple(self._rings or ()):
             ring.push(event, last=self.over)
         if self.over:
@@ -342,6 +342,15 @@ class SessionFacts:
         """
         return self.view.children
 
+    def _check_lasting(self) -> None:
+        """Raise `SessionClosed` where our Delete of the SA is on its way, too: it can get no Child SA or keys any more.
+
+        Raises as `view` does, and `PeerUnreachable` while the SA is being set up anew.
+        """
+        self._state.check_up()
+        if self.view.state == "deleting":
+            raise SessionClosed("the IKE SA is being deleted")
+
     def child_sa(self, child: ChildId | None) -> ChildSaView:
         """Return one of its Child SAs. Raises `ChildSaNotFound` where it is closed, `SessionClosed` after the SA."""
         for view in self.child_sas:
@@ -376,3 +385,10 @@ def as_ike_error(error: Exception) -> IkeError:
     wrapped = IkeError(f"{type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def as_session_error(error: Exception) -> IkeError:
+    """Return what a call of a session raises for *error*: the end of the SA is that of the session's use of it."""
+    if isinstance(error, SaClosed) and not isinstance(error, SessionClosed):
+        return SessionClosed(error.reason)
+    return as_ike_error(error)

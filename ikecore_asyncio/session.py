@@ -63,10 +63,11 @@ class Session(SessionEsp):
         """Set up one more Child SA: of a configuration, or of a child of the connection by its name (None: the first).
 
         Raises what the peer refused it with (`NoProposalChosen`, `TsUnacceptable`, `PeerRefused`), `ChildSaNotFound` if
-        it was closed again at once, `SessionClosed` if the IKE SA ends instead, and `LocalProtocolError` for a name
-        that the connection does not have. Cancelled, it leaves the Child SA to come or not; events tell.
+        it was closed again at once, `SessionClosed` if the IKE SA ends instead or is being deleted, and
+        `LocalProtocolError` for a name that the connection does not have. Cancelled, it leaves the Child SA to come or
+        not; events tell.
         """
-        self._state.check_up()
+        self._check_lasting()
         request = self._driver.endpoint.create_child(self.sa, child, now=self._driver.now())
         return self.child_sa(await self._outcome(request))
 
@@ -83,7 +84,7 @@ class Session(SessionEsp):
         replaced one lives on for the moment that its Delete takes. Raises as `create_child` does; `LocalProtocolError`
         for a Child SA that does not exist.
         """
-        self._state.check_up()
+        self._check_lasting()
         request = self._driver.endpoint.rekey(self.sa, child=child, now=self._driver.now())
         made = await self._outcome(request)
         return None if child is None else self.child_sa(made)

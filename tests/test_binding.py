@@ -203,6 +203,14 @@ class TestSessionState:
         with pytest.raises(SessionClosed, match="the peer deleted it"):
             state.outcome(RequestId(2))
 
+    def test_what_failed_because_the_sa_is_being_deleted_is_told_as_its_end(self) -> None:
+        state = SessionState(SA)
+        state.expect(RequestId(1))
+        state.take(RequestFailed(SA, RequestId(1), "CREATE_CHILD_SA", SaClosed("the IKE SA is being deleted")))
+        with pytest.raises(SessionClosed, match="being deleted") as caught:
+            state.outcome(RequestId(1))
+        assert caught.value.reason == "the IKE SA is being deleted"
+
     def test_subscribers_get_what_comes_until_the_end(self) -> None:
         state = SessionState(SA)
         state.take(established())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import inf
 
-from ..errors import LocalProtocolError, PeerUnreachable, TemporaryFailure
+from ..errors import IkeError, LocalProtocolError, PeerUnreachable, SaClosed, TemporaryFailure
 from ..wire import Delete
 from ..wire.numbers import Exchange, Protocol, name_of
 from .exchange import OurExchange
@@ -17,6 +17,7 @@ from .ike_sa import IkeSa
 from .outgoing import last_words, send_request
 from .persistence import Persistence
 from .request import OutgoingRequest
+from .states import State
 from .timers import Timer
 
 __all__ = [
@@ -38,8 +39,7 @@ def begin(sa: IkeSa, exchange: OurExchange, now: float, generation: Generation |
     """
     target = sa.current if generation is None else generation
     if not target.may_begin(exchange.exchange):
-        name = name_of(Exchange, exchange.exchange)
-        raise LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
+        raise _impossible(target, exchange)
     if len(target.ours.queue) >= sa.services.limits.queued_requests and not exchange.ends_sa:
         raise LocalProtocolError(f"{len(target.ours.queue)} requests are waiting already")
     target.ours.queue += (exchange,)
@@ -57,8 +57,7 @@ def go_on(sa: IkeSa, exchange: OurExchange, now: float, generation: Generation |
     """
     target = sa.current if generation is None else generation
     if not target.may_begin(exchange.exchange):
-        name = name_of(Exchange, exchange.exchange)
-        exchange.failed(LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}"), now)
+        exchange.failed(_too_late(target, exchange), now)
         return
     target.ours.queue += (exchange,)
     pump(sa, now)
@@ -66,10 +65,25 @@ def go_on(sa: IkeSa, exchange: OurExchange, now: float, generation: Generation |
 
 def begin_if_possible(sa: IkeSa, exchange: OurExchange, now: float) -> None:
     """Begin *exchange*, which nobody waits for; where that is not possible now it fails."""
+    if not sa.current.may_begin(exchange.exchange):
+        exchange.failed(_too_late(sa.current, exchange), now)
+        return
     try:
         begin(sa, exchange, now)
     except LocalProtocolError as error:
         exchange.failed(error, now)
+
+
+def _impossible(target: Generation, exchange: OurExchange) -> LocalProtocolError:
+    name = name_of(Exchange, exchange.exchange)
+    return LocalProtocolError(f"{name}: not possible while the SA is {target.state.value}")
+
+
+def _too_late(target: Generation, exchange: OurExchange) -> IkeError:
+    """Return why *exchange*, wished for in time, cannot begin: our own Delete of the SA is nobody's misuse."""
+    if target.state is State.DELETING:
+        return SaClosed("the IKE SA is being deleted")
+    return _impossible(target, exchange)
 
 
 def begin_later(sa: IkeSa, exchange: OurExchange, when: float) -> None:

@@ -637,6 +637,32 @@ class TestItsLife:
         [failed] = [event for event in seen if isinstance(event, RequestFailed)]
         assert (type(failed.error), str(failed.error)) == (SaClosed, "the peer deleted it")
 
+    @pytest.mark.parametrize("wish", ["create_child", "rekey", "rekey_child"])
+    def test_we_are_deleting_the_sa(self, lib: Lib, make: Make, wish: str) -> None:
+        """Another task's `delete` is no misuse of this one. The name of a child that there is not still is."""
+
+        async def main() -> None:
+            theirs = Deaf(Config(connections=[peering()]), random=os.urandom, utc=lambda: datetime.now(UTC))
+            ours = Config(limits=Limits(retransmit_first=0.05, retransmit_factor=1.0))
+            async with (
+                both(lib, lambda _: theirs, make_ours=lambda _: make(ours)) as (_, session),
+                lib.tasks() as start,
+            ):
+                [child] = session.child_sas
+                theirs.deaf = True
+                start(session.delete)
+                while session.view.state != "deleting":
+                    await lib.turns(1)
+                with pytest.raises(SessionClosed, match="is being deleted"):
+                    await (session.rekey(child.id) if wish == "rekey_child" else getattr(session, wish)())
+                assert session.closed is None
+                theirs.deaf = False
+                with pytest.raises(SessionClosed, match="we deleted it"):
+                    await session.check_liveness()
+                assert session.closed == "we deleted it"
+
+        lib.run(main)
+
 
 class TestMovingOn:
     """The engine sets up another SA in place of one by itself, and the session is that one's."""

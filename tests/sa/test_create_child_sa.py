@@ -13,6 +13,7 @@ from ikecore.errors import (
     LocalProtocolError,
     NoProposalChosen,
     PeerRefused,
+    SaClosed,
     TemporaryFailure,
     TsUnacceptable,
 )
@@ -501,6 +502,21 @@ def test_the_peer_deletes_what_we_are_rekeying() -> None:
     assert isinstance(rig.one(RequestFailed).error, TemporaryFailure)
     rig.run_for(100.0)
     assert len(puppet.requests()) == len({header.message_id for header, _ in puppet.requests()}), "not tried again"
+
+
+@pytest.mark.requirement("IKE-222")
+def test_we_delete_the_sa_while_a_child_sa_waits_to_be_asked_for_again() -> None:
+    """It ends as with an SA that is gone: the wish was no misuse."""
+    rig, puppet, sa = up(limits=Limits(temporary_failure_wait=2.0))
+    wish = rig.endpoint.create_child(sa, now=rig.now)
+    message_id, _ = asked(rig, puppet)
+    reply(puppet, message_id, [Notification(Notify.TEMPORARY_FAILURE)])
+    rig.endpoint.delete(sa, now=rig.now)
+    rig.run_for(4.0)
+    assert rig.endpoint.sa(sa).state == "deleting"
+    failed = rig.one(RequestFailed)
+    assert (failed.request, type(failed.error)) == (wish, SaClosed)
+    assert str(failed.error) == "the IKE SA is being deleted"
 
 
 def test_misuse() -> None:
