@@ -437,15 +437,21 @@ class Wide(Hosts):
         """Heal, agree, delete everything, and find nothing left."""
         self.heal()
         self.be_obliging()
+        if any(book.closing for book in self.books.values()):  # a peer that has shut down would be asked for ever
+            self.shutdown()
         self.settle()
         self.agree_sooner_or_later()
         for role in SIDES:
             self.books[role].check_all_ended()
-            self.books[role].shutdown()
+        self.shutdown()
         self.run_for(self.limits.delete_timeout + self.longest_request())
         for role in SIDES:
             self.books[role].check_all_ended()
             self.nothing_left(self.hosts[role])
+
+    def shutdown(self) -> None:
+        for book in self.books.values():
+            book.shutdown()
 
     def agree_sooner_or_later(self) -> None:
         """With life-times something may be under way at any moment, but not at each of many."""
