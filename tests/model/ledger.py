@@ -71,7 +71,8 @@ class Ledger:
         self.over: dict[SaId, IkeSaClosed | IkeSaFailed] = {}
         self.children: dict[tuple[SaId, ChildId], ChildSaEstablished] = {}
         self.past_children: set[tuple[SaId, ChildId]] = set()
-        self.leased: dict[str, SaId] = {}
+        self.leased: dict[tuple[str, SaId], str | None] = {}
+        """Which address an SA has leased, with the identity of its peer."""
         host.on_event = self.told
 
     # --- wishes -----------------------------------------------------------------------------------------------------
@@ -143,12 +144,14 @@ class Ledger:
 
     def _end(self, event: IkeSaClosed | IkeSaFailed) -> None:
         self.over[event.sa] = event
-        self.leased = {address: sa for address, sa in self.leased.items() if sa != event.sa}
+        self.leased = {lease: peer for lease, peer in self.leased.items() if lease[1] != event.sa}
 
     def _assigned(self, event: AddressesAssigned) -> None:
         for address in event.lease.addresses if event.to_peer else ():
-            assert address not in self.leased, f"{address} was given to two SAs"
-            self.leased[address] = event.sa
+            peer = self.endpoint.sa(event.sa).peer_identity
+            others = {other for (each, _), other in self.leased.items() if each == address}
+            assert others <= {peer}, f"{address} was given to two peers"
+            self.leased[address, event.sa] = peer
 
     # --- what holds -------------------------------------------------------------------------------------------------
 
