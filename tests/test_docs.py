@@ -40,6 +40,14 @@ def test_each_block_runs_or_is_part_of_an_example(place: str, source: str, monke
     exec(compile(source, place, "exec"), {"__name__": "docs"})
 
 
+def test_the_design_has_every_room_and_every_module() -> None:
+    text = (DOCS / "design.md").read_text(encoding="utf-8").partition("\n## The rooms\n")[2].partition("\n## ")[0]
+    named = {name.removeprefix("ikecore.") for name in re.findall(r"`([\w.]+)`", text)}
+    core = DOCS.parent / "ikecore"
+    rooms = {path.stem for path in core.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert rooms - {"__init__"} <= named
+
+
 def test_the_pages_have_what_they_promise() -> None:
     assert len(blocks("testing.md")) >= 12
     assert not [place for place, source in blocks("testing.md") if shown_in(source)]

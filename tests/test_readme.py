@@ -72,6 +72,16 @@ def test_the_two_commands_name_extras_that_exist() -> None:
     assert set(named) <= set(project["optional-dependencies"])
 
 
+def test_the_extra_that_an_example_needs_is_named_before_it() -> None:
+    before, found, _ = README.partition("```python\nimport ikecore_trio\n")
+    words = " ".join(before.rpartition("\n## ")[2].split())
+    assert found
+    assert "This one needs the extra `trio` (`pip install '.[trio]'` here" in words
+    assert not re.findall(
+        r"^(?:import|from) (?:trio|ikecore_trio|click|rich|dpkt)\b", "".join(EXAMPLES[:2]), re.MULTILINE
+    )
+
+
 def test_every_page_that_the_readme_names_is_there() -> None:
     pages = re.findall(r"\]\(((?!http)[^)#]+)\)", README)
     assert pages
