@@ -52,10 +52,14 @@ class Watched(CheckedEndpoint):
 
 
 class Ledger:
-    """What the endpoint of *host* has told since it began, and what it was asked for."""
+    """What the endpoint of *host* has told since it began, and what it was asked for.
 
-    def __init__(self, host: Host) -> None:
+    With *successors* the peer may set up an SA in place of another one, which has the same addresses.
+    """
+
+    def __init__(self, host: Host, *, successors: bool = False) -> None:
         self.host = host
+        self.successors = successors
         self.endpoint = host.endpoint
         self.wished: Counter[RequestId] = Counter()
         self.ended: Counter[RequestId] = Counter()
@@ -71,8 +75,7 @@ class Ledger:
         self.over: dict[SaId, IkeSaClosed | IkeSaFailed] = {}
         self.children: dict[tuple[SaId, ChildId], ChildSaEstablished] = {}
         self.past_children: set[tuple[SaId, ChildId]] = set()
-        self.leased: dict[tuple[str, SaId], str | None] = {}
-        """Which address an SA has leased, with the identity of its peer."""
+        self.leased: dict[str, set[SaId]] = {}
         host.on_event = self.told
 
     # --- wishes -----------------------------------------------------------------------------------------------------
@@ -144,14 +147,14 @@ class Ledger:
 
     def _end(self, event: IkeSaClosed | IkeSaFailed) -> None:
         self.over[event.sa] = event
-        self.leased = {lease: peer for lease, peer in self.leased.items() if lease[1] != event.sa}
+        for owners in self.leased.values():
+            owners.discard(event.sa)
 
     def _assigned(self, event: AddressesAssigned) -> None:
         for address in event.lease.addresses if event.to_peer else ():
-            peer = self.endpoint.sa(event.sa).peer_identity
-            others = {other for (each, _), other in self.leased.items() if each == address}
-            assert others <= {peer}, f"{address} was given to two peers"
-            self.leased[address, event.sa] = peer
+            owners = self.leased.setdefault(address, set())
+            assert self.successors or not owners, f"{address} was given to two SAs"
+            owners.add(event.sa)
 
     # --- what holds -------------------------------------------------------------------------------------------------
 

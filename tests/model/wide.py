@@ -185,13 +185,15 @@ def connection(setting: Setting, number: int) -> Connection:
         more = {"pools": (Pool(name="pool", addresses=("10.99.0.0/29",)),)}
     elif setting.lease == "ask":
         more = {"ask_lease": True}
+    # Behind a NAT a peer that uses TCP alone cannot be asked: whoever asks it gives up the SA, again and again.
+    asks = setting.dpd != "never" and (number == 0 or setting.nat == "none")
     found = psk_connection(
         role,
         children=children(setting, number),
         lifetimes=lifetimes,
         authorize=setting.authorize and number == 1,
-        dpd_delay=0.0 if setting.dpd == "never" else 40.0,
-        dpd_timeout=0.0 if setting.dpd == "never" else 60.0,
+        dpd_delay=40.0 if asks else 0.0,
+        dpd_timeout=60.0 if asks else 0.0,
         dpd_action="restart" if setting.dpd == "restart" and number == 0 else "clear",
         unique=setting.unique,
         **more,
@@ -296,7 +298,7 @@ class Wide(Hosts):
         for local in away:
             host.remove(local)
         self.hosts[role], self.locals[role] = host, (*home, *away)
-        self.books[role] = Ledger(host)
+        self.books[role] = Ledger(host, successors=self.setting.lifetimes or self.setting.dpd == "restart")
 
     def endpoint(self, number: int) -> Watched:
         """Return an endpoint that knows nothing yet."""
@@ -352,7 +354,7 @@ class Wide(Hosts):
         self.starts += 1
         host = self.hosts[role]
         host.restart(self.endpoint(SIDES.index(role)))
-        self.books[role] = Ledger(host)
+        self.books[role] = Ledger(host, successors=self.setting.lifetimes or self.setting.dpd == "restart")
 
     # --- hosts that move --------------------------------------------------------------------------------------------
 
