@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -49,6 +50,19 @@ def reported(command: Callable[..., int]) -> Callable[..., None]:
 
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     return wrapper
+
+
+class Seconds(click.FloatRange):
+    """A span of time from 0 on that has an end: "nan" and "inf" are numbers to Python, and no deadlines."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
 
 
 def print_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -168,7 +182,7 @@ def demo(
 @click.argument("config", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
 @click.option("--ladder", is_flag=True, help="Draw the messages of each IKE SA when it has ended.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Stop after so many seconds.")
+@click.option("--for", "seconds", type=Seconds(), help="Stop after so many seconds.")
 @click.option("--once", is_flag=True, help="Stop when the first IKE SA has ended.")
 @reported
 def serve(config: Path, as_json: bool, ladder: bool, seconds: float | None, once: bool) -> int:
@@ -183,7 +197,7 @@ def serve(config: Path, as_json: bool, ladder: bool, seconds: float | None, once
 @click.argument("connection", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
 @click.option("--ladder", is_flag=True, help="Draw the messages at the end.")
-@click.option("--for", "seconds", type=click.FloatRange(min=0), help="Delete the IKE SA after so many seconds.")
+@click.option("--for", "seconds", type=Seconds(), help="Delete the IKE SA after so many seconds.")
 @click.option("--once", is_flag=True, help="Delete the IKE SA as soon as it is up.")
 @reported
 def connect(

@@ -419,3 +419,11 @@ def test_an_address_that_is_not_ours(folder: Path, script: Any) -> None:
 def test_json_and_ladder_exclude_each_other(folder: Path, run: Any, command: str) -> None:
     result = run(command, folder / "serve.toml", "--json", "--ladder")
     assert (result.exit_code, result.stderr) == (2, "ikecore: --json and --ladder exclude each other\n")
+
+
+@pytest.mark.parametrize("command", ["serve", "connect"])
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-3"])
+def test_spans_of_time_are_finite(folder: Path, run: Any, command: str, seconds: str) -> None:
+    result = run(command, folder / "serve.toml", "--for", seconds)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '--for': {seconds} is not ")
