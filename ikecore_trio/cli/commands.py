@@ -198,7 +198,7 @@ def serve(config: Path, as_json: bool, ladder: bool, seconds: float | None, once
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event and line.")
 @click.option("--ladder", is_flag=True, help="Draw the messages at the end.")
 @click.option("--for", "seconds", type=Seconds(), help="Delete the IKE SA after so many seconds.")
-@click.option("--once", is_flag=True, help="Delete the IKE SA as soon as it is up.")
+@click.option("--once", is_flag=True, help="Delete the IKE SA as soon as it and its Child SAs are up.")
 @reported
 def connect(
     config: Path, connection: str | None, as_json: bool, ladder: bool, seconds: float | None, once: bool
@@ -209,7 +209,7 @@ def connect(
     """
     from .connect import run_connect
 
-    return run_connect(config, connection, as_json=as_json, ladder=ladder, seconds=0.0 if once else seconds)
+    return run_connect(config, connection, as_json=as_json, ladder=ladder, seconds=seconds, once=once)
 
 
 @cli.command(epilog=EPILOG, short_help="Take messages apart: hex, a file or a pcap.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import click
@@ -18,7 +18,7 @@ from ikecore_trio import Session
 from .config_file import Settings, read_settings
 from .fetching import Fetcher
 from .key_table import key_logger
-from .problems import FAILED, OK, CommandFailed, UsageProblem
+from .problems import OK, CommandFailed, UsageProblem
 from .reporting import Reporter
 from .stopping import stop_on_signal
 from .text import printable
@@ -27,16 +27,22 @@ from .waiting import Waiting
 __all__ = ["run_connect"]
 
 
-def run_connect(path: Path, name: str | None, *, as_json: bool, ladder: bool, seconds: float | None) -> int:
-    """Set up connection *name* of a file until Ctrl-C, or for *seconds*."""
+def run_connect(path: Path, name: str | None, *, as_json: bool, ladder: bool, seconds: float | None, once: bool) -> int:
+    """Set up connection *name* of a file until Ctrl-C, for *seconds*, or only until it is up (*once*)."""
     if as_json and ladder:
         raise UsageProblem("--json and --ladder exclude each other")
+    if once and seconds is not None:
+        raise UsageProblem("--for and --once exclude each other")
     settings = read_settings(path)
     connection = settings.connection(name)
     hosts = settings.hosts_of(connection)
     keys = key_logger(os.environ)
-    attempt = Attempt(settings, connection, hosts, as_json, ladder, keys, seconds)
-    return trio.run(attempt.run, strict_exception_groups=True)
+
+    async def attempt() -> int:
+        reporter = Reporter(as_json=as_json, ladder=ladder, keys=keys, clock=trio.current_time)
+        return await Attempt(settings, connection, hosts, reporter, 0.0 if once else seconds).run()
+
+    return trio.run(attempt, strict_exception_groups=True)
 
 
 class Attempt:
@@ -47,24 +53,24 @@ class Attempt:
         settings: Settings,
         connection: Connection,
         hosts: tuple[str, ...],
-        as_json: bool,
-        ladder: bool,
-        keys: Callable[[Output], None] | None,
+        reporter: Reporter,
         seconds: float | None,
     ) -> None:
         self._settings = settings
         self._connection = connection
         self._hosts = hosts
+        self._reporter = reporter
         self._seconds = seconds
-        self._as_json, self._ladder, self._keys = as_json, ladder, keys
         self._scope = trio.CancelScope()
         self._waiting = Waiting(self._tell_waiting)
         self._up: trio.CancelScope | None = None
         self._failure: Exception | None = None
-        self._code = FAILED
 
     async def run(self) -> int:
-        """Connect and wait; return the exit code. Raises `CommandFailed` where no SA came up."""
+        """Connect and wait; return the exit code.
+
+        Raises `CommandFailed` where the IKE SA or one of its Child SAs did not come up, or the peer was lost.
+        """
         async with trio.open_nursery() as nursery:
             await nursery.start(stop_on_signal, self._stop)
             nursery.start_soon(self._waiting.run)
@@ -79,7 +85,23 @@ class Attempt:
             raise CommandFailed(f"{self._connection.name}: {printable(text)}")
         if self._scope.cancelled_caught:
             raise CommandFailed(f"{self._connection.name}: interrupted before the IKE SA was up")
-        return self._code
+        missed = self._missed()
+        if missed:
+            raise CommandFailed("\n".join(f"{self._connection.name}: {printable(words)}" for words in missed))
+        return OK
+
+    def _missed(self) -> list[str]:
+        """Tell what is not as it was asked for, now that the IKE SA has been up: its end, and its Child SAs."""
+        ended, told = self._reporter.ended, self._reporter.children
+        missed = []
+        for name in [child.name for child in self._connection.children]:
+            if name not in told:
+                missed.append(f"Child SA {name} did not come up before the end")
+            elif (error := told[name]) is not None:
+                missed.append(f"Child SA {name} did not come up: {type(error).__name__}: {error}")
+        if ended is not None and ended.by in ("silence", "error"):
+            missed.append(f"the IKE SA was lost: {ended.reason}")
+        return missed
 
     def _stop(self) -> None:
         """Leave the established SA properly, or give up the attempt."""
@@ -89,19 +111,23 @@ class Attempt:
         click.echo(f"ikecore: {self._connection.name}: {words}", err=True)
 
     async def _connect(self) -> None:
-        reporter = Reporter(as_json=self._as_json, ladder=self._ladder, keys=self._keys, clock=trio.current_time)
-
         def observe(output: Output) -> None:
             self._waiting(output)
-            reporter(output)
+            self._reporter(output)
 
         async with self._session(observe) as session:
-            self._up = trio.CancelScope(
-                deadline=float("inf") if self._seconds is None else trio.current_time() + self._seconds
-            )
+            self._up = trio.CancelScope()
             with self._up:
+                await self._other_children(session)
+                if self._seconds is not None:
+                    self._up.deadline = trio.current_time() + self._seconds
                 await session.wait_closed()
-        self._code = FAILED if reporter.ended_by in ("silence", "error") else OK
+
+    async def _other_children(self, session: Session) -> None:
+        """Set up the Child SAs behind the first, which came with IKE_AUTH. Of one that is refused an event tells."""
+        for child in self._connection.children[1:]:
+            with suppress(IkeError):
+                await session.create_child(child)
 
     @asynccontextmanager
     async def _session(self, observe: Callable[[Output], None]) -> AsyncIterator[Session]:

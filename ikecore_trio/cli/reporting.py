@@ -190,8 +190,10 @@ class Reporter:
     ) -> None:
         self.trace = as_json or ladder or keys is not None
         """Whether the endpoint has to tell of each message and key."""
-        self.ended_by: str | None = None
-        """Who ended the SA that ended last: "us", "peer", "silence" or "error"."""
+        self.ended: IkeSaClosed | None = None
+        """What told of the end of the SA that ended last."""
+        self.children: dict[str, Exception | None] = {}
+        """Child SAs by name: None for one that came up at any time, else why it did not, when last tried."""
         self._as_json = as_json
         self._ladder = ladder
         self._keys = keys
@@ -207,8 +209,7 @@ class Reporter:
             self._keys(output)
         if not isinstance(output, Event):
             return
-        if isinstance(output, IkeSaClosed):
-            self.ended_by = output.by
+        self._keep(output)
         if self._as_json:
             self.tell(event_dict(output), "")
             return
@@ -217,6 +218,15 @@ class Reporter:
         line = event_line(output)
         if line is not None:
             self.tell({}, line)
+
+    def _keep(self, event: Event) -> None:
+        """Keep what the exit code depends on."""
+        if isinstance(event, IkeSaClosed):
+            self.ended = event
+        elif isinstance(event, ChildSaEstablished):
+            self.children[event.name] = None
+        elif isinstance(event, events.ChildSaFailed) and self.children.get(event.name, event.error) is not None:
+            self.children[event.name] = event.error
 
     def tell(self, values: dict[str, Any], line: str) -> None:
         """Print one object, or one line."""

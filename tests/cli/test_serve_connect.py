@@ -426,4 +426,67 @@ def test_json_and_ladder_exclude_each_other(folder: Path, run: Any, command: str
 def test_spans_of_time_are_finite(folder: Path, run: Any, command: str, seconds: str) -> None:
     result = run(command, folder / "serve.toml", "--for", seconds)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '--for': {seconds} is not ")
+    assert result.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '--for': {seconds}")
+
+
+def test_how_long_is_said_once(folder: Path, run: Any) -> None:
+    result = run("connect", folder / "serve.toml", "--for", "1", "--once")
+    assert (result.exit_code, result.stderr) == (2, "ikecore: --for and --once exclude each other\n")
+
+
+TWO = "children.other = { local_ts = '10.1.0.0/16', remote_ts = '10.2.0.0/16' }\nchildren.net"
+
+
+def test_every_child_sa_of_a_connection_is_set_up(folder: Path, server: Server, script: Any) -> None:
+    """The first comes with IKE_AUTH, the others afterwards; `--once` waits for them."""
+    path = client(folder, server)
+    path.write_text(path.read_text().replace("children.net", TWO))
+    result = script("connect", path, "shared", "--once", "--json")
+    assert (result.stderr, result.returncode) == ("", 0)
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["name"] for each in events if each["type"] == "ChildSaEstablished"] == ["other", "net"]
+
+
+@pytest.mark.parametrize("how", ["--once", "--for=0.1"])
+@pytest.mark.parametrize("children", ["children.net", TWO.replace("10.1.0.0", "10.9.0.0")])
+def test_a_child_sa_that_is_refused(folder: Path, server: Server, script: Any, how: str, children: str) -> None:
+    """The IKE SA is up all the same: nothing but the exit code would tell a script."""
+    path = client(folder, server)
+    text = path.read_text().replace("children.net", children)
+    refused = "other" if "other" in children else "net"
+    if refused == "net":
+        text = text.replace('local_ts = "10.1.0.0/16"', 'local_ts = "10.9.0.0/16"')
+    path.write_text(text)
+    result = script("connect", path, "shared", how)
+    assert "IKE SA 1 up: " in result.stdout
+    why = "TsUnacceptable: the peer accepts none of our traffic selectors"
+    told = f"ikecore: shared: Child SA {refused} did not come up: {why}\n"
+    assert (result.returncode, result.stderr) == (1, told)
+
+
+def test_a_connection_without_child_sas_is_up_without(folder: Path, server: Server, script: Any) -> None:
+    path = client(folder, server)
+    path.write_text(re.sub("children.net = .*", "children = {}", path.read_text()))
+    result = script("connect", path, "shared", "--once")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Child SA" not in result.stdout
+
+
+def test_a_peer_that_is_lost_is_told(folder: Path, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
+    path = client(folder, server)
+    impatient = "dpd_delay = 1\ndpd_timeout = 1\nchildren.net"
+    path.write_text(path.read_text().replace("children.net", impatient))
+    process = start("connect", path, "shared", "--json")
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if json.loads(line)["type"] == "ChildSaEstablished":
+                break
+        server.process.kill()
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert json.loads(output.splitlines()[-1])["by"] == "silence"
+    assert process.returncode == 1
+    assert errors.startswith("ikecore: shared: the IKE SA was lost: ")
+    assert len(errors.splitlines()) == 1

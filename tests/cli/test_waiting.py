@@ -25,9 +25,10 @@ from ikecore import (
 from ikecore.events import MessageReceived, MessageSent
 from ikecore.wire import Notification, encode_message
 from ikecore.wire.numbers import RESPONSE, Exchange, Notify
-from ikecore_trio.cli.config_file import read_settings
+from ikecore_trio.cli.config_file import Settings, read_settings
 from ikecore_trio.cli.connect import Attempt
 from ikecore_trio.cli.problems import CommandFailed
+from ikecore_trio.cli.reporting import Reporter
 from ikecore_trio.cli.waiting import EVERY, Waiting
 
 OURS, THEIRS = ("192.0.2.1", 500), ("192.0.2.2", 500)
@@ -123,6 +124,12 @@ def test_a_better_answer_and_a_new_beginning_end_the_refusal() -> None:
     assert lines == ["still trying over UDP: 192.0.2.2:500 has not answered IKE_SA_INIT for 3 s"]
 
 
+def attempted(settings: Settings) -> Attempt:
+    """Return the command's work, to be begun on Trio."""
+    reporter = Reporter(as_json=False, ladder=False, keys=None, clock=trio.current_time)
+    return Attempt(settings, settings.connection(None), ("127.0.0.1",), reporter, None)
+
+
 def test_a_forged_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole command, in virtual time, against a socket that refuses: as a peer would, or whoever forges it."""
     with socket.socket(type=socket.SOCK_DGRAM) as peer:
@@ -130,9 +137,9 @@ def test_a_forged_refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         port = peer.getsockname()[1]
         (tmp_path / "ike.toml").write_text(FILE.format(port=port))
         settings = read_settings(tmp_path / "ike.toml")
-        attempt = Attempt(settings, settings.connection(None), ("127.0.0.1",), False, False, None, None)
 
         async def main() -> None:
+            attempt = attempted(settings)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(refuse)
                 with pytest.raises(CommandFailed, match="NoProposalChosen"):
@@ -167,10 +174,12 @@ def test_a_silent_peer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         port = silent.getsockname()[1]
         (tmp_path / "ike.toml").write_text(FILE.format(port=port))
         settings = read_settings(tmp_path / "ike.toml")
-        connection = settings.connection(None)
-        attempt = Attempt(settings, connection, ("127.0.0.1",), False, False, None, None)
+
+        async def main() -> None:
+            await attempted(settings).run()
+
         with pytest.raises(CommandFailed, match="PeerUnreachable"):
-            trio.run(attempt.run, strict_exception_groups=True, clock=trio.testing.MockClock(autojump_threshold=0.01))
+            trio.run(main, strict_exception_groups=True, clock=trio.testing.MockClock(autojump_threshold=0.01))
     lines = capsys.readouterr().err.splitlines()
     words = f"ikecore: office: still trying over UDP: 127.0.0.1:{port} has not answered IKE_SA_INIT for"
     assert all(line.startswith(words) for line in lines)
