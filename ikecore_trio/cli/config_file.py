@@ -119,6 +119,8 @@ class Settings:
             for name, hosts in self.names_admitted.items()
             for host in hosts
         ]
+        if not self.listen.locals():
+            problems.append(f"{self.name}: listen: no socket; allowed: a port for one of udp, udp_nat and tcp at least")
         if problems:
             raise UsageProblem(*map(printable, problems))
 

@@ -434,6 +434,16 @@ def test_how_long_is_said_once(folder: Path, run: Any) -> None:
     assert (result.exit_code, result.stderr) == (2, "ikecore: --for and --once exclude each other\n")
 
 
+def test_serving_needs_a_socket(folder: Path, run: Any) -> None:
+    path = folder / "deaf.toml"
+    path.write_text(SERVE.replace(" = 0\n", " = false\n"))
+    result = run("serve", path, "--for", "0")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        f"ikecore: {path}: listen: no socket; allowed: a port for one of udp, udp_nat and tcp at least\n"
+    )
+
+
 TWO = "children.other = { local_ts = '10.1.0.0/16', remote_ts = '10.2.0.0/16' }\nchildren.net"
 
 
