@@ -75,10 +75,19 @@ class Output:
     __slots__ = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values, with the class name under "type". Secrets are never among them."""
+        """Return the fields as JSON values, with the class name under "type". Secrets are never among them.
+
+        An exception is its sentence, with the name of its class beside it: "error" comes with "error_type".
+        """
+        values: dict[str, Any] = {"type": type(self).__name__}
         fields: tuple[attrs.Attribute[Any], ...] = getattr(type(self), "__attrs_attrs__", ())
-        values = {field.name: plain(getattr(self, field.name)) for field in fields if not field.metadata.get("secret")}
-        return {"type": type(self).__name__, **values}
+        for field in fields:
+            if not field.metadata.get("secret"):
+                value = getattr(self, field.name)
+                values[field.name] = plain(value)
+                if isinstance(value, BaseException):
+                    values[f"{field.name}_type"] = type(value).__name__
+        return values
 
 
 @record

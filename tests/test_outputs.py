@@ -101,8 +101,9 @@ def test_to_dict_is_json() -> None:
         "peer_ready": False,
     }
     failed = IkeSaFailed(SaId(1), "c", "initiator", "IKE_AUTH", NoProposalChosen("none fits"), None)
-    assert failed.to_dict()["error"] == "none fits"
-    assert RequestFailed(SaId(1), RequestId(2), "x", ValueError("y")).to_dict()["error"] == "y"
+    assert list(failed.to_dict().items())[5:7] == [("error", "none fits"), ("error_type", "NoProposalChosen")]
+    told = RequestFailed(SaId(1), RequestId(2), "x", ValueError("y")).to_dict()
+    assert (told["error"], told["error_type"]) == ("y", "ValueError")
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ class Printer:
         """Draw what happened, and tell what came of it."""
         if self._as_json:
             values = {"type": "Outcome", "outcome": outcome, "expected": expected, "seconds": round(seconds, 6)}
-            put(json.dumps({**values, "error": None if error is None else printable(str(error))}))
+            values["error"] = None if error is None else printable(str(error))
+            values["error_type"] = None if error is None else type(error).__name__
+            put(json.dumps(values))
             return
         lines = draw(
             [*([Note(between)] if between else []), *steps_of(events)],
