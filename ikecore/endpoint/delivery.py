@@ -15,7 +15,7 @@ from collections.abc import Callable
 from ..errors import PeerUnreachable
 from ..events import Transport, TransportChosen, TransportSwitched, UdpPathMissing
 from ..limits import Limits
-from ..outputs import Output
+from ..outputs import Address, Output
 from ..sa import IkeSa, InitAttempt, OutgoingRequest, Timer, request_expired
 from ..transport import Choice, DatagramPath, Stream, room_in, smaller_packet
 from ..wire.numbers import Exchange, name_of
@@ -346,17 +346,20 @@ class Delivery:
             if request.transport == "udp":
                 continue  # it lost patience with TCP before, and goes on by UDP as it is
             request.streams = self._limits.stream_attempts if never_opened else request.streams + 1
-            self._tcp_failed(sa, request, stream.end_reason or reason, now)
+            self._tcp_failed(sa, request, stream.end_reason or reason, now, stream.remote)
             if not sa.alive:
                 return
 
-    def _tcp_failed(self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float) -> None:
+    def _tcp_failed(
+        self, sa: IkeSa, request: OutgoingRequest, reason: str, now: float, remote: Address | None = None
+    ) -> None:
         attempt = request.handler
         if isinstance(attempt, InitAttempt):
             self._chooser.failed(sa, attempt.host, "tcp", now)
-            attempt.failed(PeerUnreachable(reason), now)
+            attempt.failed(PeerUnreachable(reason), now, None if remote is None else remote[1])
             return
-        sa.progress += (f"{name_of(Exchange, request.exchange)} by TCP: {reason}",)
+        where = "" if remote is None else " to {} port {}".format(*remote)
+        sa.progress += (f"{name_of(Exchange, request.exchange)} by TCP{where}: {reason}",)
         request.tries += 1
         if request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} tries", now)

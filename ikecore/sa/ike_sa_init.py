@@ -305,10 +305,11 @@ class InitAttempt(OurExchange):
         if self.spi_i != self.sa.current.spi_i:
             self.sa.services.ike_spis.release(self.spi_i)
 
-    def failed(self, error: IkeError, now: float) -> None:
-        """This attempt came to nothing; so has the SA if it was the last one."""
+    def failed(self, error: IkeError, now: float, port: int | None = None) -> None:
+        """This attempt came to nothing; so has the SA if it was the last one. *port* is the peer's, if known."""
         sa = self.sa
-        sa.progress += (f"IKE_SA_INIT by {self.transport.upper()} to {self.host}: {error}",)
+        where = self.host if port is None else f"{self.host} port {port}"
+        sa.progress += (f"IKE_SA_INIT by {self.transport.upper()} to {where}: {error}",)
         self.drop(now)
         if self.setup.attempts or not sa.alive or sa.services.attempts.failed(sa, self, now):
             return
