@@ -18,7 +18,7 @@ from typing import TypeVarTuple
 
 from ..checking import are, is_number, several
 from ..config import ChildConfig, Config, Connection
-from ..errors import InternalFailure, LocalProtocolError
+from ..errors import InternalFailure, LocalProtocolError, SaClosed
 from ..events import InternalError, RequestFailed
 from ..framing import DatagramKind, Framing, classify
 from ..outputs import Address, ChildId, Output, QuestionId, RequestId, SaId, StreamId
@@ -374,7 +374,7 @@ class Endpoint:
             self._keeper.succession.unwanted(sa.id, doomed.config)
         elif sa.setting_up:
             exchange = DeleteIke(sa, wish)
-            sa.fail(LocalProtocolError("given up by the application"), "us", now)
+            sa.fail(SaClosed("given up by the application"), "us", now)
             sa.wish_done(exchange)
         elif isinstance(under_way := sa.delete_under_way, DeleteIke):
             under_way.more_wishes.append(wish)
@@ -394,7 +394,7 @@ class Endpoint:
 
     def _abandon(self, sa: IkeSa, now: float) -> None:
         if sa.setting_up:
-            sa.fail(LocalProtocolError("given up by the application"), "us", now)
+            sa.fail(SaClosed("given up by the application"), "us", now)
         else:
             if sa.state is State.ESTABLISHED:
                 last_words(sa, [Delete(Protocol.IKE, ())], now)

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 import attrs
 
+from ikecore.errors import SaClosed
 from ikecore.events import (
     ChildSaClosed,
     ChildSaEstablished,
@@ -192,6 +193,8 @@ def note_of(event: Output) -> Note | None:
         case ChildSaFailed():
             name = f" {printable(event.name)}" if event.name else ""
             return Note(f"Child SA{name} failed: {printable(str(event.error))}", "bad")
+        case IkeSaFailed() if isinstance(event.error, SaClosed):  # we gave it up: nothing has gone wrong
+            return Note(f"IKE SA ended in {event.step}: {event.error}")
         case IkeSaFailed():
             return Note(f"IKE SA failed in {event.step}: {printable(str(event.error))}", "bad")
         case IkeSaClosed():

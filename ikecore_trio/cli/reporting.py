@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from ikecore import events
 from ikecore.addressing import Lease
+from ikecore.errors import SaClosed
 from ikecore.events import ChildSaEstablished, Event, IkeKeysDerived, IkeSaClosed, IkeSaEstablished, IkeSaFailed
 from ikecore.outputs import Address, Output, SaId
 
@@ -93,6 +94,8 @@ def event_line(event: Output) -> str | None:
             where = "" if event.remote is None else f" with {address_text(event.remote)}"
             if event.claimed_identity is not None:
                 where += f", who claims to be {printable(event.claimed_identity)}"
+            if isinstance(event.error, SaClosed):  # we gave it up: nothing has gone wrong
+                return f"IKE SA {event.sa} ended in {event.step}: {printable(event.connection)}{where}, {event.error}"
             error = f"{type(event.error).__name__}: {printable(str(event.error))}"
             return f"IKE SA {event.sa} failed: {printable(event.connection)}{where}, in {event.step}, {error}"
         case events.OwnCertificateOutOfDate():

@@ -7,10 +7,12 @@ import pytest
 from ikecore import (
     AddressesAssigned,
     ChildSaFailed,
+    IkeSaFailed,
     IkeSaReauthenticated,
     Lease,
     LifetimeReached,
     NoProposalChosen,
+    SaClosed,
     SaId,
     SpisChanged,
     SuccessorBegun,
@@ -76,6 +78,10 @@ def test_the_life_of_a_child_sa() -> None:
         ),
         (IkeSaReauthenticated(SA, SaId(2)), "IKE SA 2 has taken over from IKE SA 1"),
         (ChildSaFailed(SA, "net", NoProposalChosen("no")), "Child SA net of IKE SA 1 failed: NoProposalChosen: no"),
+        (
+            IkeSaFailed(SA, "office", "initiator", "IKE_SA_INIT", SaClosed("given up by the application"), None),
+            "IKE SA 1 ended in IKE_SA_INIT: office, given up by the application",
+        ),
         (ChildSaFailed(SA, "", NoProposalChosen("no")), "Child SA of IKE SA 1 failed: NoProposalChosen: no"),
         (RequestCompleted(SA, RequestId(1), "CREATE_CHILD_SA", ChildId(2)), None),
     ],
