@@ -106,7 +106,7 @@ def event_line(event: Output) -> str | None:
             which = f"Child SA {event.child} of " if event.child is not None else ""
             return f"{which}IKE SA {event.sa}: {printable(event.reason)}"
         case events.SuccessorBegun():
-            return f"IKE SA {event.successor} is set up in place of IKE SA {event.sa}: {printable(event.reason)}"
+            return f"IKE SA {event.successor} is being set up in place of IKE SA {event.sa}: {printable(event.reason)}"
         case events.IkeSaReauthenticated():
             return f"IKE SA {event.successor} has taken over from IKE SA {event.sa}"
         case IkeSaClosed():

@@ -57,7 +57,7 @@ def test_the_life_of_a_child_sa() -> None:
         ),
         (
             SuccessorBegun(SA, SaId(2), "the peer was silent"),
-            "IKE SA 2 is set up in place of IKE SA 1: the peer was silent",
+            "IKE SA 2 is being set up in place of IKE SA 1: the peer was silent",
         ),
         (
             TransportChosen(SA, "INFORMATIONAL", 0, 57, 100, "udp", "small"),
