@@ -112,7 +112,7 @@ class Settings:
         raise UsageProblem(f"{self.name}: there is no connection {name!r}; it has {known}")
 
     def check_for_serving(self) -> None:
-        """Raise `UsageProblem` where a connection tells peers by what a responder cannot check."""
+        """Raise `UsageProblem` where a connection tells peers by what a responder cannot check, or nothing listens."""
         problems = [
             f"{self.name}: connections.{name}.remote_addrs: {json.dumps(host)} is not allowed for serving; "
             "allowed: addresses and networks of peers"
@@ -140,7 +140,7 @@ def read_settings(path: Path) -> Settings:
     """Read a file. Raises `UsageProblem` with a line for each mistake, each with key, value and what is allowed."""
     name = printable(str(path))
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageProblem(f"{name}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

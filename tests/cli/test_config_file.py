@@ -725,9 +725,15 @@ def test_files_that_are_no_toml(folder: Path) -> None:
         read_settings(Path("nowhere"))
     with pytest.raises(UsageProblem, match="Is a directory"):
         read_settings(folder)
-    (folder / "ike.toml").write_bytes(b"\xff\xfe")
+    (folder / "ike.toml").write_bytes(b"\xff\xfe")  # UTF-16
     with pytest.raises(UsageProblem, match="not TOML"):
         read_settings(folder / "ike.toml")
+
+
+def test_a_byte_order_mark_is_no_mistake(folder: Path) -> None:
+    """Editors of Windows put one in front of UTF-8."""
+    (folder / "ike.toml").write_bytes(b"\xef\xbb\xbf" + psk('remote_addrs = "192.0.2.1"').encode())
+    assert read_settings(folder / "ike.toml").connections[0].remote_addresses == ("192.0.2.1",)
 
 
 def test_names_are_for_connecting_and_networks_for_serving(folder: Path) -> None:
