@@ -112,3 +112,20 @@ def test_output_to_a_full_disk(script: Any, options: list[str]) -> None:
     result = script(code=code)
     assert result.stderr == "ikecore: standard output: No space left on device\n"
     assert result.returncode == 2
+
+
+@pytest.mark.parametrize("where", ["cli.installed", "builtins.__import__"])
+def test_ctrl_c_at_the_very_beginning(script: Any, where: str) -> None:
+    """While the extras are looked for, or the commands are imported."""
+    code = f"""
+import builtins
+from ikecore_trio import cli
+
+def interrupted(*arguments, **options):
+    raise KeyboardInterrupt
+
+{where} = interrupted
+cli.main()
+"""
+    result = script(code=code)
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", "ikecore: interrupted\n")
