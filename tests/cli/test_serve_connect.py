@@ -351,14 +351,17 @@ def test_serve_tells_of_proposals_that_do_not_fit(
         server.communicate()
 
 
-def test_ctrl_c_deletes_the_sa(folder: Path, server: Server, start: Callable[..., subprocess.Popen[str]]) -> None:
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_deletes_the_sa(
+    folder: Path, server: Server, start: Callable[..., subprocess.Popen[str]], way: signal.Signals
+) -> None:
     process = start("connect", client(folder, server), "shared", "--json")
     try:
         assert process.stdout is not None
         for line in process.stdout:
             if json.loads(line)["type"] == "ChildSaEstablished":
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(way)
         output, errors = process.communicate(timeout=30)
     finally:
         process.kill()
