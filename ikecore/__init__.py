@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         Transports,
         TrustedCertificates,
     )
-    from .crypto import Identity, esp_proposals, ike_proposals, load_private_key
+    from .crypto import Identity, esp_proposals, ike_proposals, load_certificates, load_crls, load_private_key
     from .endpoint import Endpoint
     from .errors import (
         AuthenticationFailed,
@@ -239,6 +239,8 @@ __all__ = [
     "WriteStream",
     "esp_proposals",
     "ike_proposals",
+    "load_certificates",
+    "load_crls",
     "load_private_key",
     "parse_selector",
 ]
@@ -357,6 +359,8 @@ _HOMES = {
     "WriteStream": "outputs",
     "esp_proposals": "crypto",
     "ike_proposals": "crypto",
+    "load_certificates": "crypto",
+    "load_crls": "crypto",
     "load_private_key": "crypto",
     "parse_selector": "sa",
 }

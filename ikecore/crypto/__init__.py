@@ -28,7 +28,7 @@ from .keywords import (
     parse_ike_proposal,
 )
 from .negotiation import accepted_proposal, choose_proposal
-from .pem import load_certificates
+from .pem import load_certificates, load_crls
 from .prf import prf, prf_plus
 from .protection import Protection
 from .public_keys import PrivateKey, PublicKey, load_private_key, load_public_key, subject_public_key_info
@@ -71,6 +71,7 @@ __all__ = [
     "ike_proposals",
     "ike_suite",
     "load_certificates",
+    "load_crls",
     "load_private_key",
     "load_public_key",
     "parse_esp_proposal",
