@@ -232,10 +232,12 @@ class Delivery:
         elif request.tries >= self._limits.retransmit_tries:
             self._give_up(sa, request, f"{request.tries} transmissions over UDP", now)
         elif (path := self._datagram_path(sa, request)) is None:
-            if request.waits_for_path:
-                self._give_up(sa, request, "there is no UDP path", now)
-            else:
+            if not request.waits_for_path:
                 self._wait_for_path(sa, request, now)
+            elif sa.heard_at > now - self._limits.path_wait:  # the peer is there, and over TCP alone
+                request.repeat_at = now + self._limits.path_wait
+            else:
+                self._give_up(sa, request, "there is no UDP path", now)
         else:
             self._by_udp(sa, request, path, now)
 

@@ -465,6 +465,25 @@ def test_a_request_that_has_no_path() -> None:
     assert rig.one(IkeSaClosed).by == "silence"
 
 
+@pytest.mark.requirement("TCP-73")
+def test_a_peer_that_is_heard_over_tcp_alone_is_not_given_up_for_want_of_a_path() -> None:
+    """Its responder looked for dead peers, could not ask, and ended an SA that was well."""
+    rig = Rig(psk_connection("responder", dpd_delay=10.0), limits=Limits(path_wait=20.0))
+    puppet = Puppet(rig)
+    puppet.connect()
+    puppet.address = (puppet.address[0], 1)
+    puppet.establish()
+    rig.run_for(15.0)
+    for number in range(10):
+        puppet.connect(port=40_001 + number)
+        puppet.give(puppet.seal(INFO, message_id=2 + number))
+        rig.run_for(19.0)
+    assert rig.of(IkeSaClosed) == []
+    assert len(rig.of(UdpPathMissing)) == 1, "it still waits with the first"
+    rig.run_for(41.0)
+    assert rig.one(IkeSaClosed).by == "silence"
+
+
 @pytest.mark.requirement("TCP-73", "TCP-70")
 def test_a_datagram_of_the_peer_ends_the_wait() -> None:
     rig = Rig()
