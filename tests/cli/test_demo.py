@@ -236,6 +236,12 @@ def test_what_cannot_work_fails_and_says_so(run: Any) -> None:
     assert "Outcome: unreachable, as expected" in result.stdout
 
 
+def test_programs_learn_why_by_the_class_of_the_error(run: Any) -> None:
+    result = run("demo", "--network", "refuses-tcp", "--policy", "tcp-only", "--json")
+    outcome = json.loads(result.stdout.splitlines()[-1])
+    assert (outcome["type"], outcome["error_type"]) == ("Outcome", "PeerUnreachable")
+
+
 def test_the_dice_of_a_lossy_network_fall_the_same_way_in_every_run(run: Any) -> None:
     result = run("demo", "--network", "lossy", "--policy", "udp-only")
     assert result.exit_code == 0
@@ -253,7 +259,7 @@ def test_json(run: Any) -> None:
         "auth": "certificates",
         "fragmentation": True,
     }
-    assert found[-1]["type"] == "Outcome"
+    assert (found[-1]["type"], found[-1]["error"], found[-1]["error_type"]) == ("Outcome", None, None)
     assert (found[-1]["outcome"], found[-1]["expected"], found[-1]["error"]) == ("established", "established", None)
     sent = [each for each in found if each["type"] == "MessageSent" and each["who"] == "initiator"]
     assert [(each["exchange"], each["transport"]) for each in sent[:2]] == [("IKE_SA_INIT", "udp"), ("IKE_AUTH", "tcp")]

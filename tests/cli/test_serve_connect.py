@@ -382,10 +382,12 @@ def test_ctrl_c_before_the_sa_is_up(folder: Path, start: Callable[..., subproces
             silent.settimeout(30)
             silent.recv(2000)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=30)
+            output, errors = process.communicate(timeout=30)
         finally:
             process.kill()
     assert (errors, process.returncode) == ("ikecore: shared: interrupted before the IKE SA was up\n", 1)
+    last = json.loads(output.splitlines()[-1])
+    assert (last["type"], last["error_type"]) == ("IkeSaFailed", "SaClosed")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
