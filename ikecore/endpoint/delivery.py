@@ -330,9 +330,8 @@ class Delivery:
 
     def stream_up(self, sa: IkeSa, stream: Stream, now: float) -> None:
         """A connection of ours is open: what waits for it goes out at once (the draft, section 2.1)."""
-        while (
-            stream.waiting and stream.writable
-        ):  # one that is not writable any more is down, with all that waits for it
+        # A stream that is not writable any more is down, with all that waits for it.
+        while stream.waiting and stream.writable:
             request = stream.waiting.pop(0)
             if isinstance(request, OutgoingRequest):
                 self._write_request(sa, stream, request, now)
